@@ -13,7 +13,7 @@ class BenchOptions:
     Attributes:
         runs: number of measurements.
         quick: use about a tenth of the CVMs: shows that a case works, not its speed.
-        desk: where it sits.
+        work_folder: folder for the files of a measurement.
     """
 
     runs: int

@@ -14,7 +14,7 @@ from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
 from tests.docs.pages import ROOT, Block, blocks
 from tests.docs.shell import COMMAND, Reader
-from tests.e2e.desk import until
+from tests.e2e.site import until
 
 APP = "3f2a" * 10
 QUICK = {"stop_seconds": [0.05, 0.2], "shutdown_seconds": [0.05, 0.2], "start_seconds": [0.05, 0.2]}

@@ -10,8 +10,8 @@ from dirty_equals import IsPartialDict, IsStr
 
 from orchestrator.audit.approvals import ApprovalAnswer, FileApprovalStore
 from orchestrator.audit.verify import Verdict, read_log
-from tests.e2e.conftest import Finished, OpenDesk, RunAll
-from tests.e2e.desk import Desk, Ended, Process, until
+from tests.e2e.conftest import Finished, OpenSite, RunAll
+from tests.e2e.site import Ended, Process, Site, until
 from tests.e2e.test_terminal import Terminal, terminal
 
 PLAYBOOK = """\
@@ -30,103 +30,103 @@ steps:
 FIRST = """  - {name: first, action: stop, select: {name: [web-1, web-2]}}"""
 
 
-def playbook(desk: Desk, *, timeout: str = "1m", first: str = FIRST) -> str:
-    file = desk.folder / "ask.yaml"
+def playbook(site: Site, *, timeout: str = "1m", first: str = FIRST) -> str:
+    file = site.folder / "ask.yaml"
     file.write_text(PLAYBOOK.format(first=first, timeout=timeout))
     return str(file)
 
 
-def asking(desk: Desk, **how: str) -> Process:
+def asking(site: Site, **how: str) -> Process:
     """A run in the background that waits for its answer."""
-    process = desk.start("run", playbook(desk, **how), "--yes", "--json")
-    until(lambda: is_asked(desk))
+    process = site.start("run", playbook(site, **how), "--yes", "--json")
+    until(lambda: is_asked(site))
     return process
 
 
-def is_asked(desk: Desk, times: int = 1) -> bool:
-    return any(desk.runs.glob("*.jsonl")) and desk.events()["approval.requested"] == times
+def is_asked(site: Site, times: int = 1) -> bool:
+    return any(site.runs.glob("*.jsonl")) and site.events()["approval.requested"] == times
 
 
-def approve(desk: Desk, *args: str) -> Ended:
-    return desk.run("approve", desk.log.stem, *args)
+def approve(site: Site, *args: str) -> Ended:
+    return site.run("approve", site.log.stem, *args)
 
 
-def assert_each_stopped(desk: Desk, *names: str) -> None:
+def assert_each_stopped(site: Site, *names: str) -> None:
     """These were stopped exactly once, and no other CVM."""
-    assert {name: number for name, number in desk.effective.items() if number} == dict.fromkeys(names, 1)
+    assert {name: number for name, number in site.effective.items() if number} == dict.fromkeys(names, 1)
 
 
 ALL = [f"web-{number}" for number in range(1, 9)]
 
 
-def approved(open_desk: OpenDesk) -> tuple[Desk, Ended]:
-    desk = open_desk()
-    process = asking(desk)
-    assert_each_stopped(desk, "web-1", "web-2")
-    (row,) = desk.run("runs", "--json").document
-    assert row == IsPartialDict(state="running", next=f"orchestrator approve {desk.log.stem}")
+def approved(open_site: OpenSite) -> tuple[Site, Ended]:
+    site = open_site()
+    process = asking(site)
+    assert_each_stopped(site, "web-1", "web-2")
+    (row,) = site.run("runs", "--json").document
+    assert row == IsPartialDict(state="running", next=f"orchestrator approve {site.log.stem}")
     assert row["question"] == IsPartialDict(step="look", question="Dashboards green?")
-    assert "asks until" in desk.run("runs").out
-    assert "waits for an answer until" in desk.run("show", desk.log.stem).out
-    unsure = approve(desk, "--json")
+    assert "asks until" in site.run("runs").out
+    assert "waits for an answer until" in site.run("show", site.log.stem).out
+    unsure = approve(site, "--json")
     assert (unsure.code, unsure.fault["code"], unsure.fault["hint"]) == (3, "not_confirmed", "add --yes")
-    other = approve(desk, "--yes", "--json", "--step", "rest")
+    other = approve(site, "--yes", "--json", "--step", "rest")
     assert (other.code, other.fault["code"]) == (3, "not_asked")
-    yes = approve(desk, "--yes", "--json", "--comment", "all \x1b[2J green")
+    yes = approve(site, "--yes", "--json", "--comment", "all \x1b[2J green")
     assert (yes.code, yes.document) == (0, IsPartialDict(answer="approved", on_record=True, step="look"))
-    return desk, desk.end(process)
+    return site, site.end(process)
 
 
-def refused(open_desk: OpenDesk) -> tuple[Desk, Ended]:
-    desk = open_desk()
-    process = asking(desk)
-    no = approve(desk, "--refuse", "--yes")
+def refused(open_site: OpenSite) -> tuple[Site, Ended]:
+    site = open_site()
+    process = asking(site)
+    no = approve(site, "--refuse", "--yes")
     assert (no.code, "Refused by" in no.out) == (0, True)
-    ended = desk.end(process)
-    late = approve(desk, "--yes", "--json")
+    ended = site.end(process)
+    late = approve(site, "--yes", "--json")
     assert (late.code, late.fault["code"]) == (3, "not_asked")
-    return desk, ended
+    return site, ended
 
 
-def timed_out(open_desk: OpenDesk) -> tuple[Desk, Ended]:
-    desk = open_desk()
-    return desk, desk.end(asking(desk, timeout="0.5s"))
+def timed_out(open_site: OpenSite) -> tuple[Site, Ended]:
+    site = open_site()
+    return site, site.end(asking(site, timeout="0.5s"))
 
 
-def refused_first(open_desk: OpenDesk) -> tuple[Desk, Ended]:
-    desk = open_desk()
-    process = asking(desk, first="")
-    assert approve(desk, "--refuse", "--yes").code == 0
-    return desk, desk.end(process)
+def refused_first(open_site: OpenSite) -> tuple[Site, Ended]:
+    site = open_site()
+    process = asking(site, first="")
+    assert approve(site, "--refuse", "--yes").code == 0
+    return site, site.end(process)
 
 
-def terminated(open_desk: OpenDesk) -> tuple[Desk, Ended]:
-    desk = open_desk()
-    process = asking(desk)
+def terminated(open_site: OpenSite) -> tuple[Site, Ended]:
+    site = open_site()
+    process = asking(site)
     process.send_signal(signal.SIGTERM)
-    return desk, desk.end(process, seconds=40)  # the question is open for a minute
+    return site, site.end(process, seconds=40)  # the question is open for a minute
 
 
-def killed(open_desk: OpenDesk) -> tuple[Desk, Ended]:
+def killed(open_site: OpenSite) -> tuple[Site, Ended]:
     """Killed while it waits; the answer that was on its way to it is none to the question that `resume` asks."""
-    desk = open_desk()
-    process = asking(desk)
+    site = open_site()
+    process = asking(site)
     process.kill()
     process.communicate()
-    asked = desk.records[-1]
-    dead = approve(desk, "--yes", "--json")
+    asked = site.records[-1]
+    dead = approve(site, "--yes", "--json")
     assert (dead.code, dead.fault["code"]) == (3, "not_asked")
-    assert f"orchestrator resume {desk.log.stem}" in dead.fault["hint"]
-    assert FileApprovalStore(desk.log).submit_answer(
+    assert f"orchestrator resume {site.log.stem}" in dead.fault["hint"]
+    assert FileApprovalStore(site.log).submit_answer(
         ApprovalAnswer(asked["seq"], asked["hash"], "look", approved=True, by="ann@desk", at="")
     )
-    process = desk.start("resume", desk.log.stem, "--yes", "--json")
-    until(lambda: is_asked(desk, 2))
+    process = site.start("resume", site.log.stem, "--yes", "--json")
+    until(lambda: is_asked(site, 2))
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1.2)
-    assert_each_stopped(desk, "web-1", "web-2")
-    assert approve(desk, "--yes").code == 0
-    return desk, desk.end(process)
+    assert_each_stopped(site, "web-1", "web-2")
+    assert approve(site, "--yes").code == 0
+    return site, site.end(process)
 
 
 @pytest.fixture(scope="module")
@@ -135,21 +135,21 @@ def runs(run_all: RunAll) -> Finished:
     return run_all({each.__name__: each for each in (approved, refused, timed_out, refused_first, terminated, killed)})
 
 
-def answer(desk: Desk) -> dict[str, Any]:
-    (record,) = (record for record in desk.records if record["event"] == "approval.answered")
+def answer(site: Site) -> dict[str, Any]:
+    (record,) = (record for record in site.records if record["event"] == "approval.answered")
     return record
 
 
 def test_a_yes_lets_the_run_go_on_and_is_on_record_with_who_gave_it(runs: Finished) -> None:
-    desk, ended = runs["approved"]
+    site, ended = runs["approved"]
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
     said = IsPartialDict(answer="approved", by=IsStr(regex=".+@.+"), via="approve", comment="all \x1b[2J green")
-    assert answer(desk) == said
+    assert answer(site) == said
     assert ended.document["questions"] == [said & IsPartialDict(step="look", question="Dashboards green?")]
-    assert_each_stopped(desk, *ALL)
-    assert read_log(desk.log).verdict is Verdict.WHOLE
-    assert list((desk.state / "answers").iterdir()) == [], "nothing is left once it is on record"
-    shown = desk.run("show", desk.log.stem).out
+    assert_each_stopped(site, *ALL)
+    assert read_log(site.log).verdict is Verdict.WHOLE
+    assert list((site.state / "answers").iterdir()) == [], "nothing is left once it is on record"
+    shown = site.run("show", site.log.stem).out
     assert "look: approved by " in shown
     assert "\x1b" not in shown
     assert "waiting_for_approval" in {line["event"] for line in ended.logged}
@@ -157,103 +157,103 @@ def test_a_yes_lets_the_run_go_on_and_is_on_record_with_who_gave_it(runs: Finish
 
 @pytest.mark.parametrize(("how", "word"), [("refused", "refused"), ("timed_out", "timed_out")])
 def test_a_no_and_no_answer_end_the_run_with_8(runs: Finished, how: str, word: str) -> None:
-    desk, ended = runs[how]
+    site, ended = runs[how]
     assert (ended.code, ended.document["counts"]) == (8, {"settled": 2, "not_sent": 6})
-    assert answer(desk)["answer"] == word
-    assert desk.records[-1] == IsPartialDict(event="run.finished", ending="not_approved")
-    assert_each_stopped(desk, "web-1", "web-2")
-    assert desk.run("resume", desk.log.stem, "--yes").code == 8, "it is finished"
+    assert answer(site)["answer"] == word
+    assert site.records[-1] == IsPartialDict(event="run.finished", ending="not_approved")
+    assert_each_stopped(site, "web-1", "web-2")
+    assert site.run("resume", site.log.stem, "--yes").code == 8, "it is finished"
 
 
 def test_a_no_before_anything_was_sent_is_3(runs: Finished) -> None:
-    desk, ended = runs["refused_first"]
-    assert (ended.code, desk.stops) == (3, [])
+    site, ended = runs["refused_first"]
+    assert (ended.code, site.stops) == (3, [])
 
 
 def test_told_to_end_it_ends_at_once_and_leaves_the_question_open(runs: Finished) -> None:
-    desk, ended = runs["terminated"]
+    site, ended = runs["terminated"]
     assert (ended.code, ended.document["counts"]) == (143, {"settled": 2, "not_sent": 6})
-    assert desk.events()["approval.answered"] == 0
-    assert desk.records[-1]["event"] == "run.interrupted"
+    assert site.events()["approval.answered"] == 0
+    assert site.records[-1]["event"] == "run.interrupted"
 
 
 def test_killed_while_it_waits_it_asks_anew_and_an_answer_to_the_old_question_counts_for_nothing(
     runs: Finished,
 ) -> None:
-    desk, ended = runs["killed"]
+    site, ended = runs["killed"]
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
-    assert desk.events()["approval.requested"] == 2
-    assert answer(desk)["by"] != "ann@desk"
-    assert_each_stopped(desk, *ALL)
-    assert read_log(desk.log).verdict is Verdict.WHOLE
+    assert site.events()["approval.requested"] == 2
+    assert answer(site)["by"] != "ann@desk"
+    assert_each_stopped(site, *ALL)
+    assert read_log(site.log).verdict is Verdict.WHOLE
 
 
-def test_of_two_who_answer_at_once_the_first_counts_and_the_second_is_told(desk: Desk) -> None:
-    process = asking(desk)
-    both = [desk.start("approve", desk.log.stem, "--yes", "--json", *more) for more in ((), ("--refuse",))]
-    yes, no = (desk.end(each) for each in both)
+def test_of_two_who_answer_at_once_the_first_counts_and_the_second_is_told(site: Site) -> None:
+    process = asking(site)
+    both = [site.start("approve", site.log.stem, "--yes", "--json", *more) for more in ((), ("--refuse",))]
+    yes, no = (site.end(each) for each in both)
     assert sorted((yes.code, no.code)) == [0, 3]
     is_yes = yes.code == 0
     assert (no if is_yes else yes).fault["code"] == "not_asked"
-    assert answer(desk)["answer"] == ("approved" if is_yes else "refused")
-    assert desk.end(process).code == (0 if is_yes else 8)
+    assert answer(site)["answer"] == ("approved" if is_yes else "refused")
+    assert site.end(process).code == (0 if is_yes else 8)
 
 
-def at_terminal(desk: Desk) -> AbstractContextManager[Terminal]:
-    return terminal(desk, "--yes", playbook=playbook(desk))
+def at_terminal(site: Site) -> AbstractContextManager[Terminal]:
+    return terminal(site, "--yes", playbook=playbook(site))
 
 
-def test_at_the_terminal_only_the_whole_word_counts(desk: Desk) -> None:
-    with at_terminal(desk) as user:
+def test_at_the_terminal_only_the_whole_word_counts(site: Site) -> None:
+    with at_terminal(site) as user:
         user.type("approve\n")  # before the question: no answer to it
         until(lambda: user.shows("approve or refuse: "))
         for slip in ("\n", "y\n", "yes\n"):
             user.type(slip)
         until(lambda: user.shown.count("approve or refuse: ") >= 4 or user.shows("$^"))
-        assert desk.events()["approval.answered"] == 0
+        assert site.events()["approval.answered"] == 0
         assert "requests a second" not in user.shown.partition("approve or refuse: ")[2], "the live view makes way"
         user.type("approve\n")
         assert user.ends_with(0)
         assert "3  rest: stop 6 CVMs" in user.shown
-    assert (answer(desk)["answer"], answer(desk)["via"]) == ("approved", "terminal")
-    assert_each_stopped(desk, *ALL)
+    assert (answer(site)["answer"], answer(site)["via"]) == ("approved", "terminal")
+    assert_each_stopped(site, *ALL)
 
 
-def test_ctrl_c_at_the_question_ends_at_once_and_says_how_to_go_on(desk: Desk) -> None:
-    with at_terminal(desk) as user:
+def test_ctrl_c_at_the_question_ends_at_once_and_says_how_to_go_on(site: Site) -> None:
+    with at_terminal(site) as user:
         until(lambda: user.shows("approve or refuse: "))
         user.type("\x03")
         assert user.ends_with(130)
-        assert f"orchestrator resume {desk.log.stem}" in user.shown
-    assert desk.events()["approval.answered"] == 0
+        assert f"orchestrator resume {site.log.stem}" in user.shown
+    assert site.events()["approval.answered"] == 0
 
 
-def test_an_answer_from_elsewhere_ends_the_question_at_the_terminal(desk: Desk) -> None:
-    with at_terminal(desk) as user:
+def test_an_answer_from_elsewhere_ends_the_question_at_the_terminal(site: Site) -> None:
+    with at_terminal(site) as user:
         until(lambda: user.shows("approve or refuse: "))
-        assert approve(desk, "--refuse", "--yes", "--comment", "not tonight").code == 0
+        assert approve(site, "--refuse", "--yes", "--comment", "not tonight").code == 0
         assert user.ends_with(8)
         assert "refused by" in user.shown
-    assert answer(desk)["comment"] == "not tonight"
+    assert answer(site)["comment"] == "not tonight"
 
 
-def test_a_terminal_that_is_closed_at_the_question_leaves_it_to_others(desk: Desk) -> None:
-    with at_terminal(desk) as user:
+def test_a_terminal_that_is_closed_at_the_question_leaves_it_to_others(site: Site) -> None:
+    with at_terminal(site) as user:
         until(lambda: user.shows("approve or refuse: "))
         user.close()
-        assert approve(desk, "--yes").code == 0
-        until(lambda: desk.events()["run.finished"])
-    assert_each_stopped(desk, *ALL)
+        assert approve(site, "--yes").code == 0
+        until(lambda: site.events()["run.finished"])
+    assert_each_stopped(site, *ALL)
 
 
-def test_a_word_that_was_typed_before_the_question_answers_nothing(desk: Desk) -> None:
+def test_a_word_that_was_typed_before_the_question_answers_nothing(site: Site) -> None:
     """Neither at the run's own terminal nor at that of `approve`."""
-    with terminal(desk, "--yes", playbook=playbook(desk), typed="approve\n") as run:
+    with terminal(site, "--yes", playbook=playbook(site), typed="approve\n") as run:
         until(lambda: run.shows("approve or refuse: "))
-        with terminal(desk, command=("approve", desk.log.stem), typed="approve\n") as user:
+        with terminal(site, command=("approve", site.log.stem), typed="approve\n") as user:
             until(lambda: user.shows("Type approve to continue"))
             user.type("no\n")
             assert user.ends_with(3)
-        assert desk.events()["approval.answered"] == 0
+        assert site.events()["approval.answered"] == 0
         run.type("refuse\n")
         assert run.ends_with(8)

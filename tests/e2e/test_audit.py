@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from dirty_equals import IsPartialDict
 
-from tests.e2e.conftest import OpenDesk, RunAll
-from tests.e2e.desk import QUICK, Desk, Ended, until
+from tests.e2e.conftest import OpenSite, RunAll
+from tests.e2e.site import QUICK, Ended, Site, until
 
 ANSWERS = {"action.accepted", "action.refused", "action.deferred", "action.unknown", "action.failed"}
 TROUBLE = {
@@ -22,46 +22,46 @@ TROUBLE = {
 
 
 @pytest.fixture(scope="module")
-def original(run_all: RunAll) -> Desk:
-    """A desk with the log of a run that went well."""
+def original(run_all: RunAll) -> Site:
+    """A site with the log of a run that went well."""
 
-    def run(open_desk: OpenDesk) -> tuple[Desk, Ended]:
-        desk = open_desk()
-        return desk, desk.run("run", desk.playbook(), "--yes")
+    def run(open_site: OpenSite) -> tuple[Site, Ended]:
+        site = open_site()
+        return site, site.run("run", site.playbook(), "--yes")
 
-    ((desk, ended),) = run_all({"well": run}).values()
+    ((site, ended),) = run_all({"well": run}).values()
     assert ended.code == 0
-    return desk
+    return site
 
 
 @pytest.fixture
-def audited(original: Desk) -> Iterator[Desk]:
+def audited(original: Site) -> Iterator[Site]:
     """The same, for a test that may spoil the log."""
     log, written = original.log, original.log.read_bytes()
     yield original
     log.write_bytes(written)
 
 
-def test_the_log_and_the_server_agree_on_every_request_one_to_one(open_desk: OpenDesk) -> None:
-    desk = open_desk(**TROUBLE)
-    assert desk.run("run", desk.playbook(), "--yes").code == 6
-    intents = [record for record in desk.records if record["event"] == "action.intent"]
-    assert Counter(record["cvm"]["id"] for record in intents) == Counter(desk.stops)
+def test_the_log_and_the_server_agree_on_every_request_one_to_one(open_site: OpenSite) -> None:
+    site = open_site(**TROUBLE)
+    assert site.run("run", site.playbook(), "--yes").code == 6
+    intents = [record for record in site.records if record["event"] == "action.intent"]
+    assert Counter(record["cvm"]["id"] for record in intents) == Counter(site.stops)
     assert len(intents) > 8
-    for cvm, sent in Counter(desk.stops).items():
+    for cvm, sent in Counter(site.stops).items():
         assert [record["attempt"] for record in intents if record["cvm"]["id"] == cvm] == list(range(1, sent + 1))
 
-    answers = [record for record in desk.records if record["event"] in ANSWERS and not record.get("observed")]
+    answers = [record for record in site.records if record["event"] in ANSWERS and not record.get("observed")]
     assert Counter((each["cvm"]["id"], each["attempt"]) for each in answers) == Counter(
         (each["cvm"]["id"], each["attempt"]) for each in intents
     )
-    seen = {each.request_id: each.status for each in desk.sim.requests if each.operation == "stop_cvm"}
+    seen = {each.request_id: each.status for each in site.sim.requests if each.operation == "stop_cvm"}
     told = {each["request_id"]: each["http_status"] for each in answers if each.get("request_id")}
     assert told == {request_id: status for request_id, status in seen.items() if request_id in told}
     assert set(seen.values()) - set(told.values()) <= {0}
 
 
-def test_the_log_begins_with_who_started_what_and_exactly_what_was_planned(audited: Desk) -> None:
+def test_the_log_begins_with_who_started_what_and_exactly_what_was_planned(audited: Site) -> None:
     started, planned = audited.records[:2]
     assert started == IsPartialDict(
         v=1,
@@ -86,7 +86,7 @@ def test_the_log_begins_with_who_started_what_and_exactly_what_was_planned(audit
             }  # fmt: skip
 
 
-def test_the_log_is_for_its_owner_alone(audited: Desk) -> None:
+def test_the_log_is_for_its_owner_alone(audited: Site) -> None:
     assert stat.S_IMODE(audited.log.stat().st_mode) == 0o600
     assert stat.S_IMODE(audited.runs.stat().st_mode) == 0o700
 
@@ -103,14 +103,14 @@ def altered(lines: list[bytes], how: str) -> tuple[list[bytes], int]:
 
 
 @pytest.mark.parametrize("how", ["a byte changed", "a line dropped", "two lines swapped", "a line repeated"])
-def test_what_was_altered_is_found_and_named_by_line(audited: Desk, how: str) -> None:
+def test_what_was_altered_is_found_and_named_by_line(audited: Site, how: str) -> None:
     lines, line = altered(audited.log.read_bytes().splitlines(keepends=True), how)
     audited.log.write_bytes(b"".join(lines))
     ended = audited.run("audit", "verify", audited.log.stem)
     assert (ended.code, f"ALTERED at line {line}:" in ended.out) == (6, True)
 
 
-def test_what_was_altered_is_neither_shown_nor_resumed(audited: Desk) -> None:
+def test_what_was_altered_is_neither_shown_nor_resumed(audited: Site) -> None:
     audited.log.write_bytes(audited.log.read_bytes().replace(b"web-1", b"web-9", 1))
     show, resume, runs = audited.run_each(
         ("show", audited.log.stem, "--json"), ("resume", audited.log.stem, "--json"), ("runs", "--json")
@@ -120,14 +120,14 @@ def test_what_was_altered_is_neither_shown_nor_resumed(audited: Desk) -> None:
 
 
 @pytest.mark.parametrize(("cut", "words"), [(10, "torn at line"), (1, "its newline is missing")])
-def test_a_log_that_was_cut_off_is_whole_so_far_and_torn(audited: Desk, cut: int, words: str) -> None:
+def test_a_log_that_was_cut_off_is_whole_so_far_and_torn(audited: Site, cut: int, words: str) -> None:
     audited.log.write_bytes(audited.log.read_bytes()[:-cut])
     ended = audited.run("audit", "verify", audited.log.stem, "--json")
     assert (ended.code, ended.document["verdict"]) == (7, "torn")
     assert words in audited.run("audit", "verify", str(audited.log)).out
 
 
-def test_a_log_without_its_last_line_is_unfinished(audited: Desk) -> None:
+def test_a_log_without_its_last_line_is_unfinished(audited: Site) -> None:
     audited.log.write_bytes(b"".join(audited.log.read_bytes().splitlines(keepends=True)[:-1]))
     assert audited.run("audit", "verify", audited.log.stem).code == 7
     resumed = audited.run("resume", audited.log.stem, "--json")
@@ -135,18 +135,18 @@ def test_a_log_without_its_last_line_is_unfinished(audited: Desk) -> None:
     assert set(audited.effective.values()) == {1}
 
 
-def test_a_log_without_a_plan_means_that_nothing_was_sent(audited: Desk) -> None:
+def test_a_log_without_a_plan_means_that_nothing_was_sent(audited: Site) -> None:
     audited.log.write_bytes(audited.log.read_bytes().splitlines(keepends=True)[0])
     assert audited.run("runs", "--json").document[0]["state"] == "not_sent"
     ended = audited.run("resume", audited.log.stem, "--json")
     assert (ended.code, "nothing was sent" in ended.fault["message"]) == (3, True)
 
 
-def test_a_log_that_is_deleted_meanwhile_ends_the_run(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing={**QUICK, "latency": [0.1, 0.1]})
-    process = desk.start("run", desk.playbook(rate=10, burst=1), "--yes", "--json")
-    until(lambda: desk.stops)
-    desk.log.unlink()
-    ended = desk.end(process)
+def test_a_log_that_is_deleted_meanwhile_ends_the_run(open_site: OpenSite) -> None:
+    site = open_site(timing={**QUICK, "latency": [0.1, 0.1]})
+    process = site.start("run", site.playbook(rate=10, burst=1), "--yes", "--json")
+    until(lambda: site.stops)
+    site.log.unlink()
+    ended = site.end(process)
     assert (ended.code, "deleted while the run was going on" in ended.err) == (8, True)
-    assert len(desk.stops) < 8
+    assert len(site.stops) < 8

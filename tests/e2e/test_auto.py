@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from tests.e2e.conftest import OpenDesk
-from tests.e2e.desk import Desk, Ended
+from tests.e2e.conftest import OpenSite
+from tests.e2e.site import Ended, Site
 
 LIMIT = 25
 FLEET = {
@@ -18,13 +18,13 @@ FLEET = {
 }
 
 
-def limited(open_desk: OpenDesk) -> Desk:
-    return open_desk(fleet=FLEET, limit={"requests_per_second": LIMIT, "burst": 3})
+def limited(open_site: OpenSite) -> Site:
+    return open_site(fleet=FLEET, limit={"requests_per_second": LIMIT, "burst": 3})
 
 
-def auto(desk: Desk, command: str, name: str, *options: str) -> Ended:
-    playbook = desk.playbook(f'{{name: ["{name}-*"]}}', rate="auto", burst=5)
-    return desk.run(command, playbook, *options)
+def auto(site: Site, command: str, name: str, *options: str) -> Ended:
+    playbook = site.playbook(f'{{name: ["{name}-*"]}}', rate="auto", burst=5)
+    return site.run(command, playbook, *options)
 
 
 def beginning(ended: Ended) -> float:
@@ -34,62 +34,62 @@ def beginning(ended: Ended) -> float:
     return float(found[1])
 
 
-def test_a_second_run_begins_with_what_the_first_one_learnt(open_desk: OpenDesk) -> None:
-    desk = limited(open_desk)
-    first = auto(desk, "run", "first", "--yes")
+def test_a_second_run_begins_with_what_the_first_one_learnt(open_site: OpenSite) -> None:
+    site = limited(open_site)
+    first = auto(site, "run", "first", "--yes")
     assert first.code == 0
     assert beginning(first) == 5
-    assert any(each.status == 429 for each in desk.sim.requests)
-    file = desk.state / "learnt.json"
+    assert any(each.status == 429 for each in site.sim.requests)
+    file = site.state / "learnt.json"
     (entry,) = json.loads(file.read_text())["apis"].values()
     learnt = entry["rate"]["requests_per_second"]
     assert 0 < learnt <= LIMIT * 1.6  # how near is a matter of virtual time: a busy machine sends slower
-    assert desk.sim.api_key not in file.read_text()
+    assert site.sim.api_key not in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
 
-    second = auto(desk, "run", "second", "--yes")
+    second = auto(site, "run", "second", "--yes")
     assert second.code == 0
     assert beginning(second) == pytest.approx(0.97 * learnt, abs=0.06)
-    assert set(desk.effective.values()) == {1}
+    assert set(site.effective.values()) == {1}
 
 
-def test_a_damaged_file_is_left_out_with_a_line_in_the_log(open_desk: OpenDesk) -> None:
-    desk = limited(open_desk)
-    desk.state.mkdir()
-    file = desk.state / "learnt.json"
+def test_a_damaged_file_is_left_out_with_a_line_in_the_log(open_site: OpenSite) -> None:
+    site = limited(open_site)
+    site.state.mkdir()
+    file = site.state / "learnt.json"
     file.write_text('{"v": 1, "apis": {')
-    ended = auto(desk, "plan", "second")
+    ended = auto(site, "plan", "second")
     assert ended.code == 0
     assert beginning(ended) == 5
     assert [each["event"] for each in ended.logged] == ["learnt.left_out"]
     assert file.read_text() == '{"v": 1, "apis": {', "a plan changes nothing"
 
 
-def test_a_fixed_rate_leaves_no_rate_behind(desk: Desk) -> None:
-    ended = desk.run("run", desk.playbook(), "--yes", "--json")
+def test_a_fixed_rate_leaves_no_rate_behind(site: Site) -> None:
+    ended = site.run("run", site.playbook(), "--yes", "--json")
     assert ended.code == 0
-    (api,) = json.loads((desk.state / "learnt.json").read_text())["apis"].values()
+    (api,) = json.loads((site.state / "learnt.json").read_text())["apis"].values()
     assert (api["rate"], api["status_batch"], list(api["settle"])) == (None, None, ["stop"])
 
 
-def test_how_many_statuses_one_request_may_ask_for_is_remembered_whatever_the_rate(open_desk: OpenDesk) -> None:
-    desk = open_desk(fleet=FLEET, faults={"batch_cap": 20})
-    assert desk.run("run", desk.playbook('{name: ["first-*"]}'), "--yes", "--json").code == 0
-    (entry,) = json.loads((desk.state / "learnt.json").read_text())["apis"].values()
+def test_how_many_statuses_one_request_may_ask_for_is_remembered_whatever_the_rate(open_site: OpenSite) -> None:
+    site = open_site(fleet=FLEET, faults={"batch_cap": 20})
+    assert site.run("run", site.playbook('{name: ["first-*"]}'), "--yes", "--json").code == 0
+    (entry,) = json.loads((site.state / "learnt.json").read_text())["apis"].values()
     assert entry["rate"] is None
     assert entry["status_batch"]["size"] <= 20
-    before = len(desk.sim.requests)
-    assert desk.run("run", desk.playbook('{name: ["second-*"]}'), "--yes", "--json").code == 0
-    later = desk.sim.requests[before:]
+    before = len(site.sim.requests)
+    assert site.run("run", site.playbook('{name: ["second-*"]}'), "--yes", "--json").code == 0
+    later = site.sim.requests[before:]
     assert [each.status for each in later if each.operation == "batch_status" and each.status != 200] == []
 
 
-def test_a_simulated_run_neither_reads_nor_writes_it(desk: Desk) -> None:
-    desk.state.mkdir()
-    file = desk.state / "learnt.json"
+def test_a_simulated_run_neither_reads_nor_writes_it(site: Site) -> None:
+    site.state.mkdir()
+    file = site.state / "learnt.json"
     file.write_text("{")
-    playbook = desk.playbook('{name: ["dev-api-*"]}', rate="auto")
-    ended = desk.run("run", playbook, "--yes", "--json", "--simulate")
+    playbook = site.playbook('{name: ["dev-api-*"]}', rate="auto")
+    ended = site.run("run", playbook, "--yes", "--json", "--simulate")
     assert ended.code == 0
     assert "learnt" not in ended.err
     assert file.read_text() == "{"

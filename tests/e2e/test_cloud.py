@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Finished, OpenDesk, RunAll
-from tests.e2e.desk import NAMES, Desk, Ended
+from tests.e2e.conftest import Finished, OpenSite, RunAll
+from tests.e2e.site import NAMES, Ended, Site
 
 LEGACY = {"ORCHESTRATOR_CLOUD__API_VERSION": "2025-10-28"}
 CLOUDS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
@@ -32,13 +32,13 @@ CLOUDS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 }
 
 
-def use(kind: str) -> Callable[[OpenDesk], tuple[Desk, Ended]]:
+def use(kind: str) -> Callable[[OpenSite], tuple[Site, Ended]]:
     """A run on a cloud of this kind."""
     sections, env = CLOUDS[kind]
 
-    def run(open_desk: OpenDesk) -> tuple[Desk, Ended]:
-        desk = open_desk(**sections)
-        return desk, desk.run("run", desk.playbook(burst=4), "--yes", "--json", env=env)
+    def run(open_site: OpenSite) -> tuple[Site, Ended]:
+        site = open_site(**sections)
+        return site, site.run("run", site.playbook(burst=4), "--yes", "--json", env=env)
 
     return run
 
@@ -51,30 +51,30 @@ def runs(run_all: RunAll) -> Finished:
 
 @pytest.mark.parametrize("kind", CLOUDS)
 def test_whatever_the_cloud_is_like_each_cvm_is_stopped_once_and_settles(runs: Finished, kind: str) -> None:
-    desk, ended = runs[kind]
+    site, ended = runs[kind]
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 8}), ended.err
-    assert desk.effective == dict.fromkeys(NAMES, 1)
+    assert site.effective == dict.fromkeys(NAMES, 1)
     if kind == "throttled":
-        assert 429 in {request.status for request in desk.sim.requests}
+        assert 429 in {request.status for request in site.sim.requests}
     if "legacy lists" in kind:
         assert {target["cvm"]["id"] for target in ended.document["targets"]} == {None}
 
 
-def test_with_only_apps_selected_just_those_apps_are_read(open_desk: OpenDesk) -> None:
-    desk = open_desk()
-    app_id = desk.sim.world.find_by_name("web-4").app.app_id
-    ended = desk.run("run", desk.playbook(f"{{app_id: [0x{app_id.upper()}]}}"), "--expect", "1", "--json")
-    assert (ended.code, desk.effective["web-4"], sum(desk.effective.values())) == (0, 1, 1)
-    assert "list_cvms_paginated" not in {request.operation for request in desk.sim.requests}
+def test_with_only_apps_selected_just_those_apps_are_read(open_site: OpenSite) -> None:
+    site = open_site()
+    app_id = site.sim.world.find_by_name("web-4").app.app_id
+    ended = site.run("run", site.playbook(f"{{app_id: [0x{app_id.upper()}]}}"), "--expect", "1", "--json")
+    assert (ended.code, site.effective["web-4"], sum(site.effective.values())) == (0, 1, 1)
+    assert "list_cvms_paginated" not in {request.operation for request in site.sim.requests}
 
 
-def test_where_no_answer_came_the_status_is_read_before_anything_is_sent_again(open_desk: OpenDesk) -> None:
-    desk = open_desk()
-    desk.sim.app.faults.force("hang_before", operation="stop_cvm")
-    ended = desk.run("run", desk.playbook(), "--yes", "--json", env={"ORCHESTRATOR_CLOUD__TIMEOUT": "0.5"})
+def test_where_no_answer_came_the_status_is_read_before_anything_is_sent_again(open_site: OpenSite) -> None:
+    site = open_site()
+    site.sim.app.faults.force("hang_before", operation="stop_cvm")
+    ended = site.run("run", site.playbook(), "--yes", "--json", env={"ORCHESTRATOR_CLOUD__TIMEOUT": "0.5"})
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
-    assert desk.effective == dict.fromkeys(NAMES, 1)
-    ((twice, _),) = Counter(desk.stops).most_common(1)
-    first, second = (each.seq for each in desk.sim.requests if each.cvm_hashid == twice)
-    between = {each.operation for each in desk.sim.requests if first < each.seq < second}
-    assert (len(desk.stops), "status_batch" in between) == (9, True)
+    assert site.effective == dict.fromkeys(NAMES, 1)
+    ((twice, _),) = Counter(site.stops).most_common(1)
+    first, second = (each.seq for each in site.sim.requests if each.cvm_hashid == twice)
+    between = {each.operation for each in site.sim.requests if first < each.seq < second}
+    assert (len(site.stops), "status_batch" in between) == (9, True)

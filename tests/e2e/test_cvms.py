@@ -3,38 +3,38 @@
 import csv
 import json
 
-from tests.e2e.desk import Desk
+from tests.e2e.site import Site
 
 
-def test_the_inventory_lists_every_replica_and_saves_it(desk: Desk) -> None:
-    ended = desk.run("cvms", "--json", "--save", "all.json", "--sort", "teepod")
+def test_the_inventory_lists_every_replica_and_saves_it(site: Site) -> None:
+    ended = site.run("cvms", "--json", "--save", "all.json", "--sort", "teepod")
     listed = ended.document
-    assert (ended.code, {each["name"] for each in listed}) == (0, {cvm.name for cvm in desk.sim.world.cvms})
+    assert (ended.code, {each["name"] for each in listed}) == (0, {cvm.name for cvm in site.sim.world.cvms})
     assert [each["teepod"] for each in listed] == sorted(each["teepod"] for each in listed)
     assert all(each["uptime_s"] is not None for each in listed if each["status"] == "running")
-    saved = json.loads((desk.folder / "all.json").read_text())
+    saved = json.loads((site.folder / "all.json").read_text())
     assert (saved["format"], saved["version"]) == ("orchestrator-inventory", 1)
     assert [{key: entry[key] for key in listed[0]} for entry in saved["cvms"]] == listed
 
 
-def test_options_choose_cvms_and_formats(desk: Desk) -> None:
-    ended = desk.run("cvms", "--name", "web-*", "--exclude", "name=web-1", "--format", "csv", "-o", "web.csv")
+def test_options_choose_cvms_and_formats(site: Site) -> None:
+    ended = site.run("cvms", "--name", "web-*", "--exclude", "name=web-1", "--format", "csv", "-o", "web.csv")
     assert (ended.code, ended.out) == (0, "")
-    with (desk.folder / "web.csv").open(newline="") as file:
+    with (site.folder / "web.csv").open(newline="") as file:
         names = [row["name"] for row in csv.DictReader(file)]
     assert names == sorted(names)
     assert "web-1" not in names
     assert names
-    text = desk.run("cvms", "--status", "nonsense")
+    text = site.run("cvms", "--status", "nonsense")
     assert (text.code, text.out) == (0, "0 CVMs\n")
     assert text.err.startswith("hint: no CVM of status 'nonsense'; known: ")
 
 
-def test_wrong_options_end_with_2_and_a_refused_key_with_5(desk: Desk) -> None:
-    assert desk.run("cvms", "--gpus", "many").code == 2
-    assert desk.run("cvms", "--json", "--format", "csv").code == 2
-    assert desk.run("cvms", "--save", "-").code == 2
-    same = desk.run("cvms", "--save", "a.json", "-o", "./a.json")
+def test_wrong_options_end_with_2_and_a_refused_key_with_5(site: Site) -> None:
+    assert site.run("cvms", "--gpus", "many").code == 2
+    assert site.run("cvms", "--json", "--format", "csv").code == 2
+    assert site.run("cvms", "--save", "-").code == 2
+    same = site.run("cvms", "--save", "a.json", "-o", "./a.json")
     assert (same.code, "name the same file" in same.err) == (2, True)
-    desk.environment["PHALA_CLOUD_API_KEY"] = "phak_wrong"
-    assert desk.run("cvms").code == 5
+    site.environment["PHALA_CLOUD_API_KEY"] = "phak_wrong"
+    assert site.run("cvms").code == 5

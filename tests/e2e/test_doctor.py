@@ -1,12 +1,12 @@
 """`doctor` by the installed command."""
 
-from tests.e2e.desk import Desk
+from tests.e2e.site import Site
 
 
-def test_doctor_has_a_line_for_each_check_and_the_exit_code_of_the_failed_ones(desk: Desk) -> None:
+def test_doctor_has_a_line_for_each_check_and_the_exit_code_of_the_failed_ones(site: Site) -> None:
     unreachable = {"PHALA_CLOUD_API_PREFIX": "http://127.0.0.1:9/api/v1"}
-    (desk.folder / "playbooks").mkdir()
-    as_text, as_json, down = desk.run_each(
+    (site.folder / "playbooks").mkdir()
+    as_text, as_json, down = site.run_each(
         ("doctor",), ("doctor", "--json"), ("doctor", "--json"), envs=[None, None, unreachable]
     )
     names = ["settings", "key", "API", "clock", "rate limit", "state folder", "notifications", "playbooks", "calendars"]
@@ -16,4 +16,4 @@ def test_doctor_has_a_line_for_each_check_and_the_exit_code_of_the_failed_ones(d
     assert as_json.document["exit_code"] == 0
     assert [check["name"] for check in down.document["checks"] if not check["ok"]] == ["API"]
     assert all(set(check) == {"name", "ok", "message"} for check in down.document["checks"])
-    desk.assert_nothing_happened()
+    site.assert_nothing_happened()

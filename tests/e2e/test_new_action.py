@@ -12,8 +12,8 @@ import pytest
 import orchestrator
 from orchestrator.simulator.serve import BackgroundSimulator
 from tests.billing.meter import Style
-from tests.e2e.desk import Desk
 from tests.e2e.other_cloud import serving
+from tests.e2e.site import Site
 
 PACKAGE = Path(orchestrator.__file__).parent
 SPECIFICATION = """_SUSPEND = ActionSpec(
@@ -84,33 +84,33 @@ def test_a_new_action_is_planned_carried_out_and_reported_by_its_specification_a
     playbook = tmp_path / "suspend.yaml"
     playbook.write_text(PLAYBOOK)
     with serving(Style(digits=6, counts_all=True)) as cloud:
-        desk = Desk(tmp_path, cast("BackgroundSimulator", cloud))
+        site = Site(tmp_path, cast("BackgroundSimulator", cloud))
         env = {"PYTHONPATH": str(overlay)}
 
-        planned = desk.run("plan", str(playbook), env=env)
+        planned = site.run("plan", str(playbook), env=env)
         assert (planned.code, "3 CVMs of 3 will be suspended" in planned.out) == (0, True)
 
-        ended = desk.run("run", str(playbook), "--yes", "--json", env=env)
+        ended = site.run("run", str(playbook), "--yes", "--json", env=env)
         assert (ended.code, ended.document["counts"]) == (0, {"settled": 3}), ended.err
         assert cloud.posts == {"suspend": 3}
-        (accepted, *_) = [each for each in desk.records if each["event"] == "action.accepted"]
+        (accepted, *_) = [each for each in site.records if each["event"] == "action.accepted"]
         assert (accepted["action"], accepted["billing"]["notes"][:2]) == (
             "suspend",
             ["compute_ends", "storage_continues"],
         )
 
         for command in (
-            ("show", desk.log.stem),
-            ("report", desk.log.stem, "--format", "text"),
-            ("report", desk.log.stem, "--format", "html"),
-            ("audit", "verify", desk.log.stem),
-            ("audit", "show", desk.log.stem),
-            ("audit", "export", desk.log.stem, "--format", "ecs"),
+            ("show", site.log.stem),
+            ("report", site.log.stem, "--format", "text"),
+            ("report", site.log.stem, "--format", "html"),
+            ("audit", "verify", site.log.stem),
+            ("audit", "show", site.log.stem),
+            ("audit", "export", site.log.stem, "--format", "ecs"),
             ("savings",),
             ("runs",),
-            ("resume", desk.log.stem),
+            ("resume", site.log.stem),
         ):
-            shown = desk.run(*command, env=env)
+            shown = site.run(*command, env=env)
             assert shown.code == 0, (command, shown.err)
-        restored = desk.run("restore", desk.log.stem, "--yes", "--json", env=env)
+        restored = site.run("restore", site.log.stem, "--yes", "--json", env=env)
         assert (restored.code, restored.document["counts"]) == (0, {"settled": 3}), restored.err

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
-from tests.e2e.desk import COMMAND, QUICK, STILL, Desk, Process, until
+from tests.e2e.site import COMMAND, QUICK, STILL, Process, Site, until
 from tests.e2e.test_approve import approve, is_asked, playbook
 from tests.e2e.test_serve import serving
 
@@ -45,8 +45,8 @@ def user_command() -> tuple[tuple[str, ...], Mapping[str, str]]:
     pytest.skip("the other user can start no interpreter of this version")
 
 
-class UserDesk(Desk):
-    """A desk whose folder belongs to another user."""
+class UserSite(Site):
+    """A site whose folder belongs to another user."""
 
     def __init__(self, folder: Path, sim: BackgroundSimulator) -> None:
         super().__init__(folder, sim)
@@ -64,112 +64,112 @@ class UserDesk(Desk):
 
 
 @pytest.fixture
-def desk() -> Iterator[UserDesk]:
-    folder = Path(mkdtemp(prefix="desk-"))
+def site() -> Iterator[UserSite]:
+    folder = Path(mkdtemp(prefix="site-"))
     folder.chmod(0o755)
     with BackgroundSimulator(parse_settings({**STILL, "timing": QUICK})) as sim:
         try:
-            yield UserDesk(folder, sim)
+            yield UserSite(folder, sim)
         finally:
             rmtree(folder)
 
 
-def test_an_answer_by_root_reaches_the_run_of_another_user(desk: UserDesk) -> None:
-    process = desk.start_as_user("run", playbook(desk), "--yes", "--json")
-    until(lambda: is_asked(desk))
-    answered = approve(desk, "--yes", "--json")
+def test_an_answer_by_root_reaches_the_run_of_another_user(site: UserSite) -> None:
+    process = site.start_as_user("run", playbook(site), "--yes", "--json")
+    until(lambda: is_asked(site))
+    answered = approve(site, "--yes", "--json")
     assert (answered.code, answered.document["on_record"]) == (0, True)
-    assert desk.end(process).code == 0
-    desk.assert_all_is_the_users()
+    assert site.end(process).code == 0
+    site.assert_all_is_the_users()
 
 
-def test_an_answer_that_the_run_cannot_read_is_an_error_and_is_taken_back(desk: UserDesk) -> None:
-    process = desk.start_as_user("run", playbook(desk), "--yes", "--json")
-    until(lambda: is_asked(desk))
-    folder = desk.state / "answers"
+def test_an_answer_that_the_run_cannot_read_is_an_error_and_is_taken_back(site: UserSite) -> None:
+    process = site.start_as_user("run", playbook(site), "--yes", "--json")
+    until(lambda: is_asked(site))
+    folder = site.state / "answers"
     folder.mkdir(mode=0o700)  # root's own, as earlier versions made it
-    answered = approve(desk, "--yes", "--json")
+    answered = approve(site, "--yes", "--json")
     assert (answered.code, answered.fault["message"]) == (2, "the run can't read answers in this folder")
-    assert f"chown -R --reference={desk.log} {folder}" in answered.fault["hint"]
+    assert f"chown -R --reference={site.log} {folder}" in answered.fault["hint"]
     assert list(folder.iterdir()) == []
     os.chown(folder, USER.pw_uid, USER.pw_gid)
-    assert approve(desk, "--yes").code == 0
-    assert desk.end(process).code == 0
+    assert approve(site, "--yes").code == 0
+    assert site.end(process).code == 0
 
 
-def test_whatever_root_creates_belongs_to_the_owner_of_the_folder_whose_service_starts(desk: UserDesk) -> None:
-    folder = desk.folder / "playbooks"
+def test_whatever_root_creates_belongs_to_the_owner_of_the_folder_whose_service_starts(site: UserSite) -> None:
+    folder = site.folder / "playbooks"
     folder.mkdir()
     (folder / "nightly.yaml").write_text(
         "name: nightly\nschedule: {cron: '0 3 * * *', timezone: UTC}\n"
         "steps: [{name: all, action: stop, select: {all: true}}]\n"
     )
-    desk.state.mkdir()
-    os.chown(desk.state, USER.pw_uid, USER.pw_gid)
-    key = desk.folder / "seal.pem"
-    assert desk.run("runs").code == 0
-    assert desk.run("snooze", "nightly", "--until", "1h").code == 0
-    assert desk.run("run", desk.playbook(), "--yes", "--set", "rate.requests_per_second=auto").code == 0
-    assert desk.run("audit", "keygen", "--out", str(key)).code == 0
-    assert desk.run("audit", "seal", desk.log.stem, "--key", str(key)).code == 0
-    assert desk.run("savings").code == 0
-    assert desk.run("restore", desk.log.stem, "--yes").code == 0
-    with serving(desk) as served:
+    site.state.mkdir()
+    os.chown(site.state, USER.pw_uid, USER.pw_gid)
+    key = site.folder / "seal.pem"
+    assert site.run("runs").code == 0
+    assert site.run("snooze", "nightly", "--until", "1h").code == 0
+    assert site.run("run", site.playbook(), "--yes", "--set", "rate.requests_per_second=auto").code == 0
+    assert site.run("audit", "keygen", "--out", str(key)).code == 0
+    assert site.run("audit", "seal", site.log.stem, "--key", str(key)).code == 0
+    assert site.run("savings").code == 0
+    assert site.run("restore", site.log.stem, "--yes").code == 0
+    with serving(site) as served:
         until(lambda: served.get("/readyz").status_code == 200)
         assert served.end(signal.SIGTERM) in {0, 143}
     assert {"journal.jsonl", "lock", "snoozes.json", "snoozes.lock"} <= {
-        each.name for each in (desk.state / "service").iterdir()
+        each.name for each in (site.state / "service").iterdir()
     }
-    desk.assert_all_is_the_users()
-    process = desk.start_as_user("snooze", "nightly", "--clear")
-    assert desk.end(process).code == 0
-    process = desk.start_as_user("serve", "--listen", "127.0.0.1:0")
+    site.assert_all_is_the_users()
+    process = site.start_as_user("snooze", "nightly", "--clear")
+    assert site.end(process).code == 0
+    process = site.start_as_user("serve", "--listen", "127.0.0.1:0")
     assert process.stderr is not None
     line = next(line for line in process.stderr if "service." in line)
     assert "service.started" in line, line
     process.terminate()
-    desk.end(process)
+    site.end(process)
 
 
 @pytest.mark.parametrize("name", ["service", "answers", "runs"])
-def test_root_creates_nothing_behind_a_link_of_another_user(desk: UserDesk, name: str) -> None:
-    target = desk.folder / "roots"
+def test_root_creates_nothing_behind_a_link_of_another_user(site: UserSite, name: str) -> None:
+    target = site.folder / "roots"
     target.mkdir(mode=0o700)
-    desk.state.mkdir()
-    (desk.state / name).symlink_to(target)
-    for each in (desk.state, desk.state / name):
+    site.state.mkdir()
+    (site.state / name).symlink_to(target)
+    for each in (site.state, site.state / name):
         os.chown(each, USER.pw_uid, USER.pw_gid, follow_symlinks=False)
     if name == "answers":
-        process = desk.start_as_user("run", playbook(desk), "--yes", "--json")
-        until(lambda: is_asked(desk))
-        assert approve(desk, "--yes").code == 2
+        process = site.start_as_user("run", playbook(site), "--yes", "--json")
+        until(lambda: is_asked(site))
+        assert approve(site, "--yes").code == 2
         process.terminate()
-        desk.end(process)
+        site.end(process)
     elif name == "service":
-        (desk.folder / "playbooks").mkdir()
-        (desk.folder / "playbooks" / "nightly.yaml").write_text(
+        (site.folder / "playbooks").mkdir()
+        (site.folder / "playbooks" / "nightly.yaml").write_text(
             "name: nightly\nschedule: {cron: '0 3 * * *', timezone: UTC}\n"
             "steps: [{name: all, action: stop, select: {all: true}}]\n"
         )
-        assert desk.run("snooze", "nightly", "--until", "1h").code == 2
+        assert site.run("snooze", "nightly", "--until", "1h").code == 2
     else:
-        assert desk.run("run", desk.playbook(), "--yes").code == 2
-        assert desk.stops == []
+        assert site.run("run", site.playbook(), "--yes").code == 2
+        assert site.stops == []
     assert list(target.iterdir()) == []
 
 
-def test_root_gives_away_no_file_behind_a_link(desk: UserDesk) -> None:
-    precious = desk.folder / "precious"
+def test_root_gives_away_no_file_behind_a_link(site: UserSite) -> None:
+    precious = site.folder / "precious"
     precious.write_text("root's")
-    folder = desk.state / "service"
+    folder = site.state / "service"
     folder.mkdir(parents=True)
     for name in ("snoozes.lock", "lock", "journal.jsonl.new"):
         (folder / name).symlink_to(precious)
-    for each in (desk.state, folder):
+    for each in (site.state, folder):
         os.chown(each, USER.pw_uid, USER.pw_gid)
-    (desk.folder / "playbooks").mkdir()
-    desk.run("snooze", "nightly", "--until", "1h")
-    assert desk.run("serve", "--listen", "127.0.0.1:0").code == 2
+    (site.folder / "playbooks").mkdir()
+    site.run("snooze", "nightly", "--until", "1h")
+    assert site.run("serve", "--listen", "127.0.0.1:0").code == 2
     assert (precious.read_text(), precious.stat().st_uid) == ("root's", 0)
 
 
@@ -187,22 +187,22 @@ READING = [
 ]
 
 
-def test_a_log_that_its_user_cannot_read_is_named_by_every_command(desk: UserDesk) -> None:
-    process = desk.start_as_user("run", desk.playbook(), "--yes")
-    assert desk.end(process).code == 0
-    run_id = desk.log.stem
-    desk.log.chmod(0)
+def test_a_log_that_its_user_cannot_read_is_named_by_every_command(site: UserSite) -> None:
+    process = site.start_as_user("run", site.playbook(), "--yes")
+    assert site.end(process).code == 0
+    run_id = site.log.stem
+    site.log.chmod(0)
     for first, *more in READING:
         command = [first, *more[:1], run_id, *more[1:]] if first == "audit" else [first, run_id, *more]
-        ended = desk.end(desk.start_as_user(*command))
+        ended = site.end(site.start_as_user(*command))
         assert (ended.code, "ermission denied" in ended.err) == (2, True), (command, ended)
-        assert str(desk.log) in ended.err, command
+        assert str(site.log) in ended.err, command
     for command in (["savings"], ["runs"], ["runs", "--unfinished"], ["runs", "--unfinished", "--json"]):
-        ended = desk.end(desk.start_as_user(*command))
+        ended = site.end(site.start_as_user(*command))
         assert (ended.code, "1 log can't be read (permission denied)" in ended.err) == (0, True), (command, ended)
-    desk.runs.chmod(0)
+    site.runs.chmod(0)
     for command in (["show", run_id], ["audit", "verify", "--all"], ["runs"], ["savings"]):
-        ended = desk.end(desk.start_as_user(*command))
+        ended = site.end(site.start_as_user(*command))
         assert (ended.code, "ermission denied" in ended.err) == (2, True), (command, ended)
 
 
@@ -213,13 +213,13 @@ def become_unknown() -> None:
     os.setuid(54321)
 
 
-def test_a_user_without_a_home_folder_can_work_where_the_state_folder_is_named(desk: UserDesk) -> None:
-    desk.state.mkdir()
-    os.chown(desk.state, 54321, 54321)
+def test_a_user_without_a_home_folder_can_work_where_the_state_folder_is_named(site: UserSite) -> None:
+    site.state.mkdir()
+    os.chown(site.state, 54321, 54321)
     nowhere: dict[str, str | None] = {"HOME": None}
-    process = desk.start_as_user("run", desk.playbook(), "--yes", env=nowhere, become=become_unknown)
-    assert desk.end(process).code == 0
-    assert desk.records[0]["actor"].startswith("54321@")
-    process = desk.start_as_user("runs", env=nowhere | {"ORCHESTRATOR_STATE_DIR": None}, become=become_unknown)
-    ended = desk.end(process)
+    process = site.start_as_user("run", site.playbook(), "--yes", env=nowhere, become=become_unknown)
+    assert site.end(process).code == 0
+    assert site.records[0]["actor"].startswith("54321@")
+    process = site.start_as_user("runs", env=nowhere | {"ORCHESTRATOR_STATE_DIR": None}, become=become_unknown)
+    ended = site.end(process)
     assert (ended.code, "ORCHESTRATOR_STATE_DIR" in ended.err) == (2, True)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import OpenDesk, RunAll
-from tests.e2e.desk import Desk, Ended
+from tests.e2e.conftest import OpenSite, RunAll
+from tests.e2e.site import Ended, Site
 from tests.e2e.test_start import LISTED, loaded
 from tests.report.documents import hostile, report_html
 
@@ -20,22 +20,22 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 REFUSING = [{"kind": "refuses", "names": ["web-3"]}]
 
 
-def _stop(open_desk: OpenDesk) -> tuple[Desk, Ended]:
-    desk = open_desk(behaviour=REFUSING)
-    return desk, desk.run("run", desk.playbook(), "--yes")
+def _stop(open_site: OpenSite) -> tuple[Site, Ended]:
+    site = open_site(behaviour=REFUSING)
+    return site, site.run("run", site.playbook(), "--yes")
 
 
 @pytest.fixture(scope="module")
-def desk(run_all: RunAll) -> Desk:
-    """A desk at which a run ended with 7 CVMs stopped and one refused."""
+def site(run_all: RunAll) -> Site:
+    """A site at which a run ended with 7 CVMs stopped and one refused."""
     found, ended = run_all({"stop": _stop})["stop"]
     assert ended.code == 6
     return found
 
 
-def test_every_form_tells_the_same_counts(desk: Desk) -> None:
-    run_id = desk.log.stem
-    text, document, page, table, markdown = desk.run_each(
+def test_every_form_tells_the_same_counts(site: Site) -> None:
+    run_id = site.log.stem
+    text, document, page, table, markdown = site.run_each(
         ("report", run_id),
         ("report", run_id, "--json"),
         ("report", run_id, "--format", "html"),
@@ -50,59 +50,59 @@ def test_every_form_tells_the_same_counts(desk: Desk) -> None:
     assert "| settled | as wanted, and still so at the end | 7 |" in markdown.out
 
 
-def test_the_bill_is_that_of_show(desk: Desk) -> None:
-    report, show = desk.run_each(("report", desk.log.stem, "--json"), ("show", desk.log.stem, "--json"))
+def test_the_bill_is_that_of_show(site: Site) -> None:
+    report, show = site.run_each(("report", site.log.stem, "--json"), ("show", site.log.stem, "--json"))
     ended = report.document["billing"]["total"]["ended"]
     for key in ("compute_usd_per_hour", "storage_usd_per_hour"):
         assert float(ended[key]) == float(show.document["billing"][key])
 
 
-def test_the_suffix_says_the_form_and_the_file_is_its_owners_alone(desk: Desk) -> None:
-    out = desk.folder / "report.html"
+def test_the_suffix_says_the_form_and_the_file_is_its_owners_alone(site: Site) -> None:
+    out = site.folder / "report.html"
     for _ in range(2):  # the second takes the first one's place
-        ended = desk.run("report", desk.log.stem, "--out", str(out))
+        ended = site.run("report", site.log.stem, "--out", str(out))
         assert (ended.code, ended.out) == (0, "")
     assert out.read_bytes().startswith(b"<!DOCTYPE html>")
     assert out.stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in desk.folder.glob(".report*")] == []
+    assert [path.name for path in site.folder.glob(".report*")] == []
 
 
-def test_a_report_never_takes_the_place_of_a_log(desk: Desk) -> None:
-    before = desk.log.read_bytes()
-    other = desk.folder / "copy.txt"
+def test_a_report_never_takes_the_place_of_a_log(site: Site) -> None:
+    before = site.log.read_bytes()
+    other = site.folder / "copy.txt"
     other.write_bytes(before)
-    for out in (desk.log, other):
-        ended = desk.run("report", desk.log.stem, "--out", str(out), "--format", "text")
+    for out in (site.log, other):
+        ended = site.run("report", site.log.stem, "--out", str(out), "--format", "text")
         assert (ended.code, out.read_bytes()) == (2, before)
         assert "is named like, an audit log or a seal" in ended.err
 
 
-def test_nothing_is_told_of_an_altered_log_unless_asked(desk: Desk) -> None:
-    altered = desk.folder / "altered.jsonl"
-    altered.write_text(desk.log.read_text().replace("web-5", "web-6"))
-    plain, asked = desk.run_each(
+def test_nothing_is_told_of_an_altered_log_unless_asked(site: Site) -> None:
+    altered = site.folder / "altered.jsonl"
+    altered.write_text(site.log.read_text().replace("web-5", "web-6"))
+    plain, asked = site.run_each(
         ("report", str(altered), "--json"), ("report", str(altered), "--json", "--even-if-altered")
     )
     assert (plain.code, plain.fault["code"], plain.fault["line"]) == (6, "altered", 2)
     assert (asked.code, asked.document["run"]["state"]) == (6, "altered")
 
 
-def test_an_error_is_a_document_where_one_was_asked_for(desk: Desk) -> None:
-    ended = desk.run("report", "20261123T080000Z-0000", "--format", "json")
+def test_an_error_is_a_document_where_one_was_asked_for(site: Site) -> None:
+    ended = site.run("report", "20261123T080000Z-0000", "--format", "json")
     assert (ended.code, ended.fault["code"]) == (2, "usage")
 
 
-def test_the_head_of_a_report_can_be_read(desk: Desk) -> None:
+def test_the_head_of_a_report_can_be_read(site: Site) -> None:
     """A reader that goes away is no error."""
-    shell = ["sh", "-c", f"orchestrator report {desk.log.stem} --format html | head -c 20"]
-    done = subprocess.run(shell, env=desk.environment, capture_output=True, text=True, check=True)
+    shell = ["sh", "-c", f"orchestrator report {site.log.stem} --format html | head -c 20"]
+    done = subprocess.run(shell, env=site.environment, capture_output=True, text=True, check=True)
     assert done.stdout == "<!DOCTYPE html>\n<htm"
     assert done.stderr == ""
 
 
-def test_charts_are_loaded_for_a_page_alone(desk: Desk) -> None:
-    run = ("report", desk.log.stem, "--format")
-    page, document, shown = desk.run_each((*run, "html"), (*run, "json"), ("show", desk.log.stem), envs=[LISTED] * 3)
+def test_charts_are_loaded_for_a_page_alone(site: Site) -> None:
+    run = ("report", site.log.stem, "--format")
+    page, document, shown = site.run_each((*run, "html"), (*run, "json"), ("show", site.log.stem), envs=[LISTED] * 3)
     assert "pygal" in loaded(page)
     assert "pygal" not in loaded(document) | loaded(shown)
 
@@ -128,9 +128,9 @@ def _seen(page: Path, folder: Path) -> str:
     return done.stdout
 
 
-def test_the_document_is_one_line_of_json_away_from_its_figures(desk: Desk) -> None:
+def test_the_document_is_one_line_of_json_away_from_its_figures(site: Site) -> None:
     """What `jq` would do: the outcome of each CVM by name."""
-    document = json.loads(desk.run("report", desk.log.stem, "--json").out)
+    document = json.loads(site.run("report", site.log.stem, "--json").out)
     outcomes = {target["cvm"]["name"]: target["outcome"] for target in document["targets"]}
     assert outcomes["web-3"] == "refused"
     assert document["requests"]["answers"] == {"accepted": 7, "refused": 1}

@@ -9,21 +9,21 @@ from pathlib import Path
 import pytest
 from dirty_equals import IsPartialDict
 
-from tests.e2e.conftest import OpenDesk
-from tests.e2e.desk import NAMES, Desk, Ended, until
+from tests.e2e.conftest import OpenSite
+from tests.e2e.site import NAMES, Ended, Site, until
 from tests.e2e.test_actions import QUICK, operations, steps
 
 
-def stopped(desk: Desk, select: str = "{all: true}") -> str:
+def stopped(site: Site, select: str = "{all: true}") -> str:
     """Stop them; returns the run's id."""
-    ended = desk.run("run", desk.playbook(select), "--yes", "--json")
+    ended = site.run("run", site.playbook(select), "--yes", "--json")
     assert ended.code == 0, ended.err
     run_id: str = ended.document["run_id"]
     return run_id
 
 
-def started(desk: Desk) -> list[str]:
-    return sorted(name for name, kinds in operations(desk).items() if "power_on" in kinds)
+def started(site: Site) -> list[str]:
+    return sorted(name for name, kinds in operations(site).items() if "power_on" in kinds)
 
 
 def first_record(ended: Ended) -> dict[str, object]:
@@ -31,25 +31,25 @@ def first_record(ended: Ended) -> dict[str, object]:
     return first
 
 
-def logs(desk: Desk) -> int:
-    return len(list(desk.runs.glob("*.jsonl")))
+def logs(site: Site) -> int:
+    return len(list(site.runs.glob("*.jsonl")))
 
 
-def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_since(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=QUICK)
-    world = desk.sim.world
+def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_since(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK)
+    world = site.sim.world
     cvms = {name: world.find_by_name(name) for name in NAMES}
-    world.set_status(cvms["web-7"], "stopped", desk.sim.now())
-    world.set_status(cvms["web-8"], "error", desk.sim.now())
-    run_id = stopped(desk)
-    digest = hashlib.sha256(desk.log.read_bytes()).hexdigest()
-    now = desk.sim.now()
+    world.set_status(cvms["web-7"], "stopped", site.sim.now())
+    world.set_status(cvms["web-8"], "error", site.sim.now())
+    run_id = stopped(site)
+    digest = hashlib.sha256(site.log.read_bytes()).hexdigest()
+    now = site.sim.now()
     cvms["web-1"].name = "prod-1"
     world.set_status(cvms["web-2"], "running", now)
     world.delete_cvm(cvms["web-3"], now)
     world.set_status(cvms["web-4"], "stopped", now, in_progress=True)
 
-    shown = desk.run("restore", run_id, env={"COLUMNS": "200"})
+    shown = site.run("restore", run_id, env={"COLUMNS": "200"})
     assert shown.code == 3
     assert re.search(rf"^Undo of {run_id}, started \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC by ", shown.out, re.MULTILINE)
     assert "the run stopped 6 running CVMs" in shown.out
@@ -58,11 +58,11 @@ def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_sin
     assert "prod-1  name was web-1, is prod-1" in shown.out
     assert "skipped 3 of 6 CVMs taken down by the run" in shown.out
     assert "stdin is not a terminal" in shown.err
-    assert (started(desk), logs(desk)) == ([], 1)
+    assert (started(site), logs(site)) == ([], 1)
 
-    ended = desk.run("restore", run_id, "--expect", "2", "--json")
+    ended = site.run("restore", run_id, "--expect", "2", "--json")
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 2})
-    assert started(desk) == ["web-5", "web-6"]
+    assert started(site) == ["web-5", "web-6"]
     assert ended.document["billing"]["starts"]["accepted"] == 2
     assert {each["cvm"]["name"]: each["reason"] for each in ended.document["drifted"]} == {
         "prod-1": "changed: name was web-1, is prod-1",
@@ -71,97 +71,97 @@ def test_exactly_those_are_started_that_the_run_took_down_and_nobody_touched_sin
     }
     first = first_record(ended)
     assert first == IsPartialDict(restores=run_id, vars={})
-    assert first["playbook"] == {"name": "restore", "path": str(desk.runs / f"{run_id}.jsonl"), "sha256": digest}
-    assert desk.run("audit", "verify", ended.document["run_id"]).code == 0
-    told = desk.run("show", ended.document["run_id"], env={"COLUMNS": "200"}).out
+    assert first["playbook"] == {"name": "restore", "path": str(site.runs / f"{run_id}.jsonl"), "sha256": digest}
+    assert site.run("audit", "verify", ended.document["run_id"]).code == 0
+    told = site.run("show", ended.document["run_id"], env={"COLUMNS": "200"}).out
     assert "skipped 3 of the run to undo: changed since" in told
 
 
 def test_undone_twice_the_second_has_nothing_to_start_and_what_it_started_is_not_its_to_undo(
-    open_desk: OpenDesk,
+    open_site: OpenSite,
 ) -> None:
-    desk = open_desk(timing=QUICK)
-    run_id = stopped(desk, "{name: [web-1, web-2]}")
-    once = desk.run("restore", run_id, "--yes", "--json")
-    again = desk.run("restore", run_id, "--yes", "--json")
+    site = open_site(timing=QUICK)
+    run_id = stopped(site, "{name: [web-1, web-2]}")
+    once = site.run("restore", run_id, "--yes", "--json")
+    again = site.run("restore", run_id, "--yes", "--json")
     assert [(ended.code, ended.document["counts"]) for ended in (once, again)] == [(0, {"settled": 2}), (0, {})]
-    unasked = desk.run("restore", run_id)
+    unasked = site.run("restore", run_id)
     assert (unasked.code, "Nothing to do" in unasked.out, "has no target" in unasked.out) == (0, True, False), unasked
-    assert sum(len(kinds) for kinds in operations(desk).values()) == 4
-    before = logs(desk)
-    ended = desk.run("restore", once.document["run_id"], "--yes", "--json")
+    assert sum(len(kinds) for kinds in operations(site).values()) == 4
+    before = logs(site)
+    ended = site.run("restore", once.document["run_id"], "--yes", "--json")
     assert (ended.code, ended.fault["code"]) == (4, "no_match")
-    assert logs(desk) == before
+    assert logs(site) == before
 
 
-def test_shutdowns_are_undone_and_starts_and_restarts_are_not(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=QUICK)
-    desk.sim.world.set_status(desk.sim.world.find_by_name("web-3"), "stopped", desk.sim.now())
+def test_shutdowns_are_undone_and_starts_and_restarts_are_not(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK)
+    site.sim.world.set_status(site.sim.world.find_by_name("web-3"), "stopped", site.sim.now())
     file = steps(
-        desk,
+        site,
         "name: a, action: shutdown, select: {name: web-1}",
         "name: b, action: restart, select: {name: web-2}",
         "name: c, action: start, select: {name: web-3}",
     )
-    run_id = desk.run("run", file, "--yes", "--json").document["run_id"]
-    ended = desk.run("restore", run_id, "--yes", "--json")
+    run_id = site.run("run", file, "--yes", "--json").document["run_id"]
+    ended = site.run("restore", run_id, "--yes", "--json")
     assert (ended.code, [each["cvm"]["name"] for each in ended.document["targets"]]) == (0, ["web-1"])
 
 
-def test_a_run_that_read_one_app_alone_is_undone_by_the_list_of_all(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=QUICK)
-    app = desk.sim.world.find_by_name("web-1").app.app_id
-    run_id = stopped(desk, f"{{app_id: ['{app}']}}")
-    taken = [name for name, stops in desk.effective.items() if stops]
-    ended = desk.run("restore", run_id, "--yes", "--json")
+def test_a_run_that_read_one_app_alone_is_undone_by_the_list_of_all(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK)
+    app = site.sim.world.find_by_name("web-1").app.app_id
+    run_id = stopped(site, f"{{app_id: ['{app}']}}")
+    taken = [name for name, stops in site.effective.items() if stops]
+    ended = site.run("restore", run_id, "--yes", "--json")
     assert (ended.code, ended.document["drifted"]) == (0, [])
-    assert started(desk) == sorted(taken)
+    assert started(site) == sorted(taken)
 
 
-def test_when_all_were_touched_since_nothing_is_done_and_it_is_no_success(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=QUICK)
-    run_id = stopped(desk, "{name: web-1}")
-    desk.sim.world.find_by_name("web-1").name = "a"
-    ended = desk.run("restore", run_id, "--yes", "--json")
+def test_when_all_were_touched_since_nothing_is_done_and_it_is_no_success(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK)
+    run_id = stopped(site, "{name: web-1}")
+    site.sim.world.find_by_name("web-1").name = "a"
+    ended = site.run("restore", run_id, "--yes", "--json")
     assert (ended.code, ended.fault["code"]) == (3, "drifted")
     assert "1 target of the run to undo changed since" in ended.fault["message"]
-    assert (started(desk), logs(desk)) == ([], 1)
+    assert (started(site), logs(site)) == ([], 1)
 
 
-def test_guards_of_the_settings_hold_and_a_wrong_number_changes_nothing(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=QUICK)
-    run_id = stopped(desk)
+def test_guards_of_the_settings_hold_and_a_wrong_number_changes_nothing(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK)
+    run_id = stopped(site)
     many = {"ORCHESTRATOR_GUARDS__MAX_TARGETS": "7"}
-    refused, wrong = desk.run_each(
+    refused, wrong = site.run_each(
         ("restore", run_id, "--yes", "--json"), ("restore", run_id, "--expect", "7", "--json"), envs=[many, None]
     )
     assert (refused.code, refused.fault["code"]) == (3, "guard")
     assert (wrong.code, wrong.fault["code"]) == (3, "not_confirmed")
-    ended = desk.run("restore", run_id, "--yes", "--json", env={"ORCHESTRATOR_GUARDS__PROTECT__NAME": '["web-7"]'})
-    assert (ended.code, started(desk)) == (0, [name for name in NAMES if name != "web-7"])
+    ended = site.run("restore", run_id, "--yes", "--json", env={"ORCHESTRATOR_GUARDS__PROTECT__NAME": '["web-7"]'})
+    assert (ended.code, started(site)) == (0, [name for name in NAMES if name != "web-7"])
 
 
 SLOW = {"stop_seconds": [60, 60]}
 
 
-def test_stops_that_took_effect_after_the_run_are_named_and_started_too(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=SLOW)
-    run = desk.run("run", desk.playbook("{name: ['web-*']}", timeout="0.5s"), "--yes", "--json")
+def test_stops_that_took_effect_after_the_run_are_named_and_started_too(open_site: OpenSite) -> None:
+    site = open_site(timing=SLOW)
+    run = site.run("run", site.playbook("{name: ['web-*']}", timeout="0.5s"), "--yes", "--json")
     assert (run.code, run.document["counts"]) == (7, {"unsettled": 8})
-    run_id, world = run.document["run_id"], desk.sim.world
+    run_id, world = run.document["run_id"], site.sim.world
     for name in NAMES[2:]:
-        world.set_status(world.find_by_name(name), "stopped", desk.sim.now())
+        world.set_status(world.find_by_name(name), "stopped", site.sim.now())
     world.find_by_name("web-8").name = "prod-1"
-    world.set_status(world.find_by_name("web-7"), "running", desk.sim.now())
+    world.set_status(world.find_by_name("web-7"), "running", site.sim.now())
 
-    shown = desk.run("restore", run_id, env={"COLUMNS": "200"})
+    shown = site.run("restore", run_id, env={"COLUMNS": "200"})
     assert "the run stopped 0 running CVMs\n8 more CVMs asked to stop, but not seen down in time: " in shown.out
     assert all(name in shown.out for name in NAMES)
     assert "4 CVMs not seen down by the run, down now, started too: " in shown.out
-    assert (started(desk), logs(desk)) == ([], 1)
-    ended = desk.run("restore", run_id, "--expect", "4", "--json")
+    assert (started(site), logs(site)) == ([], 1)
+    ended = site.run("restore", run_id, "--expect", "4", "--json")
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 4})
-    assert started(desk) == ["web-3", "web-4", "web-5", "web-6"]
+    assert started(site) == ["web-3", "web-4", "web-5", "web-6"]
     assert {each["cvm"]["name"]: each["reason"] for each in ended.document["drifted"]} == {
         "web-1": "changed: not down, but stopping",
         "web-2": "changed: not down, but stopping",
@@ -169,64 +169,64 @@ def test_stops_that_took_effect_after_the_run_are_named_and_started_too(open_des
     }
 
 
-def test_max_percent_does_not_refuse_an_undo_of_what_the_same_percentage_let_pass(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=QUICK)
+def test_max_percent_does_not_refuse_an_undo_of_what_the_same_percentage_let_pass(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK)
     half = {"ORCHESTRATOR_GUARDS__MAX_PERCENT": "50"}
-    file = desk.playbook("{name: [web-1, web-2, web-3, web-4]}")
-    run_id = desk.run("run", file, "--yes", "--json", env=half).document["run_id"]
+    file = site.playbook("{name: [web-1, web-2, web-3, web-4]}")
+    run_id = site.run("run", file, "--yes", "--json", env=half).document["run_id"]
     less = {"ORCHESTRATOR_GUARDS__MAX_PERCENT": "49"}
-    refused = desk.run("restore", run_id, "--yes", "--json", env=less)
+    refused = site.run("restore", run_id, "--yes", "--json", env=less)
     assert (refused.code, refused.fault["code"]) == (3, "guard")
     assert "of the 8 CVMs of the workspace that were up when the run to undo was planned" in refused.fault["message"]
-    ended = desk.run("restore", run_id, "--yes", "--json", env=half)
-    assert (ended.code, started(desk)) == (0, NAMES[:4])
+    ended = site.run("restore", run_id, "--yes", "--json", env=half)
+    assert (ended.code, started(site)) == (0, NAMES[:4])
 
 
-def test_gpus_are_warned_of_before_the_question(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=QUICK)
-    cvm = desk.sim.world.find_by_name("web-1")
+def test_gpus_are_warned_of_before_the_question(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK)
+    cvm = site.sim.world.find_by_name("web-1")
     cvm.instance_type = replace(cvm.instance_type, gpus=1)
-    shown = desk.run("restore", stopped(desk, "{name: web-1}"), env={"COLUMNS": "200"})
+    shown = site.run("restore", stopped(site, "{name: web-1}"), env={"COLUMNS": "200"})
     assert shown.code == 3
     assert "1 target with GPUs to start: each is charged a new 24-hour minimum up front" in shown.out
 
 
-def test_logs_by_which_nothing_can_be_undone_are_refused_before_anything_is_asked(desk: Desk) -> None:
-    run_id = stopped(desk, "{name: web-1}")
-    whole = desk.log.read_bytes()
+def test_logs_by_which_nothing_can_be_undone_are_refused_before_anything_is_asked(site: Site) -> None:
+    run_id = stopped(site, "{name: web-1}")
+    whole = site.log.read_bytes()
     lines = whole.splitlines(keepends=True)
-    (desk.folder / "altered.jsonl").write_bytes(whole.replace(b"web-1", b"web-2", 1))
-    (desk.folder / "unfinished.jsonl").write_bytes(b"".join(lines[:-1]))
-    simulated = desk.run("run", desk.playbook(), "--simulate", "--yes", "--json").document["run_id"]
-    asked, before = len(desk.sim.requests), logs(desk)
+    (site.folder / "altered.jsonl").write_bytes(whole.replace(b"web-1", b"web-2", 1))
+    (site.folder / "unfinished.jsonl").write_bytes(b"".join(lines[:-1]))
+    simulated = site.run("run", site.playbook(), "--simulate", "--yes", "--json").document["run_id"]
+    asked, before = len(site.sim.requests), logs(site)
     cases = {
         "altered.jsonl": "the audit log was altered",
         "unfinished.jsonl": "the run is not finished",
         simulated: "simulated cloud",
         "20260101T000000Z-0000": "there is no run",
     }
-    ends = desk.run_each(*(("restore", name, "--yes", "--json") for name in cases))
+    ends = site.run_each(*(("restore", name, "--yes", "--json") for name in cases))
     for words, ended in zip(cases.values(), ends, strict=True):
         assert (ended.code, words in ended.fault["message"]) == (2, True), ended.out
     assert "orchestrator resume" in ends[1].fault["hint"]
     other = {"PHALA_CLOUD_API_PREFIX": "https://cloud.example/api/v1"}
-    ended = desk.run("restore", run_id, "--yes", "--json", env=other)
+    ended = site.run("restore", run_id, "--yes", "--json", env=other)
     assert (ended.code, "the settings are for https://cloud.example" in ended.fault["message"]) == (2, True)
-    assert (len(desk.sim.requests), logs(desk)) == (asked, before)
+    assert (len(site.sim.requests), logs(site)) == (asked, before)
 
 
 @pytest.mark.parametrize("signal", ["kill", "terminate"])
-def test_an_undoing_that_was_cut_short_is_resumed_like_any_run(open_desk: OpenDesk, signal: str) -> None:
-    desk = open_desk(timing=QUICK)
-    run_id = stopped(desk)
+def test_an_undoing_that_was_cut_short_is_resumed_like_any_run(open_site: OpenSite, signal: str) -> None:
+    site = open_site(timing=QUICK)
+    run_id = stopped(site)
     slow = {"ORCHESTRATOR_RATE__REQUESTS_PER_SECOND": "10", "ORCHESTRATOR_RATE__BURST": "1"}
-    process = desk.start("restore", run_id, "--yes", env=slow)
-    until(lambda: len(started(desk)) >= 2)
+    process = site.start("restore", run_id, "--yes", env=slow)
+    until(lambda: len(started(site)) >= 2)
     getattr(process, signal)()
     process.communicate()
-    (log,) = (path for path in desk.runs.glob("*.jsonl") if path.stem != run_id)
-    held = desk.run("restore", log.stem, "--yes", "--json")
+    (log,) = (path for path in site.runs.glob("*.jsonl") if path.stem != run_id)
+    held = site.run("restore", log.stem, "--yes", "--json")
     assert (held.code, "not finished" in held.fault["message"]) == (2, True)
-    resumed = desk.run("resume", log.stem, "--yes", "--json")
+    resumed = site.run("resume", log.stem, "--yes", "--json")
     assert (resumed.code, resumed.document["counts"]) == (0, {"settled": 8})
-    assert {name: kinds.count("power_on") for name, kinds in operations(desk).items()} == dict.fromkeys(NAMES, 1)
+    assert {name: kinds.count("power_on") for name, kinds in operations(site).items()} == dict.fromkeys(NAMES, 1)

@@ -19,8 +19,8 @@ import pytest
 from orchestrator.service.folder import PlaybookFolder
 from orchestrator.service.journal import FileJournalStore
 from orchestrator.times import timestamp
-from tests.e2e.conftest import OpenDesk
-from tests.e2e.desk import NAMES, Desk, until
+from tests.e2e.conftest import OpenSite
+from tests.e2e.site import NAMES, Site, until
 
 DAILY = """\
 name: daily
@@ -43,9 +43,9 @@ def cron_of(moment: datetime) -> str:
     return f"{moment.minute} {moment.hour} * * *"
 
 
-def write(desk: Desk, *, cron: str, on_missed: str = "run_once", rate: int = 200, burst: int = 50) -> Path:
-    """A playbook in the desk's folder."""
-    folder = desk.folder / "playbooks"
+def write(site: Site, *, cron: str, on_missed: str = "run_once", rate: int = 200, burst: int = 50) -> Path:
+    """A playbook in the site's folder."""
+    folder = site.folder / "playbooks"
     folder.mkdir(exist_ok=True)
     file = folder / "daily.yaml"
     file.write_text(DAILY.format(cron=cron, on_missed=on_missed, rate=rate, burst=burst))
@@ -55,9 +55,9 @@ def write(desk: Desk, *, cron: str, on_missed: str = "run_once", rate: int = 200
 class Served:
     """A service that goes on, and what it says on stderr."""
 
-    def __init__(self, desk: Desk, *args: str, env: Mapping[str, str | None] | None = None) -> None:
-        self.desk = desk
-        self.process = desk.start("serve", "--listen", "127.0.0.1:0", *args, env=env)
+    def __init__(self, site: Site, *args: str, env: Mapping[str, str | None] | None = None) -> None:
+        self.site = site
+        self.process = site.start("serve", "--listen", "127.0.0.1:0", *args, env=env)
         self.said: list[dict[str, Any]] = []
         self.err: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -98,13 +98,13 @@ class Served:
         self._reader.join(5)
         text = "".join(self.err)
         assert "Traceback" not in text, text
-        assert self.desk.sim.api_key not in text
+        assert self.site.sim.api_key not in text
         return code
 
 
 @contextmanager
-def serving(desk: Desk, *args: str, env: Mapping[str, str | None] | None = None) -> Iterator[Served]:
-    served = Served(desk, *args, env=env)
+def serving(site: Site, *args: str, env: Mapping[str, str | None] | None = None) -> Iterator[Served]:
+    served = Served(site, *args, env=env)
     try:
         yield served
     finally:
@@ -114,28 +114,28 @@ def serving(desk: Desk, *args: str, env: Mapping[str, str | None] | None = None)
         served.close()
 
 
-def was_watched_since(desk: Desk, moment: datetime) -> None:
+def was_watched_since(site: Site, moment: datetime) -> None:
     """Have the service believe that it saw the schedule first at this moment."""
-    (watched,) = PlaybookFolder(desk.folder / "playbooks", desk.folder / "kept").scan({}).watched.values()
+    (watched,) = PlaybookFolder(site.folder / "playbooks", site.folder / "kept").scan({}).watched.values()
     about = {"playbook": watched.name, "file": watched.file, "timezone": "UTC"}
 
     async def write() -> None:
-        with closing(FileJournalStore(desk.state, wall=lambda: moment).open_journal()) as journal:
+        with closing(FileJournalStore(site.state, wall=lambda: moment).open_journal()) as journal:
             await journal.write("schedule.enabled", **about, when=watched.when, left_out=watched.left_out)
 
     anyio.run(write)
 
 
-def test_what_was_missed_is_made_up_for_once_and_everything_about_it_can_be_asked(open_desk: OpenDesk) -> None:
-    desk = open_desk(faults={"throttle": {"probability": 1, "operations": ["stop_cvm"], "limit": 2}})
+def test_what_was_missed_is_made_up_for_once_and_everything_about_it_can_be_asked(open_site: OpenSite) -> None:
+    site = open_site(faults={"throttle": {"probability": 1, "operations": ["stop_cvm"], "limit": 2}})
     due = some_hours(-2)
-    write(desk, cron=cron_of(due))
-    was_watched_since(desk, due - timedelta(days=3))
-    with serving(desk) as served:
+    write(site, cron=cron_of(due))
+    was_watched_since(site, due - timedelta(days=3))
+    with serving(site) as served:
         until(lambda: served.events("firing.ended"))
         assert [each["missed"] for each in served.events("firing.claimed")] == [3]
-        assert desk.effective == dict.fromkeys(NAMES, 1)
-        started = desk.records[0]
+        assert site.effective == dict.fromkeys(NAMES, 1)
+        started = site.records[0]
         planned = timestamp(due)
         assert started["trigger"] == {"schedule": "daily", "planned": planned, "moment": planned}
         assert started["run_id"] == served.events("firing.claimed")[0]["run_id"]
@@ -163,72 +163,72 @@ def test_what_was_missed_is_made_up_for_once_and_everything_about_it_can_be_aske
         named = 'orchestrator_next_firing_timestamp_seconds{playbook="daily"} '
         (coming,) = [line.removeprefix(named) for line in metrics.splitlines() if line.startswith(named)]
         assert float(coming) == (due + timedelta(days=1)).timestamp()
-        second = desk.run("serve", "--listen", "none")
+        second = site.run("serve", "--listen", "none")
         assert (second.code, "another `orchestrator serve`" in second.err) == (3, True)
         assert served.end(signal.SIGTERM) == 0
-    with serving(desk) as served:  # started anew it does nothing more
+    with serving(site) as served:  # started anew it does nothing more
         until(lambda: served.events("schedule.watched"))
         assert 'last_success_timestamp_seconds{playbook="daily"}' in served.get("/metrics").text
         assert served.end(signal.SIGINT) == 0
         assert not served.events("firing.claimed")
-    assert desk.effective == dict.fromkeys(NAMES, 1)
+    assert site.effective == dict.fromkeys(NAMES, 1)
 
 
-def test_a_run_that_is_killed_is_resumed_at_the_next_start(desk: Desk) -> None:
+def test_a_run_that_is_killed_is_resumed_at_the_next_start(site: Site) -> None:
     due = some_hours(-1)
-    write(desk, cron=cron_of(due), rate=16, burst=1)
-    was_watched_since(desk, due - timedelta(hours=1))
-    with serving(desk) as served:
-        until(lambda: len(desk.stops) >= 3)
+    write(site, cron=cron_of(due), rate=16, burst=1)
+    was_watched_since(site, due - timedelta(hours=1))
+    with serving(site) as served:
+        until(lambda: len(site.stops) >= 3)
         served.process.kill()
         served.process.wait()
-    assert desk.run("runs", "--unfinished", "--json").document[0]["run_id"] == desk.log.stem
-    with serving(desk) as served:
+    assert site.run("runs", "--unfinished", "--json").document[0]["run_id"] == site.log.stem
+    with serving(site) as served:
         until(lambda: served.events("firing.ended"))
         assert served.events("firing.ended")[0]["exit_code"] == 0
         assert served.events("run.resumed")
         assert served.end(signal.SIGTERM) == 0
-    assert desk.effective == dict.fromkeys(NAMES, 1)
-    assert desk.events()["run.resumed"] == 1
-    assert desk.run("audit", "verify", desk.log.stem).code == 0
+    assert site.effective == dict.fromkeys(NAMES, 1)
+    assert site.events()["run.resumed"] == 1
+    assert site.run("audit", "verify", site.log.stem).code == 0
 
 
-def test_told_to_stop_it_sends_nothing_more_and_goes_on_at_the_next_start(desk: Desk) -> None:
+def test_told_to_stop_it_sends_nothing_more_and_goes_on_at_the_next_start(site: Site) -> None:
     due = some_hours(-1)
-    write(desk, cron=cron_of(due), rate=16, burst=1)
-    was_watched_since(desk, due - timedelta(hours=1))
-    with serving(desk) as served:
-        until(lambda: len(desk.stops) >= 3)
+    write(site, cron=cron_of(due), rate=16, burst=1)
+    was_watched_since(site, due - timedelta(hours=1))
+    with serving(site) as served:
+        until(lambda: len(site.stops) >= 3)
         assert served.end(signal.SIGTERM) == 143
-        sent = len(desk.stops)
+        sent = len(site.stops)
         assert served.events("firing.left_for_later")
     assert sent < len(NAMES)
-    assert desk.events()["run.interrupted"] == 1
-    with serving(desk) as served:
+    assert site.events()["run.interrupted"] == 1
+    with serving(site) as served:
         until(lambda: served.events("firing.ended"))
         assert served.end(signal.SIGTERM) == 0
-    assert desk.effective == dict.fromkeys(NAMES, 1)
+    assert site.effective == dict.fromkeys(NAMES, 1)
 
 
-def test_told_twice_it_leaves_at_once(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing={"stop_seconds": [60, 60]})
+def test_told_twice_it_leaves_at_once(open_site: OpenSite) -> None:
+    site = open_site(timing={"stop_seconds": [60, 60]})
     due = some_hours(-1)
-    write(desk, cron=cron_of(due))
-    was_watched_since(desk, due - timedelta(hours=1))
-    with serving(desk) as served:
-        until(lambda: len(desk.stops) == len(NAMES))
+    write(site, cron=cron_of(due))
+    was_watched_since(site, due - timedelta(hours=1))
+    with serving(site) as served:
+        until(lambda: len(site.stops) == len(NAMES))
         served.process.send_signal(signal.SIGINT)
         until(lambda: served.events("interrupting"))
         assert served.get("/readyz").status_code == 503
         assert served.end(signal.SIGINT) == 130
-    assert desk.records[-1]["event"] == "run.interrupted"
+    assert site.records[-1]["event"] == "run.interrupted"
 
 
-def test_edits_are_picked_up_an_invalid_one_is_not_and_firings_are_snoozed(desk: Desk) -> None:
+def test_edits_are_picked_up_an_invalid_one_is_not_and_firings_are_snoozed(site: Site) -> None:
     due = some_hours(3)
-    file = write(desk, cron=cron_of(due))
+    file = write(site, cron=cron_of(due))
     valid = file.read_text()
-    with serving(desk) as served:
+    with serving(site) as served:
         until(lambda: served.events("schedule.watched"))
         file.write_text(valid.replace("action: stop", "action: stoop"))
         until(lambda: served.events("playbook.invalid"))
@@ -236,22 +236,22 @@ def test_edits_are_picked_up_an_invalid_one_is_not_and_firings_are_snoozed(desk:
         assert (said["keeps"], "playbooks/daily.yaml:" in said["error"]) == ("daily", True)
         assert served.get("/readyz").json()["invalid"][0]["keeps"] == "daily"
         assert served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due)
-        kept = desk.run("schedule", "explain", "daily", "--json")
+        kept = site.run("schedule", "explain", "daily", "--json")
         assert (kept.code, len(kept.document["firings"]), "stoop" in kept.document["invalid"]["error"]) == (0, 30, True)
         file.write_text(valid.replace(cron_of(due), cron_of(due + timedelta(hours=1))))
         until(lambda: served.events("schedule.changed"))
         until(lambda: served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due + timedelta(hours=1)))
-        asleep = desk.run("snooze", "daily", "--until", "36h")
+        asleep = site.run("snooze", "daily", "--until", "36h")
         assert (asleep.code, "2 firings skipped" in asleep.out) == (0, True)
-        listed, explained = desk.run_each(("snooze", "--list"), ("schedule", "explain", "daily"))
+        listed, explained = site.run_each(("snooze", "--list"), ("schedule", "explain", "daily"))
         assert "daily: snoozed until" in listed.out
         assert explained.out.count("skipped: snoozed until") == 2
         until(lambda: served.get("/").json()["playbooks"][0]["snoozed_until"])
         assert served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due + timedelta(hours=49))
         assert served.end(signal.SIGTERM) == 0
-    assert desk.run("snooze", "daily", "--clear").out.startswith("daily is no longer snoozed; next firing:")
-    assert desk.run("snooze", "--list", "--json").document == []
-    desk.assert_nothing_happened()
+    assert site.run("snooze", "daily", "--clear").out.startswith("daily is no longer snoozed; next firing:")
+    assert site.run("snooze", "--list", "--json").document == []
+    site.assert_nothing_happened()
 
 
 @pytest.mark.parametrize(
@@ -265,23 +265,23 @@ def test_edits_are_picked_up_an_invalid_one_is_not_and_firings_are_snoozed(desk:
         (("snooze", "daily"), "give one of"),
     ],
 )
-def test_what_is_wrong_with_a_command_line_is_said(desk: Desk, args: tuple[str, ...], says: str) -> None:
-    write(desk, cron="0 2 * * *")
-    ended = desk.run(*args)
+def test_what_is_wrong_with_a_command_line_is_said(site: Site, args: tuple[str, ...], says: str) -> None:
+    write(site, cron="0 2 * * *")
+    ended = site.run(*args)
     assert ended.code == 2
     assert says in ended.err
 
 
-def test_without_a_key_it_does_not_start(desk: Desk) -> None:
-    write(desk, cron="0 2 * * *")
-    ended = desk.run("serve", env={"PHALA_CLOUD_API_KEY": None})
+def test_without_a_key_it_does_not_start(site: Site) -> None:
+    write(site, cron="0 2 * * *")
+    ended = site.run("serve", env={"PHALA_CLOUD_API_KEY": None})
     assert (ended.code, "there is no API key" in ended.err) == (2, True)
 
 
-def test_idle_connections_leave_answers_and_descriptors_to_others(desk: Desk) -> None:
+def test_idle_connections_leave_answers_and_descriptors_to_others(site: Site) -> None:
     """More connections than there are descriptors, half of them with a request that never ends."""
-    write(desk, cron="0 0 1 1 *")
-    with serving(desk) as served, ExitStack() as idle:
+    write(site, cron="0 0 1 1 *")
+    with serving(site) as served, ExitStack() as idle:
         until(lambda: served.events("schedule.watched"))
         resource.prlimit(served.process.pid, resource.RLIMIT_NOFILE, (160, 160))
         descriptors = Path(f"/proc/{served.process.pid}/fd")

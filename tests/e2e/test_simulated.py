@@ -4,24 +4,24 @@ import signal
 
 from dirty_equals import IsPartialDict
 
-from tests.e2e.conftest import OpenDesk
-from tests.e2e.desk import Desk, until
+from tests.e2e.conftest import OpenSite
+from tests.e2e.site import Site, until
 
 SAYS_SO = {"simulated_header": True}
 
 
-def stopped(desk: Desk) -> str:
-    ended = desk.run("run", desk.playbook(), "--yes", "--json")
+def stopped(site: Site) -> str:
+    ended = site.run("run", site.playbook(), "--yes", "--json")
     assert ended.code == 0, ended.err
     run_id: str = ended.document["run_id"]
     return run_id
 
 
-def test_a_run_against_simulate_is_marked_and_its_savings_are_no_real_ones(open_desk: OpenDesk) -> None:
-    desk = open_desk(api=SAYS_SO)
-    run_id = stopped(desk)
-    assert desk.records[0] == IsPartialDict(simulated=True, simulator="served")
-    real, simulated, rows, report = desk.run_each(
+def test_a_run_against_simulate_is_marked_and_its_savings_are_no_real_ones(open_site: OpenSite) -> None:
+    site = open_site(api=SAYS_SO)
+    run_id = stopped(site)
+    assert site.records[0] == IsPartialDict(simulated=True, simulator="served")
+    real, simulated, rows, report = site.run_each(
         ("savings", "--json"), ("savings", "--simulated", "--json"), ("runs", "--json"), ("report", run_id, "--json")
     )
     assert real.document["total"]["times"] == 0
@@ -29,25 +29,25 @@ def test_a_run_against_simulate_is_marked_and_its_savings_are_no_real_ones(open_
     assert simulated.document["total"]["times"] == 8
     assert rows.document[0] == IsPartialDict(simulated=True, state="finished")
     assert report.document["run"]["simulated"] is True
-    assert "(simulated)" in desk.run("report", run_id).out
+    assert "(simulated)" in site.run("report", run_id).out
 
 
-def test_a_run_against_simulate_is_resumed_undone_and_reconciled_as_any_other(open_desk: OpenDesk) -> None:
-    desk = open_desk(api=SAYS_SO)
-    process = desk.start("run", desk.playbook(rate=10, burst=1), "--yes")
-    until(lambda: len(desk.stops) >= 3)
+def test_a_run_against_simulate_is_resumed_undone_and_reconciled_as_any_other(open_site: OpenSite) -> None:
+    site = open_site(api=SAYS_SO)
+    process = site.start("run", site.playbook(rate=10, burst=1), "--yes")
+    until(lambda: len(site.stops) >= 3)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    run_id = desk.log.stem
-    assert desk.run("runs", "--unfinished", "--json").document[0] == IsPartialDict(
+    run_id = site.log.stem
+    assert site.run("runs", "--unfinished", "--json").document[0] == IsPartialDict(
         next=f"orchestrator resume {run_id}", state="unfinished"
     )
-    assert desk.run("resume", run_id, "--yes").code == 0
-    assert desk.run("reconcile", run_id).code in {0, 7}
-    assert desk.run("restore", run_id, "--expect", "8", "--json").document["counts"] == {"settled": 8}
+    assert site.run("resume", run_id, "--yes").code == 0
+    assert site.run("reconcile", run_id).code in {0, 7}
+    assert site.run("restore", run_id, "--expect", "8", "--json").document["counts"] == {"settled": 8}
 
 
-def test_a_cloud_that_does_not_say_so_is_taken_for_a_real_one(desk: Desk) -> None:
-    stopped(desk)
-    assert desk.records[0]["simulated"] is False
-    assert desk.run("savings", "--json").document["total"]["times"] == 8
+def test_a_cloud_that_does_not_say_so_is_taken_for_a_real_one(site: Site) -> None:
+    stopped(site)
+    assert site.records[0]["simulated"] is False
+    assert site.run("savings", "--json").document["total"]["times"] == 8

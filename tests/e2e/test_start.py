@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import ROOT
-from tests.e2e.desk import Desk, Ended
+from tests.e2e.site import Ended, Site
 
 LISTED = {"PYTHONPROFILEIMPORTTIME": "1"}
 """Has Python name on stderr each module that it imports."""
@@ -43,8 +43,8 @@ def loaded(ended: Ended) -> set[str]:
     }
 
 
-def test_help_and_version_load_the_command_line_alone(desk: Desk) -> None:
-    results = desk.run_each(*(tuple(words.split()) for words in HELP.values()), envs=[LISTED] * len(HELP))
+def test_help_and_version_load_the_command_line_alone(site: Site) -> None:
+    results = site.run_each(*(tuple(words.split()) for words in HELP.values()), envs=[LISTED] * len(HELP))
     for name, ended in zip(HELP, results, strict=True):
         assert ended.code == 0
         modules = loaded(ended)
@@ -62,15 +62,15 @@ def test_help_and_version_load_the_command_line_alone(desk: Desk) -> None:
         "orchestrator run nightly-cost-stop --var x",
     ],
 )
-def test_completion_loads_the_command_line_alone(desk: Desk, typed: str) -> None:
+def test_completion_loads_the_command_line_alone(site: Site, typed: str) -> None:
     env = {"_ORCHESTRATOR_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
-    modules = loaded(desk.run(env={**env, **LISTED}))
+    modules = loaded(site.run(env={**env, **LISTED}))
     assert "click.shell_completion" in modules
     assert modules & (WEB_SERVERS | FOR_PEOPLE | NETWORK | MODELS) == set()
 
 
-def test_validate_loads_neither_the_network_nor_what_shows_runs(desk: Desk) -> None:
-    ended = desk.run("validate", *map(str, sorted((ROOT / "playbooks").glob("*.yaml"))), env=LISTED)
+def test_validate_loads_neither_the_network_nor_what_shows_runs(site: Site) -> None:
+    ended = site.run("validate", *map(str, sorted((ROOT / "playbooks").glob("*.yaml"))), env=LISTED)
     assert ended.code == 0
     modules = loaded(ended)
     assert "pydantic" in modules
@@ -79,45 +79,45 @@ def test_validate_loads_neither_the_network_nor_what_shows_runs(desk: Desk) -> N
 
 @pytest.mark.parametrize("command", [("plan",), ("run", "--yes")], ids=lambda command: command[0])
 def test_until_the_first_answer_nothing_is_loaded_that_only_shows_what_was_found(
-    desk: Desk, command: tuple[str, ...]
+    site: Site, command: tuple[str, ...]
 ) -> None:
     """A key that is refused ends the command at the first answer."""
-    ended = desk.run(*command, desk.playbook(rate=20), env={"PHALA_CLOUD_API_KEY": "not-this-one", **LISTED})
-    assert (ended.code, len(desk.sim.requests)) == (5, 1)
+    ended = site.run(*command, site.playbook(rate=20), env={"PHALA_CLOUD_API_KEY": "not-this-one", **LISTED})
+    assert (ended.code, len(site.sim.requests)) == (5, 1)
     modules = loaded(ended)
     assert "orchestrator.cloud.client" in modules
     assert modules & (WEB_SERVERS | FOR_PEOPLE | {"aiohttp", "trio._core", "orchestrator.engine.run"}) == set()
 
 
-def test_a_plan_is_for_few_requests_however_fast_its_run_may_be(desk: Desk) -> None:
-    ended = desk.run("plan", desk.playbook(rate=1000), "--json", env=LISTED)
+def test_a_plan_is_for_few_requests_however_fast_its_run_may_be(site: Site) -> None:
+    ended = site.run("plan", site.playbook(rate=1000), "--json", env=LISTED)
     assert ended.code == 0
     assert "aiohttp" not in loaded(ended)
 
 
-def test_a_warning_before_the_plan_goes_to_stderr(desk: Desk) -> None:
+def test_a_warning_before_the_plan_goes_to_stderr(site: Site) -> None:
     """Logging is loaded for it, and set up first: stdout stays the document's."""
-    desk.state.mkdir()
-    (desk.state / "learnt.json").write_text("{")
-    ended = desk.run("plan", desk.playbook(rate=20), "--json")
+    site.state.mkdir()
+    (site.state / "learnt.json").write_text("{")
+    ended = site.run("plan", site.playbook(rate=20), "--json")
     assert (ended.code, len(ended.document["targets"])) == (0, 8)
     assert [each["event"] for each in ended.logged] == ["learnt.left_out"]
 
 
-def test_rich_is_loaded_to_show_a_plan_to_people_and_not_to_programs(desk: Desk) -> None:
-    playbook = desk.playbook()
-    people, programs = desk.run_each(("plan", playbook), ("plan", playbook, "--json"), envs=[LISTED] * 2)
+def test_rich_is_loaded_to_show_a_plan_to_people_and_not_to_programs(site: Site) -> None:
+    playbook = site.playbook()
+    people, programs = site.run_each(("plan", playbook), ("plan", playbook, "--json"), envs=[LISTED] * 2)
     assert (people.code, programs.code) == (0, 0)
     assert "rich" in loaded(people)
     assert "rich" not in loaded(programs)
 
 
-def test_plugins_of_pydantic_are_not_looked_for(desk: Desk, tmp_path: Path) -> None:
+def test_plugins_of_pydantic_are_not_looked_for(site: Site, tmp_path: Path) -> None:
     """One that is installed beside the program is not loaded: it would see the API key."""
     about = tmp_path / "nosy-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: nosy\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[pydantic]\nnosy = nosy:plugin\n")
     (tmp_path / "nosy.py").write_text("raise SystemExit(99)\n")
-    ended = desk.run("plan", desk.playbook(), env={"PYTHONPATH": str(tmp_path)})
+    ended = site.run("plan", site.playbook(), env={"PYTHONPATH": str(tmp_path)})
     assert ended.code == 0

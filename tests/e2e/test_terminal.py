@@ -11,8 +11,8 @@ from typing import IO
 
 import pytest
 
-from tests.e2e.conftest import OpenDesk
-from tests.e2e.desk import COMMAND, NAMES, Desk, until
+from tests.e2e.conftest import OpenSite
+from tests.e2e.site import COMMAND, NAMES, Site, until
 
 
 class Terminal:
@@ -54,7 +54,7 @@ class Terminal:
 
 @contextmanager
 def terminal(
-    desk: Desk,
+    site: Site,
     *args: str,
     rate: float = 200,
     playbook: str | None = None,
@@ -67,7 +67,7 @@ def terminal(
     """A command on a pseudo-terminal of its own: `run` where no other is given.
 
     Args:
-        desk: where it is started.
+        site: where it is started.
         *args: more of its arguments.
         rate: the limit of the playbook.
         playbook: a playbook of another file.
@@ -81,9 +81,9 @@ def terminal(
     termios.tcsetwinsize(slave, (40, columns))
     os.write(master, typed.encode())
     process = subprocess.Popen(
-        [program, *(command or ("run", playbook or desk.playbook(rate=rate, burst=1, timeout="60s"))), *args],
-        cwd=desk.folder,
-        env={"TERM": "xterm-256color", **desk.environment},
+        [program, *(command or ("run", playbook or site.playbook(rate=rate, burst=1, timeout="60s"))), *args],
+        cwd=site.folder,
+        env={"TERM": "xterm-256color", **site.environment},
         **{"stdin": slave, "stdout": slave, "stderr": slave, **(elsewhere or {})},  # type: ignore[call-overload] # by name
         text=True,
         start_new_session=True,
@@ -99,43 +99,43 @@ def terminal(
         user.close()
 
 
-def test_on_a_terminal_it_asks_for_the_number_of_cvms_and_shows_the_run_live(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing={"stop_seconds": [0.5, 1]})
-    with terminal(desk) as user:
+def test_on_a_terminal_it_asks_for_the_number_of_cvms_and_shows_the_run_live(open_site: OpenSite) -> None:
+    site = open_site(timing={"stop_seconds": [0.5, 1]})
+    with terminal(site) as user:
         until(lambda: user.shows(r"Type the number of CVMs to stop \(8\)"))
-        assert desk.stops == []
+        assert site.stops == []
         user.type("8\n")
         until(lambda: user.shows(r"\d settling"))
         assert user.ends_with(0)
         assert "8 CVMs of 8 will be stopped" in user.shown
         assert "succeeded: " in user.shown
-        assert desk.sim.api_key not in user.shown
-    assert desk.effective == dict.fromkeys(NAMES, 1)
+        assert site.sim.api_key not in user.shown
+    assert site.effective == dict.fromkeys(NAMES, 1)
 
 
 @pytest.mark.parametrize("typed", ["7\n", "\x04"])
-def test_any_other_answer_is_no_yes(desk: Desk, typed: str) -> None:
-    with terminal(desk) as user:
+def test_any_other_answer_is_no_yes(site: Site, typed: str) -> None:
+    with terminal(site) as user:
         until(lambda: user.shows("Type the number"))
         user.type(typed)
         assert user.ends_with(3)
-    desk.assert_nothing_happened()
+    site.assert_nothing_happened()
 
 
-def test_what_was_typed_before_the_question_is_no_answer(desk: Desk) -> None:
-    with terminal(desk, typed="8\n8\n8") as user:
+def test_what_was_typed_before_the_question_is_no_answer(site: Site) -> None:
+    with terminal(site, typed="8\n8\n8") as user:
         until(lambda: user.shows(r"Type the number"))
         user.type("\n")
         assert user.ends_with(3)
-    desk.assert_nothing_happened()
+    site.assert_nothing_happened()
 
 
-def test_keys_that_are_no_text_are_no_yes_and_no_crash(desk: Desk) -> None:
-    with terminal(desk) as user:
+def test_keys_that_are_no_text_are_no_yes_and_no_crash(site: Site) -> None:
+    with terminal(site) as user:
         until(lambda: user.shows("Type the number"))
         os.write(user._master, b"\xff8\n")
         assert user.ends_with(3)
-    desk.assert_nothing_happened()
+    site.assert_nothing_happened()
 
 
 REDIRECTED = [("stdout",), ("stderr",), ("stdout", "stderr")]
@@ -143,126 +143,126 @@ REDIRECTED = [("stdout",), ("stderr",), ("stdout", "stderr")]
 
 @pytest.mark.parametrize("streams", REDIRECTED, ids="+".join)
 def test_output_that_leads_elsewhere_does_not_keep_a_person_at_the_terminal_from_being_asked(
-    desk: Desk, streams: tuple[str, ...]
+    site: Site, streams: tuple[str, ...]
 ) -> None:
     """The terminal shows the plan as well where stdout does not."""
-    with (desk.folder / "elsewhere").open("w") as file, terminal(desk, elsewhere=dict.fromkeys(streams, file)) as user:
+    with (site.folder / "elsewhere").open("w") as file, terminal(site, elsewhere=dict.fromkeys(streams, file)) as user:
         until(lambda: user.shows(r"Type the number of CVMs to stop \(8\)"))
         assert "8 CVMs of 8 will be stopped" in user.shown
         user.type("8\n")
         assert user.ends_with(0)
-    assert desk.effective == dict.fromkeys(NAMES, 1)
+    assert site.effective == dict.fromkeys(NAMES, 1)
     if "stdout" in streams:
-        assert "succeeded: " in (desk.folder / "elsewhere").read_text()
+        assert "succeeded: " in (site.folder / "elsewhere").read_text()
 
 
-def test_where_stdin_leads_elsewhere_nobody_is_asked(desk: Desk) -> None:
-    with terminal(desk, elsewhere={"stdin": subprocess.DEVNULL}) as user:
+def test_where_stdin_leads_elsewhere_nobody_is_asked(site: Site) -> None:
+    with terminal(site, elsewhere={"stdin": subprocess.DEVNULL}) as user:
         assert user.ends_with(3)
         assert "Type the number" not in user.shown
         assert "Nothing was sent: not confirmed." in user.shown
-    desk.assert_nothing_happened()
+    site.assert_nothing_happened()
 
 
 @pytest.mark.parametrize(
     ("typed", "exit_code", "why"),
     [("7\n", 3, "not confirmed"), ("\x04", 3, "not confirmed"), ("\x03", 130, "interrupted")],
 )
-def test_stdout_ends_with_what_happened(desk: Desk, typed: str, exit_code: int, why: str) -> None:
-    file = desk.folder / "out"
-    with file.open("w") as out, terminal(desk, elsewhere={"stdout": out}) as user:
+def test_stdout_ends_with_what_happened(site: Site, typed: str, exit_code: int, why: str) -> None:
+    file = site.folder / "out"
+    with file.open("w") as out, terminal(site, elsewhere={"stdout": out}) as user:
         until(lambda: user.shows("Type the number"))
         user.type(typed)
         assert user.ends_with(exit_code)
     assert file.read_text().endswith(f"\nNothing was sent: {why}.\n")
 
 
-def test_ctrl_c_at_the_question_changes_nothing(desk: Desk) -> None:
-    with terminal(desk) as user:
+def test_ctrl_c_at_the_question_changes_nothing(site: Site) -> None:
+    with terminal(site) as user:
         until(lambda: user.shows("Type the number"))
         user.type("\x03")
         assert user.ends_with(130)
         assert "nothing was changed" in user.shown
-    desk.assert_nothing_happened()
+    site.assert_nothing_happened()
 
 
-def test_ctrl_c_during_the_run_sends_nothing_more_and_says_how_to_go_on(desk: Desk) -> None:
-    with terminal(desk, "--yes", rate=5) as user:
-        until(lambda: len(desk.stops) >= 3)
+def test_ctrl_c_during_the_run_sends_nothing_more_and_says_how_to_go_on(site: Site) -> None:
+    with terminal(site, "--yes", rate=5) as user:
+        until(lambda: len(site.stops) >= 3)
         user.type("\x03")
         assert user.ends_with(130)
-        assert f"orchestrator resume {desk.log.stem}" in user.shown
-    assert 3 <= sum(desk.effective.values()) < 8
-    show, report = desk.run_each(("show", desk.log.stem), ("report", desk.log.stem, "--format", "text"))
+        assert f"orchestrator resume {site.log.stem}" in user.shown
+    assert 3 <= sum(site.effective.values()) < 8
+    show, report = site.run_each(("show", site.log.stem), ("report", site.log.stem, "--format", "text"))
     for told in (show.out, report.out):
         assert "not finished: interrupted (ctrl-c)" in told.lower()
         assert re.search(r"\d\s+settled", told)
         assert re.search(r"\d\s+waiting", told)
-        assert f"orchestrator resume {desk.log.stem}" in told
-    with terminal(desk, command=("runs",), columns=60) as user:
+        assert f"orchestrator resume {site.log.stem}" in told
+    with terminal(site, command=("runs",), columns=60) as user:
         assert user.ends_with(0)
-        assert re.search(rf"^next commands:\s*^orchestrator resume {desk.log.stem}\s*$", user.shown, re.MULTILINE)
-        assert re.search(rf"{desk.log.stem}.*unfinished", user.shown)
+        assert re.search(rf"^next commands:\s*^orchestrator resume {site.log.stem}\s*$", user.shown, re.MULTILINE)
+        assert re.search(rf"{site.log.stem}.*unfinished", user.shown)
 
 
-def test_a_terminal_that_is_closed_loses_nothing(desk: Desk) -> None:
-    with terminal(desk, "--yes", rate=5) as user:
-        until(lambda: len(desk.stops) >= 2)
+def test_a_terminal_that_is_closed_loses_nothing(site: Site) -> None:
+    with terminal(site, "--yes", rate=5) as user:
+        until(lambda: len(site.stops) >= 2)
         user.close()
-        until(lambda: desk.events()["run.finished"])
-    assert desk.effective == dict.fromkeys(NAMES, 1)
+        until(lambda: site.events()["run.finished"])
+    assert site.effective == dict.fromkeys(NAMES, 1)
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_reader_that_goes_away_loses_nothing(desk: Desk, stream: str) -> None:
+def test_a_reader_that_goes_away_loses_nothing(site: Site, stream: str) -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as pipe:
-        process = desk.start("run", desk.playbook(rate=20, burst=1), "--yes", **{stream: pipe})  # type: ignore[arg-type] # by name
+        process = site.start("run", site.playbook(rate=20, burst=1), "--yes", **{stream: pipe})  # type: ignore[arg-type] # by name
     os.read(reader, 1)
     os.close(reader)
-    assert desk.end(process).code == 0
-    assert desk.events()["run.finished"] == 1
-    assert desk.effective == dict.fromkeys(NAMES, 1)
+    assert site.end(process).code == 0
+    assert site.events()["run.finished"] == 1
+    assert site.effective == dict.fromkeys(NAMES, 1)
 
 
-def test_without_any_open_stream_it_still_does_its_work(desk: Desk) -> None:
-    script = f"exec orchestrator run {desk.playbook()} --yes <&- >&- 2>&-"
-    assert subprocess.run(["sh", "-c", script], cwd=desk.folder, env=desk.environment, check=False).returncode == 0  # noqa: S607 - the shell of the system
-    assert desk.effective == dict.fromkeys(NAMES, 1)
-    assert desk.events()["run.finished"] == 1
+def test_without_any_open_stream_it_still_does_its_work(site: Site) -> None:
+    script = f"exec orchestrator run {site.playbook()} --yes <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", script], cwd=site.folder, env=site.environment, check=False).returncode == 0  # noqa: S607 - the shell of the system
+    assert site.effective == dict.fromkeys(NAMES, 1)
+    assert site.events()["run.finished"] == 1
 
 
-def test_names_of_others_cannot_steer_the_terminal(open_desk: OpenDesk) -> None:
+def test_names_of_others_cannot_steer_the_terminal(open_site: OpenSite) -> None:
     evil = "web\x1b]0;owned\x07\u202e"
-    desk = open_desk(fleet={"cvms": 1, "names": [evil], "stopped_share": 0}, behaviour=[{"kind": "errors", "count": 1}])
-    ended = desk.run("run", desk.playbook(), "--yes", env={"ORCHESTRATOR_LOG__FORMAT": "console"})
+    site = open_site(fleet={"cvms": 1, "names": [evil], "stopped_share": 0}, behaviour=[{"kind": "errors", "count": 1}])
+    ended = site.run("run", site.playbook(), "--yes", env={"ORCHESTRATOR_LOG__FORMAT": "console"})
     assert ended.code == 6
-    shown = desk.run("plan", desk.playbook(), "--details").out + ended.out + ended.err
+    shown = site.run("plan", site.playbook(), "--details").out + ended.out + ended.err
     assert not {"\x1b", "\x07", "\u202e"} & set(shown)
 
 
-def test_a_yes_that_comes_late_is_carried_out_on_fresh_statuses(open_desk: OpenDesk) -> None:
+def test_a_yes_that_comes_late_is_carried_out_on_fresh_statuses(open_site: OpenSite) -> None:
     """Whoever went down while the question stood is left alone, and no stop of it is billed."""
-    desk = open_desk()
-    desk.environment["ORCHESTRATOR_GUARDS__RECHECK_AFTER"] = "0.1"
-    with terminal(desk) as user:
+    site = open_site()
+    site.environment["ORCHESTRATOR_GUARDS__RECHECK_AFTER"] = "0.1"
+    with terminal(site) as user:
         until(lambda: user.shows(r"Type the number"))
-        asked_at = desk.sim.now()
-        name = next(cvm.name for cvm in desk.sim.world.cvms if cvm.phase_at(desk.sim.now()).status == "running")
-        desk.sim.world.set_status(desk.sim.world.find_by_name(name), "stopped", desk.sim.now())
-        until(lambda: desk.sim.now() > asked_at + 0.2)
+        asked_at = site.sim.now()
+        name = next(cvm.name for cvm in site.sim.world.cvms if cvm.phase_at(site.sim.now()).status == "running")
+        site.sim.world.set_status(site.sim.world.find_by_name(name), "stopped", site.sim.now())
+        until(lambda: site.sim.now() > asked_at + 0.2)
         user.type(f"{len(NAMES)}\n")
         assert user.ends_with(0), user.shown
-    skipped = [record["cvm"]["name"] for record in desk.records if record.get("outcome") == "skipped"]
+    skipped = [record["cvm"]["name"] for record in site.records if record.get("outcome") == "skipped"]
     assert skipped == [name]
-    assert len(desk.stops) == len(NAMES) - 1, [record for record in desk.records if "intent" in record["event"]]
+    assert len(site.stops) == len(NAMES) - 1, [record for record in site.records if "intent" in record["event"]]
 
 
 @pytest.mark.parametrize(("option", "cvms", "teepods"), [((), 0, 2), (("-v",), 8, 0), (("-q",), 0, 0)])
 def test_a_terminal_shows_a_line_for_each_teepod_and_with_verbose_for_each_cvm(
-    desk: Desk, option: tuple[str, ...], cvms: int, teepods: int
+    site: Site, option: tuple[str, ...], cvms: int, teepods: int
 ) -> None:
-    with terminal(desk, "--yes", *option) as user:
+    with terminal(site, "--yes", *option) as user:
         assert user.ends_with(0)
         assert (user.shown.count("cvm.settled"), user.shown.count("teepod.done")) == (cvms, teepods)
         assert "succeeded: " in user.shown
@@ -282,26 +282,26 @@ SGR = re.compile(r"\x1b\[[0-9;]*m")
     ],
 )
 def test_plans_errors_and_logs_are_coloured_as_the_environment_and_the_option_say(
-    desk: Desk, args: tuple[str, ...], environment: dict[str, str], is_coloured: bool
+    site: Site, args: tuple[str, ...], environment: dict[str, str], is_coloured: bool
 ) -> None:
-    desk.environment |= environment
-    with terminal(desk, *args) as user:
+    site.environment |= environment
+    with terminal(site, *args) as user:
         until(lambda: user.shows("Type the number"))
         user.type("no\n")
         assert user.ends_with(3)
         assert bool(SGR.search(user.shown)) is is_coloured
         assert bool(re.search(r"\x1b\[[0-9;]*mError", user.shown)) is is_coloured
-    with terminal(desk, "--yes", *args) as user:
+    with terminal(site, "--yes", *args) as user:
         assert user.ends_with(0)
         assert bool(SGR.search(user.shown)) is is_coloured
         assert ("\x1b" in user.shown) is (environment != {"TERM": "dumb"}), "nor are lines of a dumb one drawn anew"
 
 
-def test_bash_completes_run_ids_and_variables(desk: Desk) -> None:
-    desk.runs.mkdir(parents=True)
-    (desk.runs / "20261123T080000Z-4f2a.jsonl").touch()
-    (desk.folder / "mine.yaml").write_text("vars:\n  teepod: {required: true}\n")
-    with terminal(desk, command=("--norc", "--noprofile"), program="bash") as user:
+def test_bash_completes_run_ids_and_variables(site: Site) -> None:
+    site.runs.mkdir(parents=True)
+    (site.runs / "20261123T080000Z-4f2a.jsonl").touch()
+    (site.folder / "mine.yaml").write_text("vars:\n  teepod: {required: true}\n")
+    with terminal(site, command=("--norc", "--noprofile"), program="bash") as user:
         user.type('PS1="> "; eval "$(orchestrator completion bash)"; echo re""ady\n')
         until(lambda: user.shows("ready"))
         user.type("orchestrator show 2\t")

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from tests.e2e.conftest import OpenDesk
-from tests.e2e.desk import Desk
+from tests.e2e.conftest import OpenSite
+from tests.e2e.site import Site
 
 GOOD = "name: x\nsteps:\n  - action: stop\n    select: {all: true}\n"
 WRONG_PLAYBOOKS = {
@@ -24,17 +24,17 @@ WRONG_PLAYBOOKS = {
 }
 
 
-def test_a_playbook_that_cannot_be_used_is_refused_by_file_and_line(desk: Desk) -> None:
-    files = [desk.folder / f"{name}.yaml" for name in WRONG_PLAYBOOKS]
+def test_a_playbook_that_cannot_be_used_is_refused_by_file_and_line(site: Site) -> None:
+    files = [site.folder / f"{name}.yaml" for name in WRONG_PLAYBOOKS]
     for file, (text, _, _) in zip(files, WRONG_PLAYBOOKS.values(), strict=True):
         file.write_bytes(text.encode("latin-1"))
-    results = desk.run_each(*(("run", str(file), "--yes", "--json") for file in files))
+    results = site.run_each(*(("run", str(file), "--yes", "--json") for file in files))
     for file, (_, line, words), ended in zip(files, WRONG_PLAYBOOKS.values(), results, strict=True):
         assert (ended.code, ended.fault["code"], ended.fault["file"]) == (2, "playbook", str(file))
         assert line in {None, ended.fault["line"]}, file
         assert words in f"{ended.fault['message']} {ended.fault['hint']}"
         assert f"{file}:{ended.fault['line']}: " in ended.err
-    desk.assert_nothing_happened()
+    site.assert_nothing_happened()
 
 
 WRONG_LINES = {
@@ -59,15 +59,15 @@ WRONG_LINES = {
 }
 
 
-def test_a_command_line_that_cannot_be_used_is_refused_with_a_hint(desk: Desk) -> None:
-    file = desk.playbook()
+def test_a_command_line_that_cannot_be_used_is_refused_with_a_hint(site: Site) -> None:
+    file = site.playbook()
     lines = [[file if arg == "PLAYBOOK" else arg for arg in args] for args, _ in WRONG_LINES.values()]
-    results = desk.run_each(*(("run", *line, "--yes", "--json") for line in lines))
+    results = site.run_each(*(("run", *line, "--yes", "--json") for line in lines))
     for (_, words), ended in zip(WRONG_LINES.values(), results, strict=True):
         assert ended.code == 2
         assert words in f"{ended.fault['message']} {ended.fault['hint']}"
         assert "phak_visible" not in ended.out + ended.err
-    desk.assert_nothing_happened()
+    site.assert_nothing_happened()
 
 
 WRONG_SETTINGS = (
@@ -79,12 +79,12 @@ WRONG_SETTINGS = (
 )
 
 
-def test_a_settings_file_that_cannot_be_used_is_refused_by_line(desk: Desk) -> None:
-    files = [desk.folder / f"{number}.toml" for number in range(len(WRONG_SETTINGS))]
+def test_a_settings_file_that_cannot_be_used_is_refused_by_line(site: Site) -> None:
+    files = [site.folder / f"{number}.toml" for number in range(len(WRONG_SETTINGS))]
     for file, (text, _, _) in zip(files, WRONG_SETTINGS, strict=True):
         file.write_text(text)
-    playbook = desk.playbook()
-    results = desk.run_each(*(("plan", playbook, "--json", "--config", str(file)) for file in files))
+    playbook = site.playbook()
+    results = site.run_each(*(("plan", playbook, "--json", "--config", str(file)) for file in files))
     for file, (_, line, words), ended in zip(files, WRONG_SETTINGS, results, strict=True):
         assert (ended.code, ended.fault["code"]) == (2, "settings")
         assert (ended.fault["file"], ended.fault["line"]) == (str(file), line)
@@ -102,72 +102,72 @@ WRONG_ENVIRONMENTS: tuple[tuple[dict[str, str | None], str], ...] = (
 )
 
 
-def test_an_environment_that_cannot_be_used_is_refused(desk: Desk) -> None:
-    command = ("run", desk.playbook(), "--yes", "--json")
-    results = desk.run_each(*[command] * len(WRONG_ENVIRONMENTS), envs=(env for env, _ in WRONG_ENVIRONMENTS))
+def test_an_environment_that_cannot_be_used_is_refused(site: Site) -> None:
+    command = ("run", site.playbook(), "--yes", "--json")
+    results = site.run_each(*[command] * len(WRONG_ENVIRONMENTS), envs=(env for env, _ in WRONG_ENVIRONMENTS))
     for (_, words), ended in zip(WRONG_ENVIRONMENTS, results, strict=True):
         assert ended.code == 2
         assert words in f"{ended.fault['message']} {ended.fault['hint']}"
         assert "phak with spaces" not in ended.out + ended.err
-    desk.assert_nothing_happened()
+    site.assert_nothing_happened()
 
 
-def test_a_key_file_must_be_there_and_be_readable_by_its_owner_alone(desk: Desk) -> None:
-    file = desk.folder / "key"
+def test_a_key_file_must_be_there_and_be_readable_by_its_owner_alone(site: Site) -> None:
+    file = site.folder / "key"
     env = {"PHALA_CLOUD_API_KEY": None, "ORCHESTRATOR_CLOUD__API_KEY_FILE": str(file)}
-    assert desk.run("plan", desk.playbook(), "--json", env=env).fault["file"] == str(file)
-    file.write_text(desk.sim.api_key)
+    assert site.run("plan", site.playbook(), "--json", env=env).fault["file"] == str(file)
+    file.write_text(site.sim.api_key)
     file.chmod(0o644)
-    assert desk.run("plan", desk.playbook(), "--json", env=env).fault["hint"] == f"chmod 600 {file}"
+    assert site.run("plan", site.playbook(), "--json", env=env).fault["hint"] == f"chmod 600 {file}"
     file.chmod(0o600)
-    assert desk.run("plan", desk.playbook(), "--json", env=env).code == 0
+    assert site.run("plan", site.playbook(), "--json", env=env).code == 0
 
 
-def test_a_setting_of_the_command_line_wins_over_the_environment_over_the_file(desk: Desk) -> None:
-    (desk.folder / "config.toml").write_text("[guards]\nmax_targets = 1\n")
+def test_a_setting_of_the_command_line_wins_over_the_environment_over_the_file(site: Site) -> None:
+    (site.folder / "config.toml").write_text("[guards]\nmax_targets = 1\n")
 
-    command = ("plan", desk.playbook(), "--json")
+    command = ("plan", site.playbook(), "--json")
     env = {"ORCHESTRATOR_GUARDS__MAX_TARGETS": "2"}
-    results = desk.run_each(command, command, (*command, "--set", "guards.max_targets=3"), envs=(None, env, env))
+    results = site.run_each(command, command, (*command, "--set", "guards.max_targets=3"), envs=(None, env, env))
     assert [ended.document["guards"][0]["limit"] for ended in results] == [1, 2, 3]
 
 
-def test_a_run_that_is_not_there_is_a_usage_error_which_names_the_newest(desk: Desk) -> None:
-    assert f"no runs in {desk.runs}" in desk.run("show", "x", "--json").fault["hint"]
-    desk.runs.mkdir(parents=True)
-    (desk.runs / "20260101T000000Z-aaaa.jsonl").touch()
+def test_a_run_that_is_not_there_is_a_usage_error_which_names_the_newest(site: Site) -> None:
+    assert f"no runs in {site.runs}" in site.run("show", "x", "--json").fault["hint"]
+    site.runs.mkdir(parents=True)
+    (site.runs / "20260101T000000Z-aaaa.jsonl").touch()
     commands = (("show", "20990101T000000Z-0000"), ("resume", "x"), ("audit", "verify", "x"))
-    for ended in desk.run_each(*((*command, "--json") for command in commands)):
+    for ended in site.run_each(*((*command, "--json") for command in commands)):
         assert (ended.code, ended.fault["hint"]) == (2, "the newest are: 20260101T000000Z-aaaa")
 
 
-def test_an_unknown_command_is_refused_with_the_nearest_known_name(desk: Desk) -> None:
-    ended = desk.run("pln")
+def test_an_unknown_command_is_refused_with_the_nearest_known_name(site: Site) -> None:
+    ended = site.run("pln")
     assert (ended.code, ended.out) == (2, "")
     assert "Did you mean 'plan'?" in ended.err
 
 
-def test_a_simulator_configuration_that_cannot_be_used_is_refused(desk: Desk) -> None:
-    config = desk.folder / "simulator.toml"
+def test_a_simulator_configuration_that_cannot_be_used_is_refused(site: Site) -> None:
+    config = site.folder / "simulator.toml"
     config.write_text("[fleet]\ncmvs = 3\n")
-    ended = desk.run("simulate", "--config", str(config))
+    ended = site.run("simulate", "--config", str(config))
     assert (ended.code, "fleet.cmvs: unknown key" in ended.err) == (2, True)
-    ended = desk.run("simulate", "--port", desk.sim.url.split(":")[2].split("/")[0])
+    ended = site.run("simulate", "--port", site.sim.url.split(":")[2].split("/")[0])
     assert (ended.code, "can't listen on" in ended.err) == (2, True)
 
 
-def test_output_that_cannot_be_written_is_said_and_never_hides_what_a_run_did(open_desk: OpenDesk) -> None:
-    desk = open_desk()
+def test_output_that_cannot_be_written_is_said_and_never_hides_what_a_run_did(open_site: OpenSite) -> None:
+    site = open_site()
     with Path(os.devnull).with_name("full").open("w") as full:
-        for command, code in ((("schema",), 2), (("run", desk.playbook(), "--yes"), 0)):
-            ended = desk.end(desk.start(*command, stdout=full))
+        for command, code in ((("schema",), 2), (("run", site.playbook(), "--yes"), 0)):
+            ended = site.end(site.start(*command, stdout=full))
             assert (ended.code, "No space left on device" in ended.err) == (code, True)
-    assert desk.events()["run.finished"] == 1
+    assert site.events()["run.finished"] == 1
 
 
-def test_without_a_terminal_only_reading_commands_take_last(desk: Desk) -> None:
-    assert desk.run("run", desk.playbook(), "--yes").code == 0
-    (log,) = desk.runs.iterdir()
+def test_without_a_terminal_only_reading_commands_take_last(site: Site) -> None:
+    assert site.run("run", site.playbook(), "--yes").code == 0
+    (log,) = site.runs.iterdir()
     before = log.read_bytes()
     changing = (
         ("resume", "last", "--yes"),
@@ -177,10 +177,10 @@ def test_without_a_terminal_only_reading_commands_take_last(desk: Desk) -> None:
         ("reconcile", "last"),
         ("audit", "seal", "last", "--key", "no.pem"),
     )
-    for ended in desk.run_each(*((*command, "--json") for command in changing)):
+    for ended in site.run_each(*((*command, "--json") for command in changing)):
         assert (ended.code, "needs a terminal" in ended.fault["message"]) == (2, True)
         assert "orchestrator runs" in ended.fault["hint"]
     assert log.read_bytes() == before
     reading = (("show", "last"), ("report", "last"), ("audit", "show", "last"), ("resume", "last", "--dry-run"))
-    for ended in desk.run_each(*((*command, "--json") for command in reading)):
+    for ended in site.run_each(*((*command, "--json") for command in reading)):
         assert (ended.code, log.stem in ended.out) == (0, True)

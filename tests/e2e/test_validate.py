@@ -1,21 +1,21 @@
 """`validate` without arguments, and what it warns of."""
 
-from tests.e2e.desk import Desk
+from tests.e2e.site import Site
 
 PLAYBOOK = "name: {name}\nsteps: [{{action: stop, select: {{all: true}}}}]\n"
 
 
-def test_without_arguments_the_playbooks_of_the_folder_are_checked(desk: Desk) -> None:
+def test_without_arguments_the_playbooks_of_the_folder_are_checked(site: Site) -> None:
     """Files of other tools are left alone; a file whose name is another one than the playbook's is warned of."""
-    folder = desk.folder / "playbooks"
+    folder = site.folder / "playbooks"
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
-    none = desk.run("validate", "--json")
+    none = site.run("validate", "--json")
     (folder / "one.yaml").write_text(PLAYBOOK.format(name="one"))
     (folder / "two.yml").write_text(PLAYBOOK.format(name="another"))
     (folder / "compose.yaml").write_text("services: {web: {image: x}}\n")
-    checked, text = desk.run_each(("validate", "--json"), ("validate",))
+    checked, text = site.run_each(("validate", "--json"), ("validate",))
     assert (none.code, "no playbooks found in ./playbooks" in none.fault["message"]) == (2, True)
     assert (checked.code, [each["playbook"] for each in checked.document]) == (0, ["one", "another"])
     assert [[each["code"] for each in found["warnings"]] for found in checked.document] == [
@@ -24,7 +24,7 @@ def test_without_arguments_the_playbooks_of_the_folder_are_checked(desk: Desk) -
     ]
     assert "warning: the file is named 'two', but the playbook 'another'" in text.err
     (folder / "three.yaml").write_text("name: three\nsteps: nothing\n")
-    assert desk.run("validate").code == 2
+    assert site.run("validate").code == 2
 
 
 OF_OTHERS = {
@@ -37,13 +37,13 @@ OF_OTHERS = {
 }
 
 
-def test_without_arguments_misspelt_playbooks_are_checked_and_files_of_other_tools_are_not(desk: Desk) -> None:
-    folder = desk.folder / "playbooks"
+def test_without_arguments_misspelt_playbooks_are_checked_and_files_of_other_tools_are_not(site: Site) -> None:
+    folder = site.folder / "playbooks"
     folder.mkdir()
     for name, text in OF_OTHERS.items():
         (folder / f"{name}.yaml").write_text(text)
     (folder / "good.yaml").write_text("name: good\nsteps: [{action: stop, select: {name: a}}]\n")
-    assert [each["playbook"] for each in desk.run("validate", "--json").document] == ["good"]
+    assert [each["playbook"] for each in site.run("validate", "--json").document] == ["good"]
     (folder / "typo.yaml").write_text("name: typo\nstep: [{action: stop, select: {name: a}}]\n")
-    ended = desk.run("validate", "--json")
+    ended = site.run("validate", "--json")
     assert (ended.code, "did you mean 'steps'?" in ended.err) == (2, True)

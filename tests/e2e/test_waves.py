@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from orchestrator.times import parse_timestamp
-from tests.e2e.conftest import OpenDesk
-from tests.e2e.desk import NAMES, QUICK, Desk, until
+from tests.e2e.conftest import OpenSite
+from tests.e2e.site import NAMES, QUICK, Site, until
 
 
-def rollout(desk: Desk, step: str, *, more: str = "") -> str:
+def rollout(site: Site, step: str, *, more: str = "") -> str:
     """Write a playbook of one step; returns its path."""
-    file = desk.folder / "rollout.yaml"
+    file = site.folder / "rollout.yaml"
     file.write_text(
         f"name: rollout\n{more}"
         "limits: {requests_per_second: 200, burst: 50, max_in_flight: 20, per_teepod: 20}\n"
@@ -36,115 +36,115 @@ def assert_no_wave_overtook(records: list[dict[str, Any]]) -> None:
             assert all(wave >= waves[record["cvm"]["id"]] for wave in open_ones.values())
 
 
-def test_waves_go_one_after_another_in_order_and_the_deadline_is_reported(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=QUICK)
-    file = rollout(desk, 'order_by: name, waves: [1, "50%"]', more="deadline: 1m\n")
-    planned = desk.run("plan", file)
+def test_waves_go_one_after_another_in_order_and_the_deadline_is_reported(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK)
+    file = rollout(site, 'order_by: name, waves: [1, "50%"]', more="deadline: 1m\n")
+    planned = site.run("plan", file)
     assert "web-1 as the canary, then 3, then 4" in planned.out
     assert "by name" in planned.out
-    ended = desk.run("run", file, "--yes", "--json")
+    ended = site.run("run", file, "--yes", "--json")
     assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
     assert ended.document["deadline"] == {"seconds": 60, "met": True, "late": 0}
-    (planned_record,) = (record for record in desk.records if record["event"] == "run.planned")
+    (planned_record,) = (record for record in site.records if record["event"] == "run.planned")
     assert [target["cvm"]["name"] for target in planned_record["targets"]] == NAMES
     assert [target["wave"] for target in planned_record["targets"]] == [1, 2, 2, 2, 3, 3, 3, 3]
-    assert_no_wave_overtook(desk.records)
-    shown = desk.run("show", desk.log.stem)
+    assert_no_wave_overtook(site.records)
+    shown = site.run("show", site.log.stem)
     assert "1m: last request sent after" in shown.out
-    again = desk.run("plan", file, "--json").document["deadline"]
+    again = site.run("plan", file, "--json").document["deadline"]
     assert again["ok"], "there is nothing left to ask"
 
 
-def test_a_failed_canary_ends_the_run_and_resume_has_nothing_to_go_on_with(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=QUICK, behaviour=[{"kind": "refuses", "names": ["web-1"]}])
-    file = rollout(desk, "order_by: name, waves: [1]")
-    ended = desk.run("run", file, "--yes")
+def test_a_failed_canary_ends_the_run_and_resume_has_nothing_to_go_on_with(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK, behaviour=[{"kind": "refuses", "names": ["web-1"]}])
+    file = rollout(site, "order_by: name, waves: [1]")
+    ended = site.run("run", file, "--yes")
     assert ended.code == 8
     assert "the canary" in ended.out
-    assert len(desk.stops) == 1
-    assert (desk.records[-1]["ending"], desk.records[-1]["counts"]) == ("canary_failed", {"refused": 1, "not_sent": 7})
-    assert desk.run("resume", desk.log.stem, "--yes").code == 8
-    assert len(desk.stops) == 1
+    assert len(site.stops) == 1
+    assert (site.records[-1]["ending"], site.records[-1]["counts"]) == ("canary_failed", {"refused": 1, "not_sent": 7})
+    assert site.run("resume", site.log.stem, "--yes").code == 8
+    assert len(site.stops) == 1
 
 
-def test_a_run_that_was_killed_between_waves_goes_on_with_the_same_waves(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing={"stop_seconds": [1.0, 1.0]})
-    file = rollout(desk, 'order_by: name, waves: [1, "50%"]', more="deadline: 1s\n")
-    process = desk.start("run", file, "--yes")
-    until(lambda: b"target.settled" in b"".join(log.read_bytes() for log in desk.runs.glob("*.jsonl")))
+def test_a_run_that_was_killed_between_waves_goes_on_with_the_same_waves(open_site: OpenSite) -> None:
+    site = open_site(timing={"stop_seconds": [1.0, 1.0]})
+    file = rollout(site, 'order_by: name, waves: [1, "50%"]', more="deadline: 1s\n")
+    process = site.start("run", file, "--yes")
+    until(lambda: b"target.settled" in b"".join(log.read_bytes() for log in site.runs.glob("*.jsonl")))
     process.kill()
     process.communicate()
-    resumed = desk.run("resume", desk.log.stem, "--yes", "--json")
+    resumed = site.run("resume", site.log.stem, "--yes", "--json")
     assert (resumed.code, resumed.document["counts"]) == (0, {"settled": 8})
     assert resumed.document["deadline"]["met"] is False, "it is measured from the run's own start"
-    assert set(desk.effective.values()) == {1}
-    assert_no_wave_overtook(desk.records)
+    assert set(site.effective.values()) == {1}
+    assert_no_wave_overtook(site.records)
 
 
 @pytest.mark.parametrize("where", ["playbook", "settings"])
-def test_survivors_are_named_and_stay_up(open_desk: OpenDesk, where: str) -> None:
-    desk = open_desk(timing=QUICK)
+def test_survivors_are_named_and_stay_up(open_site: OpenSite, where: str) -> None:
+    site = open_site(timing=QUICK)
     rule = "guards: {keep_running: {per: teepod, min: 1}}\n"
-    file = rollout(desk, "order_by: name", more=rule if where == "playbook" else "")
+    file = rollout(site, "order_by: name", more=rule if where == "playbook" else "")
     setting = {"ORCHESTRATOR_GUARDS__KEEP_RUNNING": '{"per": "teepod", "min": 1}'} if where == "settings" else {}
-    planned = desk.run("plan", file, env=setting)
+    planned = site.run("plan", file, env=setting)
     assert "left up so that at least 1 of each teepod stays up" in planned.out
-    ended = desk.run("run", file, "--yes", "--json", env=setting)
+    ended = site.run("run", file, "--yes", "--json", env=setting)
     assert ended.code == 0
-    (planned_record,) = (record for record in desk.records if record["event"] == "run.planned")
+    (planned_record,) = (record for record in site.records if record["event"] == "run.planned")
     kept = {each["cvm"]["name"]: each["reason"] for each in planned_record["skipped"]}
-    assert len(kept) == len({cvm.teepod.name for cvm in desk.sim.world.cvms})
+    assert len(kept) == len({cvm.teepod.name for cvm in site.sim.world.cvms})
     assert all(reason.startswith("kept running: 1 of ") for reason in kept.values())
-    assert {name for name, stops in desk.effective.items() if not stops} == set(kept)
+    assert {name for name, stops in site.effective.items() if not stops} == set(kept)
 
 
-def test_a_deadline_that_can_not_be_met_is_told_beforehand_and_cuts_nothing_off(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=QUICK)
-    file = rollout(desk, 'waves: [1, "100%"]', more="deadline: 0.05\n")
-    planned = desk.run("plan", file)
+def test_a_deadline_that_can_not_be_met_is_told_beforehand_and_cuts_nothing_off(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK)
+    file = rollout(site, 'waves: [1, "100%"]', more="deadline: 0.05\n")
+    planned = site.run("plan", file)
     assert planned.code == 0
     assert "NOT MET" in planned.out
     assert "! the deadline of 0.1s can't be met: 7 targets too late" in planned.out
-    ended = desk.run("run", file, "--yes")
+    ended = site.run("run", file, "--yes")
     assert ended.code == 0
     assert re.search(r"NOT MET  [78] CVMs without a request within", ended.out), "the first may be late as well"
-    learnt = desk.run("plan", file, "--json").document["deadline"]
+    learnt = site.run("plan", file, "--json").document["deadline"]
     assert learnt["ok"]
-    assert (desk.state / "learnt.json").exists()
+    assert (site.state / "learnt.json").exists()
 
 
-def test_what_was_agreed_on_in_a_plan_file_keeps_its_survivors_and_waves(open_desk: OpenDesk, tmp_path: Path) -> None:
-    desk = open_desk(timing=QUICK)
-    file = rollout(desk, 'order_by: name, waves: [1, "100%"]', more="guards: {keep_running: {per: teepod, min: 50%}}\n")
+def test_what_was_agreed_on_in_a_plan_file_keeps_its_survivors_and_waves(open_site: OpenSite, tmp_path: Path) -> None:
+    site = open_site(timing=QUICK)
+    file = rollout(site, 'order_by: name, waves: [1, "100%"]', more="guards: {keep_running: {per: teepod, min: 50%}}\n")
     plan = str(tmp_path / "p.plan")
-    written = desk.run("plan", file, "--out", plan, "--json").document
-    ended = desk.run("run", "--plan", plan, "--yes", "--json")
+    written = site.run("plan", file, "--out", plan, "--json").document
+    ended = site.run("run", "--plan", plan, "--yes", "--json")
     assert ended.code == 0
     assert {each["cvm"]["id"] for each in ended.document["targets"]} == {
         each["cvm"]["id"] for each in written["targets"]
     }
     assert [(g["name"], g["ok"]) for g in written["guards"]] == [("keep_running", True)]
-    assert_no_wave_overtook(desk.records)
+    assert_no_wave_overtook(site.records)
 
 
-def test_a_wave_soaks_and_a_resume_waits_for_what_is_left_of_it(open_desk: OpenDesk) -> None:
-    desk = open_desk(timing=QUICK)
-    file = rollout(desk, 'order_by: name, waves: [1, "100%"], soak: 6s')
-    process = desk.start("run", file, "--yes")
-    until(lambda: any(record["event"] == "wave.soaking" for record in (desk.records if desk.stops else ())))
+def test_a_wave_soaks_and_a_resume_waits_for_what_is_left_of_it(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK)
+    file = rollout(site, 'order_by: name, waves: [1, "100%"], soak: 6s')
+    process = site.start("run", file, "--yes")
+    until(lambda: any(record["event"] == "wave.soaking" for record in (site.records if site.stops else ())))
     process.send_signal(signal.SIGINT)
-    ended = desk.end(process)
-    assert (ended.code, len(desk.stops)) == (130, 1)
+    ended = site.end(process)
+    assert (ended.code, len(site.stops)) == (130, 1)
     assert [line["wave"] for line in ended.logged if line["event"] == "wave.soaking"] == [1]
-    assert desk.run("resume", desk.log.stem, "--yes", "--json").document["counts"] == {"settled": 8}
-    (soaking,) = (record for record in desk.records if record["event"] == "wave.soaking")
-    first, second = [record["ts"] for record in desk.records if record["event"] == "action.intent"][:2]
+    assert site.run("resume", site.log.stem, "--yes", "--json").document["counts"] == {"settled": 8}
+    (soaking,) = (record for record in site.records if record["event"] == "wave.soaking")
+    first, second = [record["ts"] for record in site.records if record["event"] == "action.intent"][:2]
     assert second >= soaking["until"]
     assert parse_timestamp(second) - parse_timestamp(first) >= timedelta(seconds=6)
-    assert "wave 1 of step pull has ended" in desk.run("audit", "show", desk.log.stem).out
+    assert "wave 1 of step pull has ended" in site.run("audit", "show", site.log.stem).out
 
 
-def test_soak_without_waves_is_an_error(open_desk: OpenDesk) -> None:
-    desk = open_desk()
-    ended = desk.run("validate", rollout(desk, "soak: 6s"))
+def test_soak_without_waves_is_an_error(open_site: OpenSite) -> None:
+    site = open_site()
+    ended = site.run("validate", rollout(site, "soak: 6s"))
     assert (ended.code, "`soak` needs `waves`" in ended.err + ended.out) == (2, True)

@@ -25,7 +25,7 @@ def much_later() -> int:
     return time.time_ns() + 10**18
 
 
-class Desk:
+class Site:
     """A state folder, looked at by one command after the other, each long after any log has changed.
 
     Attributes:
@@ -62,36 +62,36 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
 
 
-def test_a_log_is_read_once_and_both_times_it_tells_the_same(desk: Desk) -> None:
-    path = build_stop(BEGUN, 1, 2).write(desk.state)
-    assert desk.kept() == desk.kept() == [(path.name, read_entry(FileRun(path)))]
-    assert desk.listed()[0]["counts"] == {"settled": 2}
-    assert desk.read == [path.name]
+def test_a_log_is_read_once_and_both_times_it_tells_the_same(site: Site) -> None:
+    path = build_stop(BEGUN, 1, 2).write(site.state)
+    assert site.kept() == site.kept() == [(path.name, read_entry(FileRun(path)))]
+    assert site.listed()[0]["counts"] == {"settled": 2}
+    assert site.read == [path.name]
 
 
-def test_a_new_log_and_one_that_grew_are_seen_at_once(desk: Desk) -> None:
+def test_a_new_log_and_one_that_grew_are_seen_at_once(site: Site) -> None:
     made = LogBuilder.start(BEGUN).plan((1, "stop", "running"))
-    made.write(desk.state)
-    assert [row["exit_code"] for row in desk.listed()] == [None]
-    made.end(1).finish().write(desk.state)
-    build_stop(BEGUN + timedelta(days=1), 2).write(desk.state)
-    assert [row["exit_code"] for row in desk.listed()] == [0, 0]
-    assert len(desk.read) == 3
+    made.write(site.state)
+    assert [row["exit_code"] for row in site.listed()] == [None]
+    made.end(1).finish().write(site.state)
+    build_stop(BEGUN + timedelta(days=1), 2).write(site.state)
+    assert [row["exit_code"] for row in site.listed()] == [0, 0]
+    assert len(site.read) == 3
 
 
-def test_a_log_altered_in_place_with_its_size_and_times_put_back_is_read_again(desk: Desk) -> None:
-    path = build_stop(BEGUN, 1).write(desk.state)
+def test_a_log_altered_in_place_with_its_size_and_times_put_back_is_read_again(site: Site) -> None:
+    path = build_stop(BEGUN, 1).write(site.state)
     before = path.stat()
-    assert desk.listed()[0]["verdict"] == "whole"
+    assert site.listed()[0]["verdict"] == "whole"
     path.write_bytes(path.read_bytes().replace(b'"web-1"', b'"web-2"', 1))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    assert [row["verdict"] for row in desk.listed()] == ["altered"]
-    assert len(desk.read) == 2
+    assert [row["verdict"] for row in site.listed()] == ["altered"]
+    assert len(site.read) == 2
 
 
 def test_a_log_that_has_just_changed_is_not_kept_since_it_may_change_again_unseen(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_a_log_that_has_just_changed_is_not_kept_since_it_may_change_again_unsee
             assert (index.row(path.stem, FileRun(path).read_version().stamp) is not None) is known
 
 
-def test_logs_that_are_gone_are_forgotten(desk: Desk) -> None:
-    first, second = build_stop(BEGUN, 1).write(desk.state), build_stop(BEGUN + timedelta(days=1), 1).write(desk.state)
-    desk.listed()
+def test_logs_that_are_gone_are_forgotten(site: Site) -> None:
+    first, second = build_stop(BEGUN, 1).write(site.state), build_stop(BEGUN + timedelta(days=1), 1).write(site.state)
+    site.listed()
     stamp = FileRun(first).read_version().stamp
-    with Index(desk.state) as index:
+    with Index(site.state) as index:
         assert index.row(first.stem, stamp) is not None
         index.delete_missing([second.stem])
         assert index.row(first.stem, stamp) is None
@@ -164,49 +164,49 @@ DAMAGE = [overwritten, emptied, cut, scribbled, of_another_version, of_another_s
 
 @pytest.mark.parametrize("damage", [*DAMAGE, Path.unlink], ids=lambda damage: damage.__name__)
 def test_an_index_that_is_not_what_was_written_is_made_anew_and_changes_nothing(
-    desk: Desk, damage: Callable[[Path], None]
+    site: Site, damage: Callable[[Path], None]
 ) -> None:
     for day in range(12):
-        build_stop(BEGUN + timedelta(days=day), 1, 2, 3).write(desk.state)
-    truth = desk.kept()
-    damage(desk.path)
-    assert desk.kept() == truth
-    assert len(desk.read) == 24 or damage is scribbled  # that one leaves some rows as they were
-    desk.read.clear()
-    assert desk.kept() == truth
-    assert desk.read == []
+        build_stop(BEGUN + timedelta(days=day), 1, 2, 3).write(site.state)
+    truth = site.kept()
+    damage(site.path)
+    assert site.kept() == truth
+    assert len(site.read) == 24 or damage is scribbled  # that one leaves some rows as they were
+    site.read.clear()
+    assert site.kept() == truth
+    assert site.read == []
 
 
-def test_an_index_that_another_command_holds_is_done_without_and_left_as_it_is(desk: Desk) -> None:
-    build_stop(BEGUN, 1).write(desk.state)
-    truth = desk.kept()
-    holder = sqlite3.connect(desk.path)
+def test_an_index_that_another_command_holds_is_done_without_and_left_as_it_is(site: Site) -> None:
+    build_stop(BEGUN, 1).write(site.state)
+    truth = site.kept()
+    holder = sqlite3.connect(site.path)
     holder.execute("BEGIN EXCLUSIVE")
-    assert desk.kept() == truth
-    assert len(desk.read) == 2
+    assert site.kept() == truth
+    assert len(site.read) == 2
     holder.rollback()
     holder.close()
-    assert desk.kept() == truth
-    assert len(desk.read) == 2
+    assert site.kept() == truth
+    assert len(site.read) == 2
 
 
-def test_an_index_that_can_only_be_read_is_read(desk: Desk) -> None:
-    first = build_stop(BEGUN, 1).write(desk.state)
-    desk.listed()
-    build_stop(BEGUN + timedelta(days=1), 1).write(desk.state)
-    with Index(desk.state, patience=0.0) as index:
+def test_an_index_that_can_only_be_read_is_read(site: Site) -> None:
+    first = build_stop(BEGUN, 1).write(site.state)
+    site.listed()
+    build_stop(BEGUN + timedelta(days=1), 1).write(site.state)
+    with Index(site.state, patience=0.0) as index:
         assert index._file is not None
         index._file.execute("PRAGMA query_only = ON")
-        assert len(list(read_rows(FileRunStore(desk.state).list_runs(), index))) == 2
-    assert desk.read.count(first.name) == 1
-    assert len(desk.listed()) == 2
+        assert len(list(read_rows(FileRunStore(site.state).list_runs(), index))) == 2
+    assert site.read.count(first.name) == 1
+    assert len(site.listed()) == 2
 
 
-def test_a_folder_in_the_place_of_the_index_is_done_without(desk: Desk) -> None:
-    build_stop(BEGUN, 1).write(desk.state)
-    (desk.path).mkdir()
-    assert desk.kept() == desk.kept() != []
-    assert len(desk.read) == 2
+def test_a_folder_in_the_place_of_the_index_is_done_without(site: Site) -> None:
+    build_stop(BEGUN, 1).write(site.state)
+    (site.path).mkdir()
+    assert site.kept() == site.kept() != []
+    assert len(site.read) == 2
 
 
 def test_the_index_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
@@ -214,18 +214,18 @@ def test_the_index_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "history.sqlite3").stat().st_mode & 0o777 == 0o600
 
 
-def test_commands_side_by_side_all_see_every_run(desk: Desk) -> None:
+def test_commands_side_by_side_all_see_every_run(site: Site) -> None:
     for day in range(40):
-        build_stop(BEGUN + timedelta(days=day), 1).write(desk.state)
+        build_stop(BEGUN + timedelta(days=day), 1).write(site.state)
     found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(len(desk.listed()))) for _ in range(6)]
+    threads = [threading.Thread(target=lambda: found.append(len(site.listed()))) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert found == [40] * 6
-    desk.read.clear()
-    assert len(desk.listed()) == 40
+    site.read.clear()
+    assert len(site.listed()) == 40
 
 
 def test_a_log_that_vanishes_while_it_is_listed_is_left_out(tmp_path: Path) -> None:
@@ -237,11 +237,11 @@ def test_a_log_that_vanishes_while_it_is_listed_is_left_out(tmp_path: Path) -> N
         ]
 
 
-def test_a_strange_name_is_a_name(desk: Desk) -> None:
-    path = build_stop(BEGUN, 1).write(desk.state)
+def test_a_strange_name_is_a_name(site: Site) -> None:
+    path = build_stop(BEGUN, 1).write(site.state)
     path.rename(os.fsdecode(os.fsencode(path.parent) + b"/copy-\xff.jsonl"))
-    assert len(desk.listed()) == len(desk.listed()) == 1
-    assert len(desk.read) == 1
+    assert len(site.listed()) == len(site.listed()) == 1
+    assert len(site.read) == 1
 
 
 def test_only_logs_whose_names_rule_it_out_are_not_even_looked_at() -> None:

@@ -21,7 +21,7 @@ from orchestrator import __version__
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
 from tests.docs.pages import ROOT
-from tests.e2e.desk import STILL
+from tests.e2e.site import STILL
 
 Step = tuple[str, str]
 INSIDE = re.compile(r"(?<![\w.])/(?=opt/|src|state|fleet|usr/share/licenses)")

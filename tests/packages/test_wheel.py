@@ -15,7 +15,7 @@ import pytest
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
 from tests.docs.pages import ROOT
-from tests.e2e.desk import STILL, Desk
+from tests.e2e.site import STILL, Site
 
 TOOLS = Path(sys.executable).parent
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.invalid")
@@ -116,7 +116,7 @@ def test_the_wheel_has_playbooks_types_licence_and_the_readme(wheel: Path) -> No
 def test_the_installed_wheel_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     settings = parse_settings({**STILL, "timing": {"stop_seconds": [0.05, 0.1]}, "api": {"simulated_header": False}})
     with BackgroundSimulator(settings) as sim:
-        environment = {**Desk(tmp_path, sim).environment, "PATH": os.environ["PATH"]}
+        environment = {**Site(tmp_path, sim).environment, "PATH": os.environ["PATH"]}
 
         def run(*command: str | Path) -> str:
             ended = subprocess.run(

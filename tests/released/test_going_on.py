@@ -23,7 +23,7 @@ from tests.released.test_reading import every_version
 COMMAND = str(Path(sys.executable).with_name("orchestrator"))
 
 
-class Desk:
+class Site:
     """The files of a version in a folder of its own, and the cloud of one of its runs."""
 
     def __init__(self, version: Path, case: str, folder: Path, cloud: BackgroundSimulator) -> None:
@@ -79,11 +79,11 @@ def asked(version: Path, case: str) -> set[str]:
 
 
 @contextmanager
-def desk_of(version: Path, case: str, folder: Path, *, down: Collection[str] = ()) -> Iterator[Desk]:
-    """A desk at which the CVMs called `down` are stopped, and all others run."""
+def site_of(version: Path, case: str, folder: Path, *, down: Collection[str] = ()) -> Iterator[Site]:
+    """A site at which the CVMs called `down` are stopped, and all others run."""
     fleet = cases_of(version)[case]["fleet"]
     with cloud_of(fleet, down=[each["hashid"] for each in fleet if each["name"] in down]) as cloud:
-        yield Desk(version, case, folder, cloud)
+        yield Site(version, case, folder, cloud)
 
 
 def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
@@ -99,49 +99,49 @@ def test_an_unfinished_run_is_resumed_to_its_end_without_asking_anyone_twice(
     version: Path, case: str, tmp_path: Path
 ) -> None:
     down = asked(version, case)
-    with desk_of(version, case, tmp_path, down=down) as desk:
-        names = set(desk.statuses())
-        ended = desk.run("resume", desk.run_id, "--yes")
+    with site_of(version, case, tmp_path, down=down) as site:
+        names = set(site.statuses())
+        ended = site.run("resume", site.run_id, "--yes")
         assert ended["counts"] == {"settled": len(names)}
-        assert set(desk.statuses().values()) == {"stopped"}
-        assert {cvm.name for cvm in desk.cloud.world.cvms if cvm.stop_attempts} == names - down
-        desk.verify()
+        assert set(site.statuses().values()) == {"stopped"}
+        assert {cvm.name for cvm in site.cloud.world.cvms if cvm.stop_attempts} == names - down
+        site.verify()
 
 
 @every_version
 def test_a_question_that_stood_open_is_asked_anew_and_the_answer_to_the_old_one_does_not_count(
     version: Path, tmp_path: Path
 ) -> None:
-    with desk_of(version, "answer_left", tmp_path, down=asked(version, "answer_left")) as desk:
-        resuming = desk.start("resume", desk.run_id, "--yes", "--json")
-        until(lambda: [each["event"] for each in desk.records()].count("approval.requested") == 2)
-        assert desk.run("approve", desk.run_id, "--yes") == IsPartialDict(answer="approved", on_record=True)
-        assert desk.end(resuming)["counts"] == {"settled": 4}
-        answers = [each for each in desk.records() if each["event"] == "approval.answered"]
+    with site_of(version, "answer_left", tmp_path, down=asked(version, "answer_left")) as site:
+        resuming = site.start("resume", site.run_id, "--yes", "--json")
+        until(lambda: [each["event"] for each in site.records()].count("approval.requested") == 2)
+        assert site.run("approve", site.run_id, "--yes") == IsPartialDict(answer="approved", on_record=True)
+        assert site.end(resuming)["counts"] == {"settled": 4}
+        answers = [each for each in site.records() if each["event"] == "approval.answered"]
         assert [each["answer"] for each in answers] == ["approved"]
-        desk.verify()
+        site.verify()
 
 
 @every_version
 def test_a_finished_run_is_undone(version: Path, tmp_path: Path) -> None:
-    with desk_of(version, "to_restore", tmp_path, down=asked(version, "to_restore")) as desk:
-        ended = desk.run("restore", desk.run_id, "--expect", "4")
+    with site_of(version, "to_restore", tmp_path, down=asked(version, "to_restore")) as site:
+        ended = site.run("restore", site.run_id, "--expect", "4")
         assert (ended["counts"], ended["drifted"]) == ({"settled": 4}, [])
-        assert set(desk.statuses().values()) == {"running"}
+        assert set(site.statuses().values()) == {"running"}
 
 
 @every_version
 def test_a_plan_file_is_carried_out(version: Path, tmp_path: Path) -> None:
-    with desk_of(version, "plan", tmp_path) as desk:
-        ended = desk.run("run", "--plan", "plans/stop.plan", "--expect", "4")
+    with site_of(version, "plan", tmp_path) as site:
+        ended = site.run("run", "--plan", "plans/stop.plan", "--expect", "4")
         assert (ended["counts"], ended["drifted"]) == ({"settled": 4}, [])
-        assert set(desk.statuses().values()) == {"stopped"}
+        assert set(site.statuses().values()) == {"stopped"}
 
 
 @every_version
 def test_the_service_knows_its_firings_and_snoozes_and_carries_none_out_twice(version: Path, tmp_path: Path) -> None:
-    with desk_of(version, "plan", tmp_path) as desk:
-        process = desk.start("serve", "--playbooks", "playbooks/scheduled", "--listen", "127.0.0.1:0")
+    with site_of(version, "plan", tmp_path) as site:
+        process = site.start("serve", "--playbooks", "playbooks/scheduled", "--listen", "127.0.0.1:0")
         said: list[dict[str, Any]] = []
         assert process.stderr is not None
         try:
@@ -159,5 +159,5 @@ def test_the_service_knows_its_firings_and_snoozes_and_carries_none_out_twice(ve
         assert row["snoozed_until"].startswith("2190-01-02T00:00:00")
         assert 'orchestrator_last_success_timestamp_seconds{playbook="yearly"}' in metrics
         assert not any(each["event"] == "firing.claimed" for each in said)
-        assert not [record for record in desk.cloud.requests if record.method == "POST"]
-        assert [each["playbook"] for each in desk.run("snooze", "--list")] == ["yearly"]
+        assert not [record for record in site.cloud.requests if record.method == "POST"]
+        assert [each["playbook"] for each in site.run("snooze", "--list")] == ["yearly"]

@@ -57,7 +57,7 @@ class TypedKeys:
 
 
 @dataclass
-class Desk:
+class Site:
     """A run that asks, the folder in which answers are left, and what the terminal shows."""
 
     folder: Path
@@ -98,8 +98,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
 
 
 async def asked(approver: LeftAnswers | AtTerminal) -> Answer | None:
@@ -107,26 +107,26 @@ async def asked(approver: LeftAnswers | AtTerminal) -> Answer | None:
 
 
 @pytest.mark.parametrize(("typed", "approved"), [("approve", True), ("REFUSE", False)])
-async def test_the_whole_word_is_an_answer(desk: Desk, typed: str, approved: bool) -> None:
+async def test_the_whole_word_is_an_answer(site: Site, typed: str, approved: bool) -> None:
     keys = TypedKeys({10: typed})
-    assert await asked(desk.terminal(keys)) == Answer(approved, "me@here", "terminal")
+    assert await asked(site.terminal(keys)) == Answer(approved, "me@here", "terminal")
     assert anyio.current_time() == pytest.approx(10, abs=0.2)
     assert keys.forgotten == 1, "what was typed before the question is none"
 
 
-async def test_nothing_else_that_is_typed_is_an_answer_neither_yes_nor_enter(desk: Desk) -> None:
+async def test_nothing_else_that_is_typed_is_an_answer_neither_yes_nor_enter(site: Site) -> None:
     slips = ["", "y", "yes", "approve!", "app", "no", "approve refuse", EVIL]
     keys = TypedKeys({float(n): slip for n, slip in enumerate(slips, start=1)})
-    assert await asked(desk.terminal(keys)) is None
+    assert await asked(site.terminal(keys)) is None
     assert keys.typed == {}
     assert anyio.current_time() == pytest.approx(300, abs=1)
-    assert desk.shown.getvalue().count("approve or refuse: ") == len(slips) + 1
-    assert "No answer before the deadline" in desk.shown.getvalue()
+    assert site.shown.getvalue().count("approve or refuse: ") == len(slips) + 1
+    assert "No answer before the deadline" in site.shown.getvalue()
 
 
-async def test_the_question_says_what_follows_until_when_and_how_to_answer_elsewhere(desk: Desk) -> None:
-    await asked(desk.terminal(TypedKeys({1: "approve"})))
-    text = desk.shown.getvalue()
+async def test_the_question_says_what_follows_until_when_and_how_to_answer_elsewhere(site: Site) -> None:
+    await asked(site.terminal(TypedKeys({1: "approve"})))
+    text = site.shown.getvalue()
     assert "08:05:00 UTC, 5m from now" in text
     assert f"orchestrator approve {RUN_ID}" in text
     assert "Go on? [red]x[/]" in text
@@ -134,87 +134,87 @@ async def test_the_question_says_what_follows_until_when_and_how_to_answer_elsew
     assert max(map(len, text.splitlines())) <= 60
 
 
-async def test_an_answer_from_elsewhere_ends_the_question_at_the_terminal(desk: Desk) -> None:
+async def test_an_answer_from_elsewhere_ends_the_question_at_the_terminal(site: Site) -> None:
     async with anyio.create_task_group() as group:
 
         async def elsewhere() -> None:
             await anyio.sleep(30)
-            assert desk.aside == 1, "the live view has made way"
-            assert desk.answers.submit_answer(desk.yes)
+            assert site.aside == 1, "the live view has made way"
+            assert site.answers.submit_answer(site.yes)
 
         group.start_soon(elsewhere)
-        answer = await asked(desk.terminal(TypedKeys({})))
+        answer = await asked(site.terminal(TypedKeys({})))
     assert answer == Answer(approved=True, by="ann@desk", via="approve", comment="ok")
     assert anyio.current_time() == pytest.approx(30, abs=1)
-    assert "Approved by ann@desk" in desk.shown.getvalue()
-    assert desk.aside == 0
+    assert "Approved by ann@desk" in site.shown.getvalue()
+    assert site.aside == 0
 
 
-async def test_a_terminal_that_is_closed_leaves_the_answer_to_others(desk: Desk) -> None:
+async def test_a_terminal_that_is_closed_leaves_the_answer_to_others(site: Site) -> None:
     async with anyio.create_task_group() as group:
 
         async def elsewhere() -> None:
             await anyio.sleep(200)
-            assert desk.answers.submit_answer(replace(desk.yes, approved=False))
+            assert site.answers.submit_answer(replace(site.yes, approved=False))
 
         group.start_soon(elsewhere)
-        answer = await asked(desk.terminal(TypedKeys({5: None})))
+        answer = await asked(site.terminal(TypedKeys({5: None})))
     assert answer is not None
     assert not answer.approved
-    assert "This terminal is closed" in desk.shown.getvalue()
+    assert "This terminal is closed" in site.shown.getvalue()
 
 
-async def test_an_interruption_gives_the_terminal_back_with_its_line_ended(desk: Desk) -> None:
+async def test_an_interruption_gives_the_terminal_back_with_its_line_ended(site: Site) -> None:
     with anyio.move_on_after(10):
-        await asked(desk.terminal(TypedKeys({})))
-    assert desk.aside == 0
-    assert desk.shown.getvalue().endswith(": \n")
+        await asked(site.terminal(TypedKeys({})))
+    assert site.aside == 0
+    assert site.shown.getvalue().endswith(": \n")
 
 
-async def test_without_a_terminal_an_answer_is_taken_up_within_a_second(desk: Desk) -> None:
+async def test_without_a_terminal_an_answer_is_taken_up_within_a_second(site: Site) -> None:
     async with anyio.create_task_group() as group:
 
         async def elsewhere() -> None:
             await anyio.sleep(30)
-            assert desk.answers.submit_answer(desk.yes)
+            assert site.answers.submit_answer(site.yes)
 
         group.start_soon(elsewhere)
-        answer = await asked(desk.left())
+        answer = await asked(site.left())
     assert answer == Answer(approved=True, by="ann@desk", via="approve", comment="ok")
     assert anyio.current_time() < 31
 
 
-@pytest.mark.parametrize("approver", [Desk.left, lambda desk: desk.terminal(TypedKeys({}))], ids=["left", "terminal"])
+@pytest.mark.parametrize("approver", [Site.left, lambda site: site.terminal(TypedKeys({}))], ids=["left", "terminal"])
 async def test_an_answer_to_an_earlier_question_answers_nothing(
-    desk: Desk, approver: Callable[[Desk], LeftAnswers | AtTerminal]
+    site: Site, approver: Callable[[Site], LeftAnswers | AtTerminal]
 ) -> None:
-    assert desk.answers.submit_answer(desk.yes)
+    assert site.answers.submit_answer(site.yes)
     again = run(("approval.requested", ASKED), ("run.resumed", {"open": 1}), ("approval.requested", ASKED))
-    desk.state = again
-    assert await asked(approver(desk)) is None
+    site.state = again
+    assert await asked(approver(site)) is None
     assert anyio.current_time() == pytest.approx(300, abs=1)
 
 
-async def test_an_answer_that_is_found_after_its_time_is_none(desk: Desk) -> None:
+async def test_an_answer_that_is_found_after_its_time_is_none(site: Site) -> None:
     """As on a machine that slept: the engine's clock stood still, the time of day did not."""
-    assert desk.answers.submit_answer(desk.yes)
-    late = LeftAnswers(desk.answers, desk.state, RunObserver(), lambda: EXPIRES_AT + timedelta(seconds=10))
+    assert site.answers.submit_answer(site.yes)
+    late = LeftAnswers(site.answers, site.state, RunObserver(), lambda: EXPIRES_AT + timedelta(seconds=10))
     assert await asked(late) is None
 
 
-@pytest.mark.parametrize("approver", [Desk.left, lambda desk: desk.terminal(TypedKeys({}))], ids=["left", "terminal"])
+@pytest.mark.parametrize("approver", [Site.left, lambda site: site.terminal(TypedKeys({}))], ids=["left", "terminal"])
 @pytest.mark.parametrize("before", [0.6, 0.45, 0.05, 0.001])
 async def test_an_answer_of_the_last_half_second_counts(
-    desk: Desk, before: float, approver: Callable[[Desk], LeftAnswers | AtTerminal]
+    site: Site, before: float, approver: Callable[[Site], LeftAnswers | AtTerminal]
 ) -> None:
     async with anyio.create_task_group() as group:
 
         async def elsewhere() -> None:
             await anyio.sleep(300 - before)
-            assert desk.answers.submit_answer(desk.yes)
+            assert site.answers.submit_answer(site.yes)
 
         group.start_soon(elsewhere)
-        answer = await asked(approver(desk))
+        answer = await asked(approver(site))
     assert answer is not None
     assert answer.by == "ann@desk"
 
