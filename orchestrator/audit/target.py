@@ -35,7 +35,7 @@ class Phase(StrEnum):
     SENDING = "sending"
     """The intent to send is on record, but no answer is."""
     UNKNOWN = "unknown"
-    """The answer does not tell whether the request had an effect."""
+    """Unknown effect of the request, even with the answer."""
     SETTLING = "settling"
     """The request was accepted; the CVM is on its way to the wanted status."""
 

@@ -80,7 +80,7 @@ class Answer:
     """A person's answer to a question.
 
     Attributes:
-        approved: whether the run may go on.
+        approved: whether the run may continue.
         by: the person, as user@host.
         via: the way of answering, such as `terminal` or `approve`.
         comment: the person's comment; None without a comment.

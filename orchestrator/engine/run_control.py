@@ -37,7 +37,7 @@ class RunControl:
         context: ledger, clock, limits and settings of the run.
         workspace: cloud, gate, status reader and circuit breaker.
         passed: names of the steps with a recorded result; these steps are not carried out again.
-        ending: why the run is to end; None while the run goes on.
+        ending: why the run is to end; None while the run continues.
         cut_by: the first resumable ending, which leaves all open work to a later `resume`; None before. Set also
             when the run already had another ending. From then on, the run waits only for a wave's watcher.
         cut_short: whether a CVM was left running without its planned stop, because the run ended.

@@ -24,7 +24,7 @@ class WaveObserver(Protocol):
 
     @property
     def ending(self) -> Ending | None:
-        """Why the run is to end; None while the run goes on."""
+        """Why the run is to end; None while the run continues."""
         ...
 
     def count_failures(self, step: PlannedStep | None = None) -> None:

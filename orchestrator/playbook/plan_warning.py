@@ -49,7 +49,7 @@ class WarningCode(StrEnum):
     SETTINGS_IGNORED = "settings_ignored"
     """A settings file found in the current folder has settings that count only in a file named or of your own."""
     OTHER_KEY = "other_key"
-    """The API key differs, and the API does not tell whether both keys belong to the same workspace."""
+    """The API key differs, and both keys may belong to different workspaces."""
 
 
 @dataclass(frozen=True, slots=True)

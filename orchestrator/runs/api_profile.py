@@ -199,7 +199,7 @@ class FileApiProfileStore:
 
 
 def fingerprint_workspace(api_key: str) -> str:
-    """Return a digest to tell workspaces apart by their key, without giving the key away."""
+    """Return a digest that identifies a workspace by its key, and hides the key."""
     return hashlib.sha256(f"orchestrator workspace\n{api_key}".encode()).hexdigest()[:16]
 
 

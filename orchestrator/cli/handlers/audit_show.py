@@ -35,7 +35,7 @@ def show_history(
     every: bool,
     as_json: bool,
 ) -> None:
-    """Tell the story of a run, or of a single CVM of the run."""
+    """Show the history of a run, or of a single CVM of the run."""
     run = find_run(run_id, config, assignments)
     most = None if every else limit
     if cvm is None:

@@ -171,7 +171,7 @@ def _print_plan(order: RunRequest, plan: Plan, stream: TextIO) -> None:
 
 
 async def _notify_refusal(session: Session, order: RunRequest, error: OrchestratorError, *, meant: bool) -> None:
-    """Send a notice about a refused run, if a run was meant and no person sits at the terminal."""
+    """Send a notice about a refused run, if a run was meant and no person is at the terminal."""
     if meant and session.settings.notify.somebody and not sys.stdin.isatty():
         from orchestrator.runs.notifications import notify_refusal  # noqa: PLC0415 - takes long to import
 

@@ -1,4 +1,4 @@
-"""Circuit breaker: when the API is down, stop all requests, send probes, and go on once the API answers.
+"""Circuit breaker: when the API is down, stop all requests, send probes, and continue once the API answers.
 
 A single fault may concern one request. Many faults in a row, over all requests of the run, mean an outage of the API.
 A fault is a request without an answer, a 5xx without a Retry-After time, or a 404 with a gateway's page. Any other

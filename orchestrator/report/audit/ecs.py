@@ -38,7 +38,7 @@ _TAKEN = frozenset(
         *("latency_ms", "seconds", "actor", "version", "simulated", "targets", "skipped", "limits", "vars"),
     }
 )
-"""What stands elsewhere in an event, or in another form."""
+"""Fields with another place or form in an ECS event."""
 
 _KINDS: dict[str, tuple[list[str], list[str]]] = {
     Event.RUN_STARTED: (["process"], ["start"]),

@@ -91,7 +91,7 @@ class RunStory:
                 self._add_plan(event)
 
     def lines(self) -> list[Line]:
-        """Return the story so far, in the order of time. A step stands at its begin."""
+        """Return the sentences so far, in the order of time. A step has the time of its begin."""
         steps = [step.line(name) for name, step in self._steps.items()]
         return sorted([*self._lines, *steps, *self._charges_line()], key=lambda line: line.ts)
 

@@ -9,7 +9,7 @@ from orchestrator.report.full.charts import Series, Spans
 
 
 class Mood(StrEnum):
-    """The colour of a result. A mark beside the text says the same."""
+    """The colour of a result. A mark beside the text has the same meaning."""
 
     GOOD = "good"
     BAD = "bad"

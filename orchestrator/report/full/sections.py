@@ -113,7 +113,7 @@ def describe_summary(document: _Document) -> Section:
     if run["narrowed"]:
         pairs.append(("Narrowed by", describe_narrowing(run["narrowed"])))
     if command := next_command(document):
-        pairs.append(("To go on", Code(command)))
+        pairs.append(("To continue", Code(command)))
     if total["stops"]:
         pairs += [
             ("Compute ended", rate_words(total["ended"], "compute")),
