@@ -65,7 +65,7 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
     log, state = opened.log, opened.state
     progress = Progress(
         state,
-        lambda: session.gate.gcra.rate,
+        lambda: session.gate.budget.rate,
         lambda: session.gate.passed,
         adaptive=session.limits.adaptive,
     )

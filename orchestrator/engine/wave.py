@@ -61,7 +61,7 @@ class Wave:
         self._escalates = step.escalate_after is not None
         self._queue = SendQueue(context, step, limits, self)
         self._dispatcher = Dispatcher(context, workspace, self._queue, limits.max_in_flight, self)
-        backoff = PollBackoff(context.settle.poll_min, context.settle.poll_max, workspace.gate.gcra)
+        backoff = PollBackoff(context.settle.poll_min, context.settle.poll_max, workspace.gate.budget)
         self._watcher = Watcher(context, workspace.reader, backoff, step, self)
         self._watching, self._sending = anyio.CancelScope(), anyio.CancelScope()
 

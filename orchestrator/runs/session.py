@@ -258,7 +258,7 @@ async def open_session(
                 settings,
                 where,
                 limits,
-                cloud if finder is None else AdaptiveCloud(cloud, finder, gate.gcra, clock),
+                cloud if finder is None else AdaptiveCloud(cloud, finder, gate.budget, clock),
                 gate,
                 clock,
                 rng,

@@ -157,5 +157,5 @@ def send(
             continue
         pause = float(max(1, ceil(told))) if retry_after else None
         finder.on_reply(Reply(http_status=429, latency=took, retry_after=pause), now)
-        gate.pause_until(now + (rng.uniform(0.75, 1.25) if pause is None else pause * rng.uniform(1, 1.1)))
+        gate.pause(rng.uniform(0.75, 1.25) if pause is None else pause * rng.uniform(1, 1.1), now)
     return Sent(requests, finder, now, server.rate)

@@ -52,7 +52,7 @@ async def test_the_guest_has_its_time_from_its_own_acceptance_and_no_more() -> N
     cloud = FakeCloud(40)
     stubborn(cloud, *(ref.name for ref in cloud.refs))
     fleet = shutting_down(cloud, after=30.0)
-    fleet.gate.gcra.rate = 2.0
+    fleet.gate.budget.rate = 2.0
     await fleet.go()
     asked = {name: at for at, kind, name in cloud.requests if kind == "shutdown"}
     pulled = {name: at for at, kind, name in cloud.requests if kind == "stop"}

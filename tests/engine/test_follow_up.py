@@ -180,4 +180,4 @@ async def test_cancelling_while_a_step_has_its_own_limits_gives_the_run_its_own_
     fleet.steps = [PlannedStep("stop", Action.STOP, 60.0, limits=OwnLimits(requests_per_second=1, max_in_flight=1))]
     with anyio.move_on_after(2):
         await fleet.go()
-    assert (fleet.gate.gcra.rate, fleet.gate.max_in_flight) == (50, 20)
+    assert (fleet.gate.budget.rate, fleet.gate.max_in_flight) == (50, 20)

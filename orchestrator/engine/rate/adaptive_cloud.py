@@ -2,7 +2,7 @@
 
 from orchestrator.engine.protocols import Clock, Cloud
 from orchestrator.engine.rate.adaptive import AdaptiveRate
-from orchestrator.engine.rate.gcra import Gcra
+from orchestrator.engine.rate.budget import Budget
 from orchestrator.engine.workspace import ObservedCloud
 from orchestrator.reply import Reply
 
@@ -10,7 +10,7 @@ from orchestrator.reply import Reply
 class AdaptiveCloud(ObservedCloud):
     """Cloud wrapper: passes every reply to the adaptive rate, and sets the rate limit to the result."""
 
-    def __init__(self, cloud: Cloud, adaptive_rate: AdaptiveRate, limit: Gcra, clock: Clock) -> None:
+    def __init__(self, cloud: Cloud, adaptive_rate: AdaptiveRate, limit: Budget, clock: Clock) -> None:
         super().__init__(cloud, self._adapt_rate)
         self._adaptive_rate, self._limit, self._clock = adaptive_rate, limit, clock
 

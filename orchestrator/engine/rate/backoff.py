@@ -10,7 +10,7 @@ Without unsent requests, the rate limit is idle, and a settled CVM is seen soon.
 1.45 seconds, about a tenth of the time since the last accepted request, and half a second for each request of a poll.
 """
 
-from orchestrator.engine.rate.gcra import Gcra
+from orchestrator.engine.rate.budget import Budget
 
 _SHARE_WHILE_SENDING = 0.1
 """Largest share of the rate limit for reads while requests are to be sent."""
@@ -38,7 +38,7 @@ class PollBackoff:
         limit: the present rate limit of the whole run.
     """
 
-    def __init__(self, shortest: float, longest: float, limit: Gcra) -> None:
+    def __init__(self, shortest: float, longest: float, limit: Budget) -> None:
         self.shortest = shortest
         self.longest = max(longest, shortest)
         self.limit = limit

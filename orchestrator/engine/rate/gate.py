@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from orchestrator.engine.event import AutoResetEvent
 from orchestrator.engine.protocols import Clock
-from orchestrator.engine.rate.gcra import Gcra
+from orchestrator.engine.rate.budget import Budget
 
 LONG_PAUSE = 5.0
 """Seconds; longer pauses are reported to the user, and Ctrl-C does not wait for the end of such a pause."""
@@ -29,15 +29,15 @@ class Gate:
     Actions go before reads, but a read waits for a fixed number of actions at most.
 
     Attributes:
-        gcra: the rate limit.
+        budget: the rate limit.
         max_in_flight: the most requests in flight.
         in_flight: the number of admitted requests without an answer yet.
         passed: the number of admitted requests.
         on_long_pause: callbacks, called with the seconds of every long pause requested by the API.
     """
 
-    def __init__(self, gcra: Gcra, max_in_flight: int, clock: Clock) -> None:
-        self.gcra = gcra
+    def __init__(self, budget: Budget, max_in_flight: int, clock: Clock) -> None:
+        self.budget = budget
         self.in_flight = 0
         self.passed = 0
         self.max_in_flight = max_in_flight
@@ -46,10 +46,11 @@ class Gate:
         self._tickets: dict[Priority, deque[AutoResetEvent]] = {priority: deque() for priority in Priority}
         self._since_read = 0
         self._closed = False
+        self._paused_until = float("-inf")
 
     def __repr__(self) -> str:
         waiting = {priority.name: len(queue) for priority, queue in self._tickets.items()}
-        return f"<Gate in_flight={self.in_flight}/{self.max_in_flight} waiting={waiting} {self.gcra!r}>"
+        return f"<Gate in_flight={self.in_flight}/{self.max_in_flight} waiting={waiting} {self.budget!r}>"
 
     async def enter(self, priority: Priority) -> None:
         """Wait for the turn of a request; call `leave` after the answer."""
@@ -61,10 +62,11 @@ class Gate:
                 wait = float("inf")
                 if self.in_flight < self.max_in_flight and self._next_ticket() is ticket:
                     now = self._clock.now()
-                    wait = self.gcra.wait_seconds(now)
+                    wait = self.budget.take_turn(now)
                     if wait <= 0:
-                        self._admit(priority, now)
+                        self._admit(priority)
                         return
+                    self._report_pause(now)
                 await ticket.wait(wait)
         finally:
             if queue[0] is ticket:
@@ -78,10 +80,9 @@ class Gate:
         due = self._next_ticket()
         if self.in_flight >= self.max_in_flight or self._closed or (due and due not in self._tickets[priority]):
             return False
-        now = self._clock.now()
-        if self.gcra.wait_seconds(now) > 0:
+        if self.budget.take_turn(self._clock.now()) > 0:
             return False
-        self._admit(priority, now)
+        self._admit(priority)
         return True
 
     def leave(self) -> None:
@@ -100,17 +101,15 @@ class Gate:
 
     def pause(self, seconds: float) -> None:
         """Pause all requests of the run for some seconds, at the request of the API."""
-        is_new = seconds - self.paused_for >= LONG_PAUSE
-        self.gcra.pause_until(self._clock.now() + seconds)
+        now = self._clock.now()
+        self.budget.pause(seconds, now)
         self.wake_next()
-        if is_new:
-            for called in self.on_long_pause:
-                called(seconds)
+        self._report_pause(now)
 
     @property
     def paused_for(self) -> float:
         """Remaining seconds of the pause requested by the API; 0 without a pause."""
-        return max(0.0, self.gcra.paused_until - self._clock.now())
+        return self.budget.paused_for(self._clock.now())
 
     @contextmanager
     def limited_to(self, max_in_flight: int, rate: float | None, adaptive: bool) -> Iterator[None]:  # noqa: FBT001
@@ -121,18 +120,18 @@ class Gate:
             rate: requests per second; None for the rate of the run.
             adaptive: whether the run's rate is adaptive; `rate` is then only an upper limit.
         """
-        was, was_rate = self.max_in_flight, self.gcra.rate
+        was, was_rate = self.max_in_flight, self.budget.rate
         self.max_in_flight = max_in_flight
         if rate is not None and adaptive:
-            self.gcra.cap = rate
+            self.budget.cap = rate
         elif rate is not None:
-            self.gcra.rate = rate
+            self.budget.rate = rate
         try:
             yield
         finally:
-            self.max_in_flight, self.gcra.cap = was, float("inf")
+            self.max_in_flight, self.budget.cap = was, float("inf")
             if rate is not None and not adaptive:
-                self.gcra.rate = was_rate
+                self.budget.rate = was_rate
 
     def close(self) -> None:
         """Hold all requests except probes until `open`."""
@@ -153,8 +152,16 @@ class Gate:
             return reads[0]
         return acts[0] if acts else None
 
-    def _admit(self, priority: Priority, now: float) -> None:
-        self.gcra.count_request(now)
+    def _report_pause(self, now: float) -> None:
+        """Report a new long pause, also a pause requested from another run with the same budget."""
+        seconds = self.budget.paused_for(now)
+        longer_by = now + seconds - max(now, self._paused_until)
+        self._paused_until = max(self._paused_until, now + seconds)
+        if longer_by >= LONG_PAUSE:
+            for called in self.on_long_pause:
+                called(seconds)
+
+    def _admit(self, priority: Priority) -> None:
         self.in_flight += 1
         self.passed += 1
         self._since_read = self._since_read + 1 if priority is Priority.ACT else 0

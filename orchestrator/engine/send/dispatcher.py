@@ -117,14 +117,14 @@ class Dispatcher:
     async def _announce_requests(self) -> None:
         """Record the intents of the next requests a little ahead of sending, until the queue is done."""
         while not self._queue.is_done and not self.is_halted:
-            stops = min(2 * self._max_in_flight, ceil(self._gate.gcra.rate * _ANNOUNCE_AHEAD))
+            stops = min(2 * self._max_in_flight, ceil(self._gate.budget.rate * _ANNOUNCE_AHEAD))
             allowed = ceil(max(1, stops) / self._queue.at_once)  # the most requests on record and not yet sent
             if (
                 self._unsent_count > allowed // 2
             ):  # in groups: an fsync for each request would cost more than the request
                 await self._announcer_wakeup.wait()
                 continue
-            due_in = self._gate.gcra.wait_seconds(self._clock.now()) - _ANNOUNCE_AHEAD
+            due_in = self._gate.budget.wait_seconds(self._clock.now()) - _ANNOUNCE_AHEAD
             if due_in > _INSTANT and not self._unsent_count:
                 await self._announcer_wakeup.wait(due_in)  # nothing is due yet, and the run may be halted before
                 continue

@@ -46,10 +46,10 @@ def adaptive(cloud: FakeCloud, *, known: KnownRate | None = None) -> tuple[Fleet
     finder = AdaptiveRate(3, now=anyio.current_time(), known=known)
 
     def learn(fleet: Fleet) -> AdaptiveCloud:
-        return AdaptiveCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
+        return AdaptiveCloud(cloud, finder, fleet.gate.budget, fleet.clock)
 
     fleet = Fleet(cloud, rate=START, burst=3, max_in_flight=50, per_teepod=50, wrap=learn)
-    fleet.gate.gcra.rate = finder.rate
+    fleet.gate.budget.rate = finder.rate
     return fleet, finder
 
 
@@ -75,10 +75,10 @@ async def test_a_429_holds_the_whole_run_for_as_long_as_it_asks() -> None:
 async def test_the_pages_of_the_list_are_heard_too() -> None:
     cloud = LimitedCloud(500, limit=1000, burst=1)
     fleet, finder = adaptive(cloud)
-    learning = AdaptiveCloud(cloud, finder, fleet.gate.gcra, fleet.clock)
+    learning = AdaptiveCloud(cloud, finder, fleet.gate.budget, fleet.clock)
     inventory = await InventoryReader(learning, fleet.gate, fleet.context.rng).read_all()
     assert len(inventory.cvms) == 500
-    assert fleet.gate.gcra.rate == finder.send_rate > START
+    assert fleet.gate.budget.rate == finder.send_rate > START
 
 
 async def test_a_rate_that_rises_while_requests_wait_holds_for_those_that_wait() -> None:
@@ -94,4 +94,4 @@ async def test_a_fixed_rate_stays_what_it_is() -> None:
     fleet = Fleet(cloud, rate=50)
     await fleet.go()
     assert cloud.refused
-    assert fleet.gate.gcra.rate == 50
+    assert fleet.gate.budget.rate == 50

@@ -177,8 +177,18 @@ async def test_other_limits_hold_inside_the_block_alone(rate: float | None, adap
     gate = make(rate=10, most=7)
     with gate.limited_to(3, rate, adaptive):
         assert gate.max_in_flight == 3
-        assert min(gate.gcra.rate, gate.gcra.cap) == inside
+        assert min(gate.budget.rate, gate.budget.cap) == inside
         if adaptive:
-            gate.gcra.rate = 20  # learned meanwhile
+            gate.budget.rate = 20  # learned meanwhile
     assert gate.max_in_flight == 7
-    assert (gate.gcra.rate, gate.gcra.cap) == (20 if adaptive else 10, float("inf"))
+    assert (gate.budget.rate, gate.budget.cap) == (20 if adaptive else 10, float("inf"))
+
+
+async def test_a_long_pause_begun_by_another_run_is_reported_once() -> None:
+    gate, reported = make(), list[float]()
+    gate.on_long_pause.append(reported.append)
+    gate.budget.pause(30, anyio.current_time())  # as a shared budget learns of the pause, without the gate
+    for _ in range(2):
+        with anyio.move_on_after(1):
+            await gate.enter(Priority.READ)
+    assert reported == [30]

@@ -50,8 +50,8 @@ def test_a_late_request_does_not_cost_the_rate_while_the_burst_has_room() -> Non
 
 def test_a_pause_holds_for_everybody_and_never_gets_shorter() -> None:
     limit = Gcra(10, 5)
-    limit.pause_until(30)
-    limit.pause_until(20)
+    limit.pause(30, 0)
+    limit.pause(20, 0)
     assert limit.wait_seconds(0) == 30
     assert limit.wait_seconds(30) <= 0
 
