@@ -89,7 +89,7 @@ class Goal(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionSpec:
-    """Everything that tells an action from the other actions.
+    """The properties of an action.
 
     Attributes:
         goal: the state of a CVM after the action.

@@ -8,7 +8,7 @@ import pytest
 from trio.testing import MockClock
 
 from orchestrator.service import journal
-from tests.service.house import House
+from tests.service.host import Host
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+def host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
     """Open the machine of a test."""
-    opened: list[House] = []
+    opened: list[Host] = []
 
-    def open_house(**given: Any) -> House:  # noqa: ANN401 - what a house takes
-        opened.append(House(tmp_path, **given))
+    def open_host(**given: Any) -> Host:  # noqa: ANN401 - arguments of Host
+        opened.append(Host(tmp_path, **given))
         return opened[-1]
 
-    yield open_house
+    yield open_host
     for each in opened:
         assert not each.world.twice, each.world.twice

@@ -11,7 +11,7 @@ from orchestrator.errors import PlaybookError
 from orchestrator.playbook.calendars import CalendarReader
 from orchestrator.playbook.ics import CalendarError, find_days_off
 from orchestrator.service.folder import PlaybookFolder
-from tests.service.house import MONDAY
+from tests.service.host import MONDAY
 
 ONE = """\
 name: one

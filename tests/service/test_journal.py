@@ -12,7 +12,7 @@ from orchestrator.service import service_state
 from orchestrator.service.journal import FileJournal, FileJournalStore
 from orchestrator.state_files import write_all
 from orchestrator.times import timestamp
-from tests.service.house import MONDAY
+from tests.service.host import MONDAY
 
 pytestmark = pytest.mark.anyio
 ABOUT = {"playbook": "a", "file": "/x/a.yaml", "timezone": "UTC", "when": "1", "left_out": "2"}

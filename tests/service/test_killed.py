@@ -16,10 +16,10 @@ import pytest
 
 from orchestrator.service.journal import FileJournalStore
 from orchestrator.times import parse_timestamp, timestamp
-from tests.service.house import MONDAY, FakeRunner, House, KilledError
+from tests.service.host import MONDAY, FakeRunner, Host, KilledError
 
 pytestmark = pytest.mark.anyio
-OpenHouse = Callable[..., House]
+OpenHost = Callable[..., Host]
 GRACE = timedelta(minutes=1)
 STEP = timedelta(minutes=20)
 SECOND = timedelta(seconds=1)
@@ -64,7 +64,7 @@ class Reaper:
 
 
 async def live(
-    home: House, rng: Random, share: float, written: list[dict[str, Any]], days: int
+    home: Host, rng: Random, share: float, written: list[dict[str, Any]], days: int
 ) -> list[tuple[datetime, datetime]]:
     """Run and kill processes for days, then keep the last; returns the lifetime of every process."""
     lives = []
@@ -94,7 +94,7 @@ def firings(until: datetime) -> list[datetime]:
     return [MONDAY + STEP * number for number in range(1, (until - MONDAY) // STEP + 1)]
 
 
-async def hold_to_once(home: House, seed: int, share: float, days: int) -> None:
+async def hold_to_once(home: Host, seed: int, share: float, days: int) -> None:
     """Days of two playbooks: with `on_missed: run_once` and with `skip`."""
     rng = Random(seed)
     home.write("makes-up", cron="*/20 * * * *", timezone="UTC", on_missed="run_once", on_overlap="queue")
@@ -139,7 +139,7 @@ def was_there(lives: list[tuple[datetime, datetime]], moment: datetime) -> bool:
 
 
 def made_up_for(
-    home: House, lives: list[tuple[datetime, datetime]], end: datetime, written: list[dict[str, Any]]
+    home: Host, lives: list[tuple[datetime, datetime]], end: datetime, written: list[dict[str, Any]]
 ) -> None:
     """After each gap with missed firings, the last missed firing ran, or the next firing was in time."""
     fired = set(home.world.carried_out("makes-up"))
@@ -157,13 +157,11 @@ def made_up_for(
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_each_firing_of_days_happens_once_however_often_the_process_is_killed(
-    house: OpenHouse, seed: int
-) -> None:
-    await hold_to_once(house(seconds=30), seed, share=0.02, days=2)
+async def test_each_firing_of_days_happens_once_however_often_the_process_is_killed(host: OpenHost, seed: int) -> None:
+    await hold_to_once(host(seconds=30), seed, share=0.02, days=2)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 140))
-async def test_each_firing_of_many_weeks_happens_once(house: OpenHouse, seed: int) -> None:
-    await hold_to_once(house(seconds=Random(seed).choice([3, 30, 120])), seed, share=0.005 + seed % 7 / 50, days=7)
+async def test_each_firing_of_many_weeks_happens_once(host: OpenHost, seed: int) -> None:
+    await hold_to_once(host(seconds=Random(seed).choice([3, 30, 120])), seed, share=0.005 + seed % 7 / 50, days=7)

@@ -11,10 +11,10 @@ from orchestrator.errors import RunHeldError
 from orchestrator.runs.status import RunStatus, State
 from orchestrator.service.journal import FileJournalStore
 from orchestrator.times import parse_timestamp, timestamp
-from tests.service.house import MONDAY, House, RunOnDisk
+from tests.service.host import MONDAY, Host, RunOnDisk
 
 pytestmark = pytest.mark.anyio
-OpenHouse = Callable[..., House]
+OpenHost = Callable[..., Host]
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 RUN_ID_BYTES = 2
@@ -30,8 +30,8 @@ def planned(*texts: str) -> list[str]:
     return [timestamp(at(text)) for text in texts]
 
 
-async def test_a_firing_is_carried_out_at_its_moment(house: OpenHouse) -> None:
-    home = house()
+async def test_a_firing_is_carried_out_at_its_moment(host: OpenHost) -> None:
+    home = host()
     home.write("nightly", cron="30 2 * * *", timezone="UTC")
     async with home.process():
         await home.until(at("3 00:00"))
@@ -41,10 +41,10 @@ async def test_a_firing_is_carried_out_at_its_moment(house: OpenHouse) -> None:
     assert [each["result"] for each in home.events("firing.ended")] == ["ran", "ran"]
 
 
-async def test_two_firings_of_one_second_never_share_an_id(house: OpenHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_firings_of_one_second_never_share_an_id(host: OpenHost, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter(["2d20", "2d20", "2d20", "54f9", "54f9", "e79f"])
     monkeypatch.setattr("secrets.token_hex", lambda size: next(drawn) if size == RUN_ID_BYTES else "draft")
-    home = house()
+    home = host()
     for name in ("one", "three", "two"):
         home.write(name, cron="30 2 1 * *", timezone="UTC")
     async with home.process():
@@ -54,11 +54,11 @@ async def test_two_firings_of_one_second_never_share_an_id(house: OpenHouse, mon
 
 
 async def test_a_firing_never_takes_the_id_of_a_run_that_there_is(
-    house: OpenHouse, monkeypatch: pytest.MonkeyPatch
+    host: OpenHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = iter(["2d20", "54f9"])
     monkeypatch.setattr("secrets.token_hex", lambda size: next(drawn) if size == RUN_ID_BYTES else "draft")
-    home = house()
+    home = host()
     theirs = RunOnDisk("by hand", "", MONDAY, MONDAY, finished=True)
     home.world.runs["20270301T023000Z-2d20"] = theirs
     home.write("one", cron="30 2 1 * *", timezone="UTC")
@@ -68,8 +68,8 @@ async def test_a_firing_never_takes_the_id_of_a_run_that_there_is(
     assert home.world.carried_out("one") == planned("1 02:30")
 
 
-async def test_jitter_moves_the_start_and_not_the_identity(house: OpenHouse) -> None:
-    home = house()
+async def test_jitter_moves_the_start_and_not_the_identity(host: OpenHost) -> None:
+    home = host()
     home.write("nightly", cron="30 2 * * *", timezone="UTC", jitter="30m")
     async with home.process():
         await home.until(at("2 00:00"))
@@ -78,8 +78,8 @@ async def test_jitter_moves_the_start_and_not_the_identity(house: OpenHouse) -> 
     assert timedelta(0) <= run.begun_at - parse_timestamp(claim["moment"]) < timedelta(seconds=1)
 
 
-async def test_enabling_a_schedule_never_fires_it_at_once(house: OpenHouse) -> None:
-    home = house()
+async def test_enabling_a_schedule_never_fires_it_at_once(host: OpenHost) -> None:
+    home = host()
     async with home.process():
         await home.until(at("1 02:30") + timedelta(seconds=20))
         home.write("late", cron="30 2 * * *", timezone="UTC", jitter="20m", on_missed="run_once")
@@ -89,8 +89,8 @@ async def test_enabling_a_schedule_never_fires_it_at_once(house: OpenHouse) -> N
     assert home.world.carried_out("late") == planned("2 02:30")
 
 
-async def test_a_changed_schedule_never_fires_at_once(house: OpenHouse) -> None:
-    home = house()
+async def test_a_changed_schedule_never_fires_at_once(host: OpenHost) -> None:
+    home = host()
     home.write("moved", cron="0 12 * * *", timezone="UTC", on_missed="run_once")
     async with home.process():
         await home.until(at("1 03:00"))
@@ -106,8 +106,8 @@ async def test_a_changed_schedule_never_fires_at_once(house: OpenHouse) -> None:
     assert home.world.carried_out("moved") == planned("3 01:00")
 
 
-async def test_a_day_off_that_is_taken_out_of_the_playbook_is_not_made_up_for(house: OpenHouse) -> None:
-    home = house()
+async def test_a_day_off_that_is_taken_out_of_the_playbook_is_not_made_up_for(host: OpenHost) -> None:
+    home = host()
     home.write("off", cron="0 2 * * *", timezone="UTC", on_missed="run_once", not_on="2027-03-01..2027-03-03")
     async with home.process():
         await home.until(at("3 12:00"))
@@ -118,8 +118,8 @@ async def test_a_day_off_that_is_taken_out_of_the_playbook_is_not_made_up_for(ho
     assert home.world.carried_out("off") == planned("4 02:00")
 
 
-async def test_a_new_day_off_counts_up_to_the_moment_of_the_firing(house: OpenHouse) -> None:
-    home = house()
+async def test_a_new_day_off_counts_up_to_the_moment_of_the_firing(host: OpenHost) -> None:
+    home = host()
     file = home.write("off", cron="0 2 * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 01:59"))
@@ -130,8 +130,8 @@ async def test_a_new_day_off_counts_up_to_the_moment_of_the_firing(house: OpenHo
 
 
 @pytest.mark.parametrize("on_missed", ["run_once", "skip"])
-async def test_what_was_missed_while_the_process_was_down_is_handled_once(house: OpenHouse, on_missed: str) -> None:
-    home = house()
+async def test_what_was_missed_while_the_process_was_down_is_handled_once(host: OpenHost, on_missed: str) -> None:
+    home = host()
     home.write("hourly", cron="0 * * * *", timezone="UTC", on_missed=on_missed)
     async with home.process():
         await home.until(at("1 02:30"))
@@ -148,8 +148,8 @@ async def test_what_was_missed_while_the_process_was_down_is_handled_once(house:
         assert (missed["count"], [missed["first"], missed["planned"]]) == (5, planned("1 03:00", "1 07:00"))
 
 
-async def test_a_machine_that_slept_sees_what_it_missed_within_seconds(house: OpenHouse) -> None:
-    home = house(epoch=at("1 00:25"), scan_interval=5)
+async def test_a_machine_that_slept_sees_what_it_missed_within_seconds(host: OpenHost) -> None:
+    home = host(epoch=at("1 00:25"), scan_interval=5)
     home.write("hourly", cron="0 * * * *", timezone="UTC", on_missed="run_once")
     async with home.process():
         await home.until(at("1 00:30"))
@@ -161,8 +161,8 @@ async def test_a_machine_that_slept_sees_what_it_missed_within_seconds(house: Op
     assert run.begun_at - woke < timedelta(seconds=6)
 
 
-async def test_a_firing_in_time_stands_for_those_that_were_missed_before_it(house: OpenHouse) -> None:
-    home = house()
+async def test_a_firing_in_time_stands_for_those_that_were_missed_before_it(host: OpenHost) -> None:
+    home = host()
     home.write("hourly", cron="0 * * * *", timezone="UTC", on_missed="run_once")
     async with home.process():
         await home.until(at("1 00:30"))
@@ -173,8 +173,8 @@ async def test_a_firing_in_time_stands_for_those_that_were_missed_before_it(hous
     assert [each["missed"] for each in home.events("firing.claimed")] == [4]
 
 
-async def test_a_firing_that_is_seen_within_the_grace_is_in_time(house: OpenHouse) -> None:
-    home = house()
+async def test_a_firing_that_is_seen_within_the_grace_is_in_time(host: OpenHost) -> None:
+    home = host()
     home.write("hourly", cron="0 * * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 00:30"))
@@ -185,8 +185,8 @@ async def test_a_firing_that_is_seen_within_the_grace_is_in_time(house: OpenHous
     assert not home.events("firing.missed")
 
 
-async def test_a_clock_that_is_set_back_fires_nothing_twice(house: OpenHouse) -> None:
-    home = house()
+async def test_a_clock_that_is_set_back_fires_nothing_twice(host: OpenHost) -> None:
+    home = host()
     home.write("hourly", cron="0 * * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 03:30"))
@@ -196,8 +196,8 @@ async def test_a_clock_that_is_set_back_fires_nothing_twice(house: OpenHouse) ->
     assert len(home.events("clock.set_back")) == 1
 
 
-async def test_a_clock_that_was_far_ahead_does_not_silence_a_schedule_once_it_is_right(house: OpenHouse) -> None:
-    home = house()
+async def test_a_clock_that_was_far_ahead_does_not_silence_a_schedule_once_it_is_right(host: OpenHost) -> None:
+    home = host()
     home.write("hourly", cron="0 * * * *", timezone="UTC", on_missed="run_once")
     async with home.process():
         await home.until(at("1 00:30"))
@@ -211,10 +211,10 @@ async def test_a_clock_that_was_far_ahead_does_not_silence_a_schedule_once_it_is
 
 
 async def test_after_a_clock_was_set_back_beyond_what_is_remembered_nothing_fires_twice(
-    house: OpenHouse, monkeypatch: pytest.MonkeyPatch
+    host: OpenHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.service.service_state.REMEMBERED", 30)
-    home = house(seconds=0.3)
+    home = host(seconds=0.3)
     home.write("often", cron="* * * * *", timezone="UTC")
     async with home.process():
         await anyio.sleep(150 * 60)
@@ -224,8 +224,8 @@ async def test_after_a_clock_was_set_back_beyond_what_is_remembered_nothing_fire
     assert len(fired) == len(set(fired)) > 300
 
 
-async def test_a_firing_while_the_run_before_it_goes_on_is_left_out(house: OpenHouse) -> None:
-    home = house(seconds=90 * 60)
+async def test_a_firing_while_the_run_before_it_goes_on_is_left_out(host: OpenHost) -> None:
+    home = host(seconds=90 * 60)
     home.write("slow", cron="0 * * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 05:30"))
@@ -236,8 +236,8 @@ async def test_a_firing_while_the_run_before_it_goes_on_is_left_out(house: OpenH
     ]
 
 
-async def test_one_firing_and_no_more_waits_for_the_run_before_it(house: OpenHouse) -> None:
-    home = house(seconds=150 * 60)
+async def test_one_firing_and_no_more_waits_for_the_run_before_it(host: OpenHost) -> None:
+    home = host(seconds=150 * 60)
     home.write("slow", cron="0 * * * *", timezone="UTC", on_overlap="queue")
     async with home.process():
         await home.until(at("1 04:30"))
@@ -247,8 +247,8 @@ async def test_one_firing_and_no_more_waits_for_the_run_before_it(house: OpenHou
         assert (row.running is not None, row.waiting) == (True, 1)  # the one of 04:00
 
 
-async def test_what_waits_begins_after_a_kill_as_well(house: OpenHouse) -> None:
-    home = house(seconds=90 * 60)
+async def test_what_waits_begins_after_a_kill_as_well(host: OpenHost) -> None:
+    home = host(seconds=90 * 60)
     home.write("slow", cron="0 * * * *", timezone="UTC", on_overlap="queue")
     async with home.process():
         await home.until(at("1 02:10"))
@@ -259,8 +259,8 @@ async def test_what_waits_begins_after_a_kill_as_well(house: OpenHouse) -> None:
     assert [run.finished for run in home.world.runs.values()] == [True, False]
 
 
-async def test_different_playbooks_run_side_by_side(house: OpenHouse) -> None:
-    home = house(seconds=1800)
+async def test_different_playbooks_run_side_by_side(host: OpenHost) -> None:
+    home = host(seconds=1800)
     for name in ("one", "two"):
         home.write(name, cron="0 1 * * *", timezone="UTC")
     async with home.process():
@@ -268,8 +268,8 @@ async def test_different_playbooks_run_side_by_side(house: OpenHouse) -> None:
         assert [row.running is not None for row in home.service.overview().rows] == [True, True]
 
 
-async def test_an_edit_is_picked_up_and_a_run_under_way_goes_on(house: OpenHouse) -> None:
-    home = house(seconds=600)
+async def test_an_edit_is_picked_up_and_a_run_under_way_goes_on(host: OpenHost) -> None:
+    home = host(seconds=600)
     home.write("edited", cron="0 1 * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 01:05"))
@@ -279,8 +279,8 @@ async def test_an_edit_is_picked_up_and_a_run_under_way_goes_on(house: OpenHouse
     assert all(run.finished for run in home.world.runs.values())
 
 
-async def test_an_invalid_edit_keeps_the_last_valid_version_and_says_so(house: OpenHouse) -> None:
-    home = house()
+async def test_an_invalid_edit_keeps_the_last_valid_version_and_says_so(host: OpenHost) -> None:
+    home = host()
     file = home.write("edited", cron="0 * * * *", timezone="UTC")
     valid = file.read_text()
     async with home.process():
@@ -300,8 +300,8 @@ async def test_an_invalid_edit_keeps_the_last_valid_version_and_says_so(house: O
     assert len(home.events("schedule.enabled")) == 1
 
 
-async def test_a_file_that_is_removed_ends_its_schedule(house: OpenHouse) -> None:
-    home = house()
+async def test_a_file_that_is_removed_ends_its_schedule(host: OpenHost) -> None:
+    home = host()
     file = home.write("gone", cron="0 * * * *", timezone="UTC", on_missed="run_once")
     text = file.read_text()
     async with home.process():
@@ -314,8 +314,8 @@ async def test_a_file_that_is_removed_ends_its_schedule(house: OpenHouse) -> Non
     assert home.world.carried_out("gone") == planned("1 01:00", "1 04:00")
 
 
-async def test_a_removed_invalid_file_is_not_called_mended(house: OpenHouse) -> None:
-    home = house()
+async def test_a_removed_invalid_file_is_not_called_mended(host: OpenHost) -> None:
+    home = host()
     file = home.write("gone", cron="0 * * * *", timezone="UTC")
     file.write_text(file.read_text().replace("stop", "stoop"))
     async with home.process():
@@ -326,8 +326,8 @@ async def test_a_removed_invalid_file_is_not_called_mended(house: OpenHouse) -> 
     assert [event["file"] for event in home.events("playbook.removed")] == [str(file)]
 
 
-async def test_a_playbook_whose_file_is_renamed_goes_on(house: OpenHouse) -> None:
-    home = house()
+async def test_a_playbook_whose_file_is_renamed_goes_on(host: OpenHost) -> None:
+    home = host()
     file = home.write("same", cron="0 * * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 01:30"))
@@ -337,8 +337,8 @@ async def test_a_playbook_whose_file_is_renamed_goes_on(house: OpenHouse) -> Non
     assert (len(home.events("schedule.enabled")), home.events("schedule.ended")) == (1, [])
 
 
-async def test_a_second_playbook_of_a_name_is_refused_and_the_first_goes_on(house: OpenHouse) -> None:
-    home = house()
+async def test_a_second_playbook_of_a_name_is_refused_and_the_first_goes_on(host: OpenHost) -> None:
+    home = host()
     home.write("same", cron="0 * * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 00:30"))
@@ -350,8 +350,8 @@ async def test_a_second_playbook_of_a_name_is_refused_and_the_first_goes_on(hous
     assert {each["file"].rpartition("/")[2] for each in home.events("playbook.invalid")} == {"a-copy.yaml"}
 
 
-async def test_a_folder_that_is_gone_for_a_while_ends_no_schedule(house: OpenHouse) -> None:
-    home = house()
+async def test_a_folder_that_is_gone_for_a_while_ends_no_schedule(host: OpenHost) -> None:
+    home = host()
     home.write("kept", cron="0 * * * *", timezone="UTC")
     away = home.playbooks.with_name("away")
     async with home.process():
@@ -365,8 +365,8 @@ async def test_a_folder_that_is_gone_for_a_while_ends_no_schedule(house: OpenHou
     assert home.world.carried_out("kept") == planned("1 01:00", "1 02:00")
 
 
-async def test_firings_within_a_snooze_are_left_out_also_over_a_restart(house: OpenHouse) -> None:
-    home = house()
+async def test_firings_within_a_snooze_are_left_out_also_over_a_restart(host: OpenHost) -> None:
+    home = host()
     home.write("asleep", cron="0 * * * *", timezone="UTC", on_missed="run_once")
     async with home.process():
         await home.until(at("1 01:30"))
@@ -384,8 +384,8 @@ async def test_firings_within_a_snooze_are_left_out_also_over_a_restart(house: O
     ]
 
 
-async def test_a_snooze_that_is_cleared_lets_the_next_firing_pass(house: OpenHouse) -> None:
-    home = house()
+async def test_a_snooze_that_is_cleared_lets_the_next_firing_pass(host: OpenHost) -> None:
+    home = host()
     home.write("asleep", cron="0 * * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 00:30"))
@@ -398,8 +398,8 @@ async def test_a_snooze_that_is_cleared_lets_the_next_firing_pass(house: OpenHou
     assert home.world.carried_out("asleep") == planned("1 02:00")
 
 
-async def test_a_broken_file_of_snoozes_leaves_what_was_snoozed_and_says_so(house: OpenHouse) -> None:
-    home = house()
+async def test_a_broken_file_of_snoozes_leaves_what_was_snoozed_and_says_so(host: OpenHost) -> None:
+    home = host()
     home.write("asleep", cron="0 * * * *", timezone="UTC")
     async with home.process():
         home.snooze("asleep", home.wall.wall(), at("1 01:30"))
@@ -410,8 +410,8 @@ async def test_a_broken_file_of_snoozes_leaves_what_was_snoozed_and_says_so(hous
         assert not home.world.runs
 
 
-async def test_a_run_that_was_killed_is_resumed_at_the_next_start(house: OpenHouse) -> None:
-    home = house(seconds=600)
+async def test_a_run_that_was_killed_is_resumed_at_the_next_start(host: OpenHost) -> None:
+    home = host(seconds=600)
     home.write("cut", cron="0 1 * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 01:05"))
@@ -424,8 +424,8 @@ async def test_a_run_that_was_killed_is_resumed_at_the_next_start(house: OpenHou
 
 
 @pytest.mark.parametrize("on_missed", ["run_once", "skip"])
-async def test_an_old_run_is_resumed_only_where_late_is_better_than_never(house: OpenHouse, on_missed: str) -> None:
-    home = house(seconds=600)
+async def test_an_old_run_is_resumed_only_where_late_is_better_than_never(host: OpenHost, on_missed: str) -> None:
+    home = host(seconds=600)
     home.write("cut", cron="0 1 * * *", timezone="UTC", on_missed=on_missed)
     async with home.process():
         await home.until(at("1 01:05"))
@@ -436,8 +436,8 @@ async def test_an_old_run_is_resumed_only_where_late_is_better_than_never(house:
     assert (run.finished, ended["result"]) == ((True, "ran") if on_missed == "run_once" else (False, "left"))
 
 
-async def test_a_graceful_stop_leaves_what_runs_to_the_next_start(house: OpenHouse) -> None:
-    home = house(seconds=600)
+async def test_a_graceful_stop_leaves_what_runs_to_the_next_start(host: OpenHost) -> None:
+    home = host(seconds=600)
     home.write("cut", cron="0 1 * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 01:05"))
@@ -450,8 +450,8 @@ async def test_a_graceful_stop_leaves_what_runs_to_the_next_start(house: OpenHou
     assert [run.finished for run in home.world.runs.values()] == [True]
 
 
-async def test_a_run_that_could_not_reach_the_cloud_is_tried_again_for_some_minutes(house: OpenHouse) -> None:
-    home = house()
+async def test_a_run_that_could_not_reach_the_cloud_is_tried_again_for_some_minutes(host: OpenHost) -> None:
+    home = host()
     home.write("flaky", cron="0 1 * * *", timezone="UTC")
     home.runner.codes = [5, 5]
     async with home.process():
@@ -463,8 +463,8 @@ async def test_a_run_that_could_not_reach_the_cloud_is_tried_again_for_some_minu
     assert len(home.events("firing.tried_again")) == 2 + 20
 
 
-async def test_a_refused_plan_is_a_firing_that_failed_and_the_next_one_comes(house: OpenHouse) -> None:
-    home = house()
+async def test_a_refused_plan_is_a_firing_that_failed_and_the_next_one_comes(host: OpenHost) -> None:
+    home = host()
     home.write("wide", cron="0 * * * *", timezone="UTC")
     home.runner.codes = [3]
     async with home.process():
@@ -474,9 +474,9 @@ async def test_a_refused_plan_is_a_firing_that_failed_and_the_next_one_comes(hou
 
 
 async def test_a_bug_in_one_run_ends_neither_the_service_nor_the_other_runs(
-    house: OpenHouse, monkeypatch: pytest.MonkeyPatch
+    host: OpenHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = house()
+    home = host()
     home.write("buggy", cron="0 * * * *", timezone="UTC")
 
     def die(_place: str) -> None:
@@ -489,8 +489,8 @@ async def test_a_bug_in_one_run_ends_neither_the_service_nor_the_other_runs(
     assert [each["exit_code"] for each in home.events("firing.ended")] == [1, 0]
 
 
-async def test_while_the_journal_cannot_be_written_nothing_begins(house: OpenHouse) -> None:
-    home = house()
+async def test_while_the_journal_cannot_be_written_nothing_begins(host: OpenHost) -> None:
+    home = host()
     home.write("full", cron="0 * * * *", timezone="UTC", on_missed="run_once")
     full = False
 
@@ -511,8 +511,8 @@ async def test_while_the_journal_cannot_be_written_nothing_begins(house: OpenHou
     assert home.world.carried_out("full") == planned("1 01:00")
 
 
-async def test_playbooks_without_a_schedule_are_left_alone_whatever_is_wrong_with_them(house: OpenHouse) -> None:
-    home = house()
+async def test_playbooks_without_a_schedule_are_left_alone_whatever_is_wrong_with_them(host: OpenHost) -> None:
+    home = host()
     home.write("plain")
     (home.playbooks / "odd.yaml").write_text("name: odd\nsteps: nothing\n")
     (home.playbooks / ".hidden.yaml").write_text("schedule: [")
@@ -522,8 +522,8 @@ async def test_playbooks_without_a_schedule_are_left_alone_whatever_is_wrong_wit
     assert (overview.rows, overview.faults) == ((), ())
 
 
-async def test_a_schedule_that_needs_a_value_is_refused(house: OpenHouse) -> None:
-    home = house()
+async def test_a_schedule_that_needs_a_value_is_refused(host: OpenHost) -> None:
+    home = host()
     home.write("asks", cron="0 * * * *", timezone="UTC", more="vars: {teepod: {required: true}}\n")
     async with home.process():
         await home.until(at("1 01:30"))
@@ -533,16 +533,16 @@ async def test_a_schedule_that_needs_a_value_is_refused(house: OpenHouse) -> Non
     assert not home.world.runs
 
 
-async def test_a_state_folder_has_one_service(house: OpenHouse) -> None:
-    home = house()
+async def test_a_state_folder_has_one_service(host: OpenHost) -> None:
+    home = host()
     async with home.process():
         await home.until(at("1 00:10"))
         with pytest.raises(RunHeldError, match="another `orchestrator serve`"):
             FileJournalStore(home.state).open_journal()
 
 
-async def test_the_overview_is_a_json_document(house: OpenHouse) -> None:
-    home = house()
+async def test_the_overview_is_a_json_document(host: OpenHost) -> None:
+    home = host()
     home.write("nightly", cron="30 2 * * *", timezone="Europe/Berlin")
     async with home.process():
         await home.until(MONDAY + 30 * HOUR)
@@ -566,9 +566,9 @@ async def test_the_overview_is_a_json_document(house: OpenHouse) -> None:
     ],
 )
 async def test_a_claimed_run_that_needs_nothing_more_or_must_not_be_touched_is_left_alone(
-    house: OpenHouse, monkeypatch: pytest.MonkeyPatch, state: State, code: int, says: str | None
+    host: OpenHost, monkeypatch: pytest.MonkeyPatch, state: State, code: int, says: str | None
 ) -> None:
-    home = house(seconds=600)
+    home = host(seconds=600)
     home.write("cut", cron="0 1 * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 01:05"))
@@ -581,8 +581,8 @@ async def test_a_claimed_run_that_needs_nothing_more_or_must_not_be_touched_is_l
     assert home.world.actions == sent
 
 
-async def test_a_claim_whose_playbook_is_gone_is_over_and_says_so(house: OpenHouse) -> None:
-    home = house(seconds=600)
+async def test_a_claim_whose_playbook_is_gone_is_over_and_says_so(host: OpenHost) -> None:
+    home = host(seconds=600)
     file = home.write("gone", cron="0 1 * * *", timezone="UTC", on_missed="run_once")
     async with home.process():
         await home.until(at("1 01:00") + timedelta(seconds=30))  # still planning
@@ -597,8 +597,8 @@ async def test_a_claim_whose_playbook_is_gone_is_over_and_says_so(house: OpenHou
 
 
 @pytest.mark.parametrize("broken", ["sschedule", "half", "gone", "link"])
-async def test_an_edit_that_makes_no_playbook_loses_no_firing(house: OpenHouse, broken: str) -> None:
-    home = house()
+async def test_an_edit_that_makes_no_playbook_loses_no_firing(host: OpenHost, broken: str) -> None:
+    home = host()
     file = home.write("edited", cron="0 * * * *", timezone="UTC", on_missed="run_once")
     valid = file.read_text()
     async with home.process():
@@ -637,10 +637,10 @@ JITTERED = {"cron": "54 18 * * *", "timezone": "UTC", "jitter": "10m"}
 )
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_an_edit_between_the_planned_time_and_the_start_moves_nothing(
-    house: OpenHouse, edit: dict[str, str], *, restarted: bool
+    host: OpenHost, edit: dict[str, str], *, restarted: bool
 ) -> None:
     """A firing with minutes of jitter happens once, at its start time, despite edits."""
-    home = house(epoch=EVENING, scan_interval=2)
+    home = host(epoch=EVENING, scan_interval=2)
     home.write("nightly", **JITTERED)
     async with home.process():
         await home.until(at("1 18:54:15"))
@@ -662,8 +662,8 @@ async def test_an_edit_between_the_planned_time_and_the_start_moves_nothing(
     assert timedelta(0) <= run.begun_at - moment < timedelta(seconds=3)
 
 
-async def test_a_day_that_is_off_since_the_planned_time_is_left_out_and_on_record(house: OpenHouse) -> None:
-    home = house(epoch=EVENING, scan_interval=2)
+async def test_a_day_that_is_off_since_the_planned_time_is_left_out_and_on_record(host: OpenHost) -> None:
+    home = host(epoch=EVENING, scan_interval=2)
     home.write("nightly", **JITTERED)
     async with home.process():
         await home.until(at("1 18:54:15"))
@@ -675,8 +675,8 @@ async def test_a_day_that_is_off_since_the_planned_time_is_left_out_and_on_recor
     ]
 
 
-async def test_an_edit_at_the_very_moment_of_a_firing_loses_it_not(house: OpenHouse) -> None:
-    home = house(epoch=at("1 00:59"), scan_interval=2)
+async def test_an_edit_at_the_very_moment_of_a_firing_loses_it_not(host: OpenHost) -> None:
+    home = host(epoch=at("1 00:59"), scan_interval=2)
     home.write("hourly", cron="0 * * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 00:59:59"))
@@ -688,9 +688,9 @@ async def test_an_edit_at_the_very_moment_of_a_firing_loses_it_not(house: OpenHo
 
 @pytest.mark.parametrize(("until", "ran"), [("1 18:54:40", True), ("1 19:30", False)])
 async def test_what_the_page_says_of_a_snooze_within_the_jitter_is_what_happens(
-    house: OpenHouse, until: str, *, ran: bool
+    host: OpenHost, until: str, *, ran: bool
 ) -> None:
-    home = house(epoch=EVENING, scan_interval=4)
+    home = host(epoch=EVENING, scan_interval=4)
     home.write("nightly", **JITTERED)
     async with home.process():
         await home.until(at("1 18:54:15"))
@@ -703,9 +703,9 @@ async def test_what_the_page_says_of_a_snooze_within_the_jitter_is_what_happens(
     assert home.world.carried_out("nightly") == (planned("1 18:54") if ran else [])
 
 
-async def test_a_slow_look_at_the_folder_holds_up_no_firing(house: OpenHouse) -> None:
+async def test_a_slow_look_at_the_folder_holds_up_no_firing(host: OpenHost) -> None:
     """A slow calendar delays only its own playbook."""
-    home = house(epoch=at("1 00:59"), scan_interval=2)
+    home = host(epoch=at("1 00:59"), scan_interval=2)
     home.write("hourly", cron="0 * * * *", timezone="UTC")
     async with home.process():
         await home.until(at("1 00:59:30"))
@@ -715,8 +715,8 @@ async def test_a_slow_look_at_the_folder_holds_up_no_firing(house: OpenHouse) ->
     assert all(run.begun_at - parse_timestamp(run.planned) < timedelta(seconds=3) for run in home.world.runs.values())
 
 
-async def test_a_service_is_stopped_also_while_it_looks_at_the_folder(house: OpenHouse) -> None:
-    home = house()
+async def test_a_service_is_stopped_also_while_it_looks_at_the_folder(host: OpenHost) -> None:
+    home = host()
     home.look_takes = 1e6
     async with home.process():
         await anyio.sleep(10)

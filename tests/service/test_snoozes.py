@@ -9,7 +9,7 @@ import pytest
 from orchestrator.errors import SettingsError
 from orchestrator.service.scheduler import Snooze, Snoozed
 from orchestrator.service.snoozes import FileSnoozeStore
-from tests.service.house import MONDAY
+from tests.service.host import MONDAY
 
 DAY = timedelta(days=1)
 

@@ -13,7 +13,7 @@ from orchestrator.service.folder import Fault
 from orchestrator.service.metrics import Metrics
 from orchestrator.service.overview import STUCK_AFTER, Overview, Row
 from orchestrator.service.web import create_app
-from tests.service.house import MONDAY
+from tests.service.host import MONDAY
 
 pytestmark = pytest.mark.anyio
 ROW = Row("nightly", "/x/nightly.yaml", "UTC", None, MONDAY, "20270301T000000Z-0001", 1, None, MONDAY)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from orchestrator.times import timestamp
-from tests.service.house import House
+from tests.service.host import Host
 
 pytestmark = pytest.mark.anyio
 START, END = datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
@@ -34,8 +34,8 @@ def nightly(zone: ZoneInfo) -> list[datetime]:
 
 
 @pytest.mark.parametrize("name", [*ZONES, *(pytest.param(name, marks=pytest.mark.soak) for name in MORE)])
-async def test_a_year_of_nights_each_fired_once_at_its_moment(house: Callable[..., House], name: str) -> None:
-    home = house(epoch=START, scan_interval=24 * 3600)
+async def test_a_year_of_nights_each_fired_once_at_its_moment(host: Callable[..., Host], name: str) -> None:
+    home = host(epoch=START, scan_interval=24 * 3600)
     home.write("nightly", cron="30 2 * * *", timezone=name)
     async with home.process():
         await home.until(END)
@@ -50,8 +50,8 @@ async def test_a_year_of_nights_each_fired_once_at_its_moment(house: Callable[..
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ZONES)
-async def test_each_hour_of_a_year_fires_once_whatever_clocks_do(house: Callable[..., House], name: str) -> None:
-    home = house(epoch=START, scan_interval=24 * 3600)
+async def test_each_hour_of_a_year_fires_once_whatever_clocks_do(host: Callable[..., Host], name: str) -> None:
+    home = host(epoch=START, scan_interval=24 * 3600)
     home.write("often", cron="15 * * * *", timezone=name)
     async with home.process():
         await home.until(END)

@@ -133,7 +133,7 @@ class FakeRunner:
         return Ended(0)
 
 
-class House:
+class Host:
     """A machine."""
 
     def __init__(
