@@ -181,7 +181,7 @@ class RunStarted(LogEvent):
         trigger: schedule and planned time of a scheduled run.
         restores: the run to undo.
         narrowed: the conditions of `--only` and `--exclude`.
-        workspace_name: name of the workspace in the settings.
+        workspace_name: the workspace by its name in the settings; None for the default key.
         fleet: the fleet run of the run.
         plan_file: `path` and digest of the plan file.
     """

@@ -3,7 +3,8 @@
 import logging
 import sys
 from collections import Counter
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from functools import partial
 from typing import Any, TextIO
 
 import structlog
@@ -81,15 +82,16 @@ def _escape_text(logger: object, name: str, event: MutableMapping[str, Any]) -> 
     return {key: safe_text(value) if isinstance(value, str) else value for key, value in known.items()}
 
 
-def run_log(settings: LogSection, state: RunState) -> Observer:
+def run_log(settings: LogSection, state: RunState, **about: Any) -> Observer:  # noqa: ANN401 - facts of any kind
     """Return an observer to log a run: failures and a line for every teepod on a terminal, else every CVM.
 
     Args:
         settings: the settings of the log.
         state: the replayed state of the run's log, updated with every record before this observer.
+        **about: more facts for every line, such as the workspace.
     """
     each = settings.cvms == "each" or (settings.cvms == "auto" and not sys.stderr.isatty())
-    return log_record if each else _ByTeepod(state)
+    return partial(log_record, **about) if each else _ByTeepod(state, about)
 
 
 class _ByTeepod:
@@ -99,8 +101,8 @@ class _ByTeepod:
     CVM again.
     """
 
-    def __init__(self, state: RunState) -> None:
-        self._state = state
+    def __init__(self, state: RunState, about: Mapping[str, Any]) -> None:
+        self._state, self._about = state, about
         self._open: dict[str | None, set[_Target]] | None = None  # targets without an outcome, by teepod
         self._last: dict[str | None, dict[str, str]] = {}  # last outcome of each CVM, by teepod
 
@@ -109,7 +111,7 @@ class _ByTeepod:
         match event := read_event(record):
             case TargetEnded():
                 if event.outcome in TROUBLE:
-                    log_record(record)
+                    log_record(record, **self._about)
                 self._close_target(event.step, event.ref, event.outcome)
             case ActionEscalated():
                 pass
@@ -117,7 +119,7 @@ class _ByTeepod:
                 if isinstance(event, StepPlanned) and self._open is not None:
                     for target in event.targets:
                         self._open_target(self._open, event.step, target.ref)
-                log_record(record)
+                log_record(record, **self._about)
 
     def _close_target(self, step: str, ref: CvmRef, outcome: str) -> None:
         if self._open is None:
@@ -134,7 +136,8 @@ class _ByTeepod:
         opened.remove((step, ref.key))
         if not opened:
             if set(last.values()) != {Outcome.NOT_SENT}:
-                structlog.get_logger().info("teepod.done", teepod=ref.teepod, **Counter(last.values()))
+                facts = {**self._about, "teepod": ref.teepod, **Counter(last.values())}
+                structlog.get_logger().info("teepod.done", **facts)
             last.clear()
 
     @staticmethod

@@ -1,7 +1,7 @@
 """Options shared by several commands."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,11 +11,19 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _SUFFIXES = {"htm": "html", "txt": "text"}
 
 
-def settings_options(command: _F) -> _F:
-    """Add `--config`, `--profile` and `--set`."""
+def settings_options(command: _F, *, has_workspaces: bool = False) -> _F:
+    """Add `--config`, `--profile` and `--set`.
+
+    Args:
+        command: the command.
+        has_workspaces: whether to add `--workspace` too; the command takes `workspaces`.
+    """
 
     @wraps(command)
     def decorated(*, profile: str | None, assignments: tuple[str, ...], **options: object) -> object:
+        for other, is_given in (("--profile", profile is not None), ("--simulate", bool(options.get("simulate")))):
+            if options.get("workspaces") and is_given:
+                raise click.UsageError(f"--workspace and {other} exclude each other.")
         chosen = () if profile is None else (f"cloud.profile={profile}",)
         return command(assignments=(*assignments, *chosen), **options)
 
@@ -37,7 +45,22 @@ def settings_options(command: _F) -> _F:
         metavar="FILE",
         help="Settings file; default ./config.toml, else config.toml in your config folder.",
     )
-    return config(profile_name(setting(decorated)))  # type: ignore[return-value] # takes an option more, from click
+    found: Any = config(profile_name(setting(decorated)))
+    if has_workspaces:
+        workspace = click.option(
+            "--workspace",
+            "workspaces",
+            metavar="NAME",
+            multiple=True,
+            help="Use a workspace of the settings, by name; * and ? are wildcards.",
+        )
+        found = workspace(found)
+    more: _F = found
+    return more
+
+
+workspace_options = partial(settings_options, has_workspaces=True)
+"""Add `--workspace`, `--config`, `--profile` and `--set`."""
 
 
 def playbook_options(command: _F, *, required: bool = True) -> _F:

@@ -91,6 +91,7 @@ def _make_row(state: RunState, verdict: str) -> Json:
         "stages": {stage: number for stage, number in state.stages.items() if number},
         "targets": state.cvm_count,
         "cloud_url": state.started.record.get("cloud_url"),
+        "workspace_name": state.started.workspace_name,
         "question": state.question and {key: state.question.record[key] for key in ("step", "question", "expires_at")},
     }
 

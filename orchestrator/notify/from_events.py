@@ -86,7 +86,16 @@ def notice_of_log_failure(state: RunState, reason: str) -> Notice:
 
 
 def notice_of_refusal(
-    playbook: str, reason: str, exit_code: int, *, number: str, at: str, actor: str, cloud_url: str, simulated: bool
+    playbook: str,
+    reason: str,
+    exit_code: int,
+    *,
+    number: str,
+    at: str,
+    actor: str,
+    cloud_url: str,
+    simulated: bool,
+    workspace_name: str | None = None,
 ) -> Notice:
     """Make the notice for an unattended run refused before its start: by a guard, no match, or the cloud.
 
@@ -99,10 +108,15 @@ def notice_of_refusal(
         actor: user@host.
         cloud_url: the address of the cloud.
         simulated: True for a simulated cloud.
+        workspace_name: the workspace by its name in the settings; None for the default key.
     """
     facts = _facts_without_run("refused", playbook, at, actor, cloud_url, simulated=simulated)
     facts |= {"exit_code": exit_code, "reason": reason}
-    headline = f"{words.one_line(playbook, 100)} did not start (exit {exit_code}); nothing was changed"
+    in_workspace = ""
+    if workspace_name is not None:
+        facts["workspace_name"] = workspace_name
+        in_workspace = f" in {words.one_line(workspace_name, 64)}"
+    headline = f"{words.one_line(playbook, 100)}{in_workspace} did not start (exit {exit_code}); nothing was changed"
     return Notice(
         id=f"refused-{number}",
         event="refused",

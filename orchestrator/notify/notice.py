@@ -60,11 +60,13 @@ def make_notice(
     """
     playbook = state.started.playbook["name"]
     simulated = "[simulated] " if state.is_simulated else ""
+    name = state.started.workspace_name
+    in_workspace = "" if name is None else f" in {words.one_line(name, 64)}"
     return Notice(
         id=f"{state.run_id}-{record['seq']}",
         event=record["event"],
         kinds=frozenset(kinds),
-        headline=f"{simulated}{words.one_line(playbook, 100)}{headline}",
+        headline=f"{simulated}{words.one_line(playbook, 100)}{in_workspace}{headline}",
         lines=(*lines, f"run {state.run_id}"),
         commands=commands,
         facts={
@@ -74,6 +76,7 @@ def make_notice(
             "playbook": playbook,
             "actor": state.started.actor,
             "cloud_url": state.started.cloud_url,
+            **({} if state.started.workspace_name is None else {"workspace_name": state.started.workspace_name}),
             "simulated": state.is_simulated,
             "targets": state.cvm_count,
             "commands": list(commands),

@@ -53,6 +53,7 @@ class FrozenPlan:
         cloud_url: base URL of the cloud.
         workspace: id of the workspace; None if unknown.
         key_fingerprint: fingerprint of the API key for the inventory; None in files of earlier versions.
+        workspace_name: the workspace by its name in the settings; None for the default key.
         narrowing: the conditions of `--only` and `--exclude`; None without these options.
         digest: digest of the file, in hex.
     """
@@ -69,6 +70,7 @@ class FrozenPlan:
     digest: str
     workspace: str | None = None
     key_fingerprint: str | None = None
+    workspace_name: str | None = None
     narrowing: Narrowing | None = None
     _by_cvm: ByCvm[FrozenTarget] = field(init=False, repr=False, compare=False)
 

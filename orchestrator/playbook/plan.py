@@ -121,6 +121,7 @@ class Plan:
         deadline: the send time of every target; None for a playbook without a deadline.
         settings_file: the settings file of the current folder, if in use without `--config`.
         narrowed: the conditions of `--only` and `--exclude`, as on record; None without these options.
+        workspace_name: the workspace by its name in the settings; None for the default key.
     """
 
     playbook: str
@@ -135,6 +136,7 @@ class Plan:
     deadline: Forecast | None = None
     settings_file: str | None = None
     narrowed: Mapping[str, Any] | None = None
+    workspace_name: str | None = None
 
     @property
     def acting_steps(self) -> list[PlannedStep]:

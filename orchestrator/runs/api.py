@@ -29,6 +29,7 @@ from orchestrator.runs.session import RunObserver, Session, limits_of, open_endp
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import StopRequest
 from orchestrator.runs.stores import claim_store, run_store
+from orchestrator.runs.workspaces import choose_settings, settings_of_run
 from orchestrator.settings.error_source import KEY_SETTINGS
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.model import AuditSection, CloudSection
@@ -119,8 +120,8 @@ async def plan(
         SettingsError: when the settings are invalid, or there is no API key.
         CloudError: when the inventory can't be read.
     """
-    settings = _find_settings(options)
     loaded = _load_playbook(playbook, variables or {})
+    settings = _find_settings(options, loaded.playbook)
     with open_endpoint(settings, simulate=False) as where:
         async with open_session(settings, where, limits_of(loaded.playbook.limits, settings), few=True) as session:
             return (await plan_request(session, RunRequest(loaded, session.limits))).plan
@@ -171,9 +172,9 @@ async def run(
             raise NotConfirmedError(f"expect={expect}, but the plan has {len(plan.targets)} targets")
         return confirm is None or await confirm(plan)
 
-    settings = _find_settings(options)
-    run_store(settings).prepare()
     loaded = _load_playbook(playbook, variables or {})
+    settings = _find_settings(options, loaded.playbook)
+    run_store(settings).prepare()
     request = RunRequest(loaded, limits_of(loaded.playbook.limits, settings))
     with open_endpoint(settings, simulate=False) as where:
         async with open_session(settings, where, request.limits, observer) as session:
@@ -216,6 +217,8 @@ async def resume(
         state = reopened.state
         if state.finished is not None:
             return _summarize_run(state, reopened.stored)
+        if "api_key" not in options:
+            settings = settings_of_run(settings, state)
         applied = reopened.apply_settings(settings)
         with (
             open_endpoint(settings, simulate=False) as where,
@@ -249,9 +252,12 @@ def read_log(run_id: str | Path, **options: Unpack[Options]) -> RunSummary:
     return _summarize_run(state, run)
 
 
-def _find_settings(options: Options) -> Settings:
+def _find_settings(options: Options, playbook: Playbook | None = None) -> Settings:
+    """Build the settings of a call; without an API key in the call, for the workspace of the playbook."""
     settings = options["settings"] if "settings" in options else load_settings()
     cloud, audit = settings.cloud.model_dump(exclude_unset=True), settings.audit.model_dump(exclude_unset=True)
+    if "api_key" in options and settings.workspace_name is not None:
+        raise SettingsError(f"api_key and the workspace {settings.workspace_name!r} of the settings exclude each other")
     if "base_url" in options:
         cloud["base_url"] = options["base_url"]
     if "api_key" in options:
@@ -265,7 +271,10 @@ def _find_settings(options: Options) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise SettingsError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    return settings.replace_sections(**sections)
+    settings = settings.replace_sections(**sections)
+    if playbook is None or "api_key" in options:
+        return settings
+    return choose_settings(settings, (), playbook.workspaces)
 
 
 def _load_playbook(playbook: str | Path | Playbook, variables: Mapping[str, str]) -> LoadedPlaybook:

@@ -4,8 +4,10 @@ import os
 import shutil
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import anyio
 
 from orchestrator.engine.read.retry import read_error
 from orchestrator.errors import CloudError, OrchestratorError
@@ -19,11 +21,14 @@ from orchestrator.reply import Identity, Reply
 from orchestrator.runs.api_profile import fingerprint_workspace
 from orchestrator.runs.notifications import send_test_notices
 from orchestrator.runs.stores import api_profile_store
+from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings
 from orchestrator.times import utc_now
 
 _MOST_SKEW_S = 60.0
+_MOST_AT_ONCE = 8
+"""Workspaces checked at the same time."""
 _LEAST_FREE_BYTES = 100_000_000
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -57,7 +62,12 @@ def find_exit_code(checks: list[Check]) -> int:
 
 
 async def run_checks(
-    load: Callable[[], Settings], read_identity: ReadIdentity, playbooks: Path, *, send_test: bool = False
+    load: Callable[[], Settings],
+    read_identity: ReadIdentity,
+    playbooks: Path,
+    workspaces: Sequence[str] = (),
+    *,
+    send_test: bool = False,
 ) -> list[Check]:
     """Run all checks; a failed check never prevents an independent one.
 
@@ -65,6 +75,7 @@ async def run_checks(
         load: loads the settings.
         read_identity: asks the API about the owner of a key.
         playbooks: the folder of playbooks.
+        workspaces: patterns of the workspaces to check; without a pattern the default key and every workspace.
         send_test: whether to send a test notice through each notification channel.
     """
     checks = []
@@ -74,11 +85,7 @@ async def run_checks(
         checks.append(_failure("settings", error))
     else:
         checks += _check_settings(settings)
-        found, key_check = _find_credentials(settings)
-        checks.append(key_check)
-        if found is not None:
-            checks += await _check_cloud(settings, found, read_identity)
-        checks.append(_check_rate(settings, found))
+        checks += await _check_keys(settings, read_identity, workspaces)
         checks.append(_check_state_folder(settings.audit.state_dir))
         checks += _check_notifications(settings, await send_test_notices(settings) if send_test else None)
     return [*checks, *_check_playbooks(playbooks)]
@@ -96,6 +103,43 @@ def _check_settings(settings: Settings) -> Iterator[Check]:
     yield Check("settings", ok=True, message=where + values)
     for warning in origin.warnings:
         yield Check("settings", ok=False, message=warning)
+
+
+async def _check_keys(settings: Settings, read_identity: ReadIdentity, patterns: Sequence[str]) -> list[Check]:
+    """Check the default key, the API and the rate, and the same for every chosen workspace, side by side."""
+    try:
+        names = choose_names(settings, patterns or ("*",)) if patterns or settings.workspaces else ()
+        has_default = not patterns and (not settings.workspaces or settings.has_default_key)
+    except OrchestratorError as error:
+        return [_failure("workspaces", error)]
+    chosen = [*([settings] if has_default else []), *map(settings.for_workspace, names)]
+    found: list[list[Check]] = [[] for _ in chosen]
+    limiter = anyio.CapacityLimiter(_MOST_AT_ONCE)
+
+    async def check(number: int, each: Settings) -> None:
+        async with limiter:
+            found[number] = await _check_key(each, read_identity)
+
+    async with anyio.create_task_group() as group:
+        for number, each in enumerate(chosen):
+            group.start_soon(check, number, each)
+    return [check for checks in found for check in checks]
+
+
+async def _check_key(settings: Settings, read_identity: ReadIdentity) -> list[Check]:
+    """Check the key of the settings, the API and the rate; of a workspace, every check names the workspace."""
+    found, key_check = _find_credentials(settings)
+    checks = [key_check]
+    if found is not None:
+        checks += await _check_cloud(settings, found, read_identity)
+    checks.append(_check_rate(settings, found))
+    name = settings.workspace_name
+    if name is None:
+        return checks
+    known = f"workspace {name}"
+    return [
+        check if known in check.message else replace(check, message=f"{known}: {check.message}") for check in checks
+    ]
 
 
 def _find_credentials(settings: Settings) -> tuple[Credentials | None, Check]:

@@ -57,6 +57,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "unknown_facts": plan.unknown_facts,
         "settings_file": plan.settings_file,
         **({} if plan.narrowed is None else {"narrowed": plan.narrowed}),
+        **({} if plan.workspace_name is None else {"workspace_name": plan.workspace_name}),
     }
 
 
@@ -94,6 +95,7 @@ def run_document(state: RunState, exit_code: int | None, audit_log: Path | str) 
         "exit_code": exit_code,
         "audit_log": str(audit_log),
         **({"narrowed": state.started.narrowed} if state.started.narrowed else {}),
+        **({} if state.started.workspace_name is None else {"workspace_name": state.started.workspace_name}),
         "counts": state.counts_so_far,
         "targets": [
             {

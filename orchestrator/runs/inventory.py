@@ -1,17 +1,21 @@
 """Read the inventory for people and files: every replica, with its facts at one moment."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
+
+import anyio
 
 from orchestrator.billing.rates import needs_price_list
 from orchestrator.billing.stopped_period import SeenUp
 from orchestrator.cvm import UP, Cvm
 from orchestrator.engine.read.inventory import InventoryReader
+from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.facts import derive_facts
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.select import (
-    describe_unmatched,
     find_apps_to_read,
     find_unknown_fact,
     is_covered,
@@ -21,6 +25,9 @@ from orchestrator.playbook.steps import Select
 from orchestrator.runs.session import Endpoint, RunObserver, Session, limits_of, open_session, read_workspace
 from orchestrator.runs.uptimes import read_uptimes, try_read_uptimes
 from orchestrator.settings.load import Settings
+
+_MOST_AT_ONCE = 8
+"""Workspaces read at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class InventoryReading:
         workspace: the id of the workspace; None if unknown.
         unknown_facts: the number of CVMs not chosen because a fact is unknown, by key.
         is_stable: whether the list did not change during the read.
-        unmatched: a sentence for every selector value without a match, with the nearest known values.
+        every: all CVMs of the list.
     """
 
     cvms: tuple[Cvm, ...]
@@ -41,7 +48,62 @@ class InventoryReading:
     workspace: str | None
     unknown_facts: dict[str, int]
     is_stable: bool
-    unmatched: tuple[str, ...] = ()
+    every: tuple[Cvm, ...] = ()
+
+    @classmethod
+    def join(cls, readings: Sequence[Self]) -> Self:
+        """Join the readings of several workspaces, in order."""
+        if len(readings) == 1:
+            return readings[0]
+        unknown = Counter[str]()
+        for reading in readings:
+            unknown.update(reading.unknown_facts)
+        return cls(
+            tuple(cvm for reading in readings for cvm in reading.cvms),
+            min(reading.read_at for reading in readings),
+            None,
+            dict(unknown),
+            all(reading.is_stable for reading in readings),
+            tuple(cvm for reading in readings for cvm in reading.every),
+        )
+
+
+async def read_inventories(
+    members: Sequence[Settings], select: Select, observe: Callable[[Settings], RunObserver]
+) -> list[InventoryReading]:
+    """Read the inventories of several workspaces side by side.
+
+    Args:
+        members: the settings of every workspace.
+        select: the CVMs to choose.
+        observe: returns the observer of a workspace.
+
+    Raises:
+        SettingsError: when a key can't be read.
+        CloudError: when an inventory can't be read; the error names the workspace.
+    """
+    credentials = [each.credentials() for each in members]  # before the first request
+    found: dict[int, InventoryReading] = {}
+    failures: dict[int, OrchestratorError] = {}
+    limiter = anyio.CapacityLimiter(_MOST_AT_ONCE)
+
+    async def read(number: int, settings: Settings) -> None:
+        where = Endpoint(credentials[number].base_url, credentials[number].api_key)
+        limits = limits_of(Limits(), settings)
+        try:
+            async with limiter, open_session(settings, where, limits, observe(settings), few=True) as session:
+                found[number] = await read_inventory(session, select)
+        except OrchestratorError as error:  # else the task group would wrap the error in an exception group
+            error.message = f"workspace {settings.workspace_name}: {error.message}"
+            failures[number] = error
+            group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for number, settings in enumerate(members):
+            group.start_soon(read, number, settings)
+    if failures:
+        raise failures[min(failures)]
+    return [found[number] for number in range(len(members))]
 
 
 async def read_inventory(session: Session, select: Select) -> InventoryReading:
@@ -70,7 +132,7 @@ async def read_inventory(session: Session, select: Select) -> InventoryReading:
         workspace.id,
         dict(Counter(fact for fact in facts if fact is not None)),
         inventory.stable,
-        tuple(describe_unmatched([select], cvms)),
+        cvms,
     )
 
 

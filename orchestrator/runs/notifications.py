@@ -104,6 +104,7 @@ async def notify_refusal(
         actor=find_actor(),
         cloud_url=cloud_url,
         simulated=simulated,
+        workspace_name=settings.workspace_name,
     )
     async with _open_channels(settings.notify, settings.notify.on if on is None else on, observer) as notifier:
         notifier.send_notice(notice)

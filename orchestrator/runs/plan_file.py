@@ -76,6 +76,7 @@ def build_plan_file(
         "version": version,
         "cloud_url": cloud_url,
         **workspace,
+        **({} if plan.workspace_name is None else {"workspace_name": plan.workspace_name}),
         "playbook": {**_as_mapping(started["playbook"]), "description": loaded.playbook.description},
         "vars": started["vars"],
         **({} if plan.narrowed is None else {"narrowed": plan.narrowed}),
@@ -281,6 +282,7 @@ class _Saved(_Part):
     cloud_url: str
     workspace: str | None = None
     key_fingerprint: str | None = None
+    workspace_name: str | None = None
     playbook: _Playbook
     vars: dict[str, str]
     limits: _Limits
@@ -303,6 +305,7 @@ class _Saved(_Part):
             cloud_url=self.cloud_url,
             workspace=self.workspace,
             key_fingerprint=self.key_fingerprint,
+            workspace_name=self.workspace_name,
             digest=document[_DIGEST],
             narrowing=Narrowing.from_record(self.narrowed),
         )

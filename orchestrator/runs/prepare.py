@@ -112,6 +112,7 @@ async def prepare_plan(
         whole_of_starts=None if constraint is None else constraint.whole_of_starts(cvms),
         narrowing=narrowing,
     )
+    plan = replace(plan, workspace_name=settings.workspace_name)
     if settings.origin.is_found:
         plan = replace(plan, settings_file=str(settings.origin.file))
     if constraint is not None:

@@ -28,6 +28,7 @@ from orchestrator.runs.session import Endpoint, RunObserver, Session, limits_of,
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.runs.stores import claim_store, run_store
+from orchestrator.runs.workspaces import choose_settings, settings_of_run
 from orchestrator.settings.load import Settings
 from orchestrator.times import parse_timestamp, timestamp
 
@@ -43,14 +44,14 @@ class UnattendedRunner:
         self,
         settings: Settings,
         observe: Callable[[FiringClaim], RunObserver],
-        replied: Callable[[str, Reply[object]], None],
+        replied: Callable[[str, str | None, Reply[object]], None],
     ) -> None:
         """Set up.
 
         Args:
             settings: the settings.
             observe: returns the observer for the run of a firing.
-            replied: called with a playbook's name and every answer of the API to its runs.
+            replied: called with a playbook's name, the name of the workspace, and every answer of the API to its runs.
         """
         self._settings, self._observe, self._replied = settings, observe, replied
         self._store, self._claims = run_store(settings), claim_store(settings)
@@ -85,10 +86,12 @@ class UnattendedRunner:
             "planned": timestamp(claim.planned),
             "moment": timestamp(claim.moment),
         }
-        limits = limits_of(loaded.playbook.limits, self._settings)
-        request = RunRequest(loaded, limits, origin_fields={"trigger": trigger}, run_id=claim.run_id)
+        settings = self._settings
         try:
-            async with self._open_session(claim, limits) as session:
+            settings = choose_settings(settings, (), loaded.playbook.workspaces)
+            limits = limits_of(loaded.playbook.limits, settings)
+            request = RunRequest(loaded, limits, origin_fields={"trigger": trigger}, run_id=claim.run_id)
+            async with self._open_session(claim, settings, limits) as session:
                 opened = await _run_unless(stop, partial(_plan_and_start, session, request))
                 if opened is None:
                     return _INTERRUPTED
@@ -96,7 +99,7 @@ class UnattendedRunner:
         except ClaimedError as error:
             return await self._wait_for_others(claim, error, stop)
         except OrchestratorError as error:
-            return await self._notify_refusal(claim, loaded, error)
+            return await self._notify_refusal(claim, settings, loaded, error)
 
     async def _wait_for_others(self, claim: FiringClaim, error: ClaimedError, stop: StopRequest) -> Ended:
         """Wait until no live run acts on the same CVMs; the run is then planned again."""
@@ -109,12 +112,14 @@ class UnattendedRunner:
             if not self._claims.is_any_live(error.run_ids):
                 return Ended(int(error.exit_code), reason=str(error), waits=True)
 
-    async def _notify_refusal(self, claim: FiringClaim, loaded: LoadedPlaybook, error: OrchestratorError) -> Ended:
+    async def _notify_refusal(
+        self, claim: FiringClaim, settings: Settings, loaded: LoadedPlaybook, error: OrchestratorError
+    ) -> Ended:
         """Send a notice about a refused firing: only once, however often the firing is retried."""
         if claim.run_id not in self._notified_runs:
             self._notified_runs.add(claim.run_id)
-            observer, url = self._observe(claim), self._settings.find_base_url()
-            await notify_refusal(self._settings, loaded, error, url, observer, number=claim.run_id)
+            observer, url = self._observe(claim), settings.find_base_url()
+            await notify_refusal(settings, loaded, error, url, observer, number=claim.run_id)
         return _refusal(error)
 
     async def resume(self, claim: FiringClaim, stop: StopRequest) -> Ended:
@@ -122,9 +127,10 @@ class UnattendedRunner:
         try:
             with reopen_run(self._store.get_run(claim.run_id)) as reopened:
                 state = reopened.state
-                applied = reopened.apply_settings(self._settings)
+                settings = settings_of_run(self._settings, state)
+                applied = reopened.apply_settings(settings)
                 with claim_again(self._claims, state, ignore_running=False) as held:
-                    async with self._open_session(claim, applied.limits, state.started.cloud_url) as session:
+                    async with self._open_session(claim, settings, applied.limits, state.started.cloud_url) as session:
                         plan = await _run_unless(stop, partial(reopened.plan, session, applied, held))
                         if plan is None:
                             return _INTERRUPTED
@@ -138,16 +144,17 @@ class UnattendedRunner:
 
     @asynccontextmanager
     async def _open_session(
-        self, claim: FiringClaim, limits: RunLimits, cloud_url: str | None = None
+        self, claim: FiringClaim, settings: Settings, limits: RunLimits, cloud_url: str | None = None
     ) -> AsyncIterator[Session]:
         """Open a connection to the cloud; every connection reads the key anew."""
         # A command may take seconds to print the key; other runs go on meanwhile.
-        found = await anyio.to_thread.run_sync(self._settings.credentials)
+        found = await anyio.to_thread.run_sync(settings.credentials)
         where = Endpoint(found.base_url, found.api_key)
         if cloud_url is not None:
             where.require_url(cloud_url)
-        async with open_session(self._settings, where, limits, self._observe(claim)) as session:
-            yield replace(session, cloud=ObservedCloud(session.cloud, partial(self._replied, claim.playbook)))
+        async with open_session(settings, where, limits, self._observe(claim)) as session:
+            replied = partial(self._replied, claim.playbook, settings.workspace_name)
+            yield replace(session, cloud=ObservedCloud(session.cloud, replied))
 
 
 async def _plan_and_start(session: Session, request: RunRequest) -> OpenRun:

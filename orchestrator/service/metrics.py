@@ -10,13 +10,14 @@ from prometheus_client.registry import Collector
 
 from orchestrator import __version__
 from orchestrator.action import Action
-from orchestrator.audit.events import TargetEnded, read_event
+from orchestrator.audit.events import RunStarted, TargetEnded, read_event
 from orchestrator.audit.record import Record
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.reply import Reply
 from orchestrator.service.overview import Overview
 
 _TOO_MANY = 429
+_WORKSPACE = "workspace"
 _RESULTS = ("ran", "failed", "missed", "snoozed", "overlap", "day_off", "left")
 _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600, 1200, 3600)
 
@@ -43,18 +44,23 @@ class Metrics:
         )
         self.runs = Counter("orchestrator_runs", "Runs by exit code.", ["playbook", "exit_code"], registry=registry)
         self.targets = Counter(
-            "orchestrator_targets", "Targets by outcome.", ["playbook", "action", "outcome"], registry=registry
+            "orchestrator_targets",
+            "Targets by outcome.",
+            ["playbook", "action", "outcome", _WORKSPACE],
+            registry=None,
         )
         self.settle = Histogram(
             "orchestrator_settle_seconds",
             "Seconds from the first request to a target until the target settled.",
-            ["playbook", "action"],
+            ["playbook", "action", _WORKSPACE],
             buckets=_SECONDS,
-            registry=registry,
+            registry=None,
         )
         self.rate_limited = Counter(
-            "orchestrator_rate_limited", "API replies with status 429.", ["playbook"], registry=registry
+            "orchestrator_rate_limited", "API replies with status 429.", ["playbook", _WORKSPACE], registry=None
         )
+        for collector in (self.targets, self.settle, self.rate_limited):
+            registry.register(_WithoutEmptyName(collector))
         registry.register(_Gauges(overview))
         ProcessCollector(registry=registry)
 
@@ -78,25 +84,55 @@ class Metrics:
             self.firings.labels(playbook, result)
         for code in Exit:
             self.runs.labels(playbook, int(code))
-        for action in Action:
-            self.settle.labels(playbook, action.value)
-            for outcome in Outcome:
-                self.targets.labels(playbook, action.value, outcome.value)
-        self.rate_limited.labels(playbook)
+        self._add_workspace(playbook, "")
 
-    def count_record(self, playbook: str, record: Record) -> None:
-        """Count an outcome in a record of a run's audit log."""
-        event = read_event(record)
+    def _add_workspace(self, playbook: str, workspace: str) -> None:
+        """Create the series of a playbook in a workspace at 0; an empty name stands for the default key."""
+        for action in Action:
+            self.settle.labels(playbook, action.value, workspace)
+            for outcome in Outcome:
+                self.targets.labels(playbook, action.value, outcome.value, workspace)
+        self.rate_limited.labels(playbook, workspace)
+
+    def count_record(self, playbook: str, record: Record, workspace: str | None = None) -> None:
+        """Count an outcome in a record of a run's audit log; `workspace` is the workspace's name in the settings."""
+        event, name = read_event(record), workspace or ""
+        if isinstance(event, RunStarted):
+            self._add_workspace(playbook, name)
         if not isinstance(event, TargetEnded):
             return
-        self.targets.labels(playbook, event.action, event.outcome).inc()
+        self.targets.labels(playbook, event.action, event.outcome, name).inc()
         if event.outcome == Outcome.SETTLED and event.seconds is not None:
-            self.settle.labels(playbook, event.action).observe(event.seconds)
+            self.settle.labels(playbook, event.action, name).observe(event.seconds)
 
-    def count_reply(self, playbook: str, reply: Reply[object]) -> None:
+    def count_reply(self, playbook: str, workspace: str | None, reply: Reply[object]) -> None:
         """Count a reply of the API."""
         if reply.http_status == _TOO_MANY:
-            self.rate_limited.labels(playbook).inc()
+            self.rate_limited.labels(playbook, workspace or "").inc()
+
+
+class _WithoutEmptyName(Collector):
+    """The series of a metric; runs of the default key have no label for the workspace."""
+
+    def __init__(self, metric: Counter | Histogram) -> None:
+        self._metric = metric
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the metric without its series."""
+        return self._metric.describe()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric."""
+        for metric in self._metric.collect():
+            metric.samples = [
+                sample if sample.labels.get(_WORKSPACE) else sample._replace(labels=_leave_name_out(sample.labels))
+                for sample in metric.samples
+            ]
+            yield metric
+
+
+def _leave_name_out(labels: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in labels.items() if name != _WORKSPACE}
 
 
 class _Gauges(Collector):

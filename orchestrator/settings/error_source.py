@@ -44,7 +44,8 @@ def locate_fault(
         origins: the origin of every value.
         text: the text of the settings file, for line numbers.
     """
-    origin, place = find_origin(origins, fault["loc"])
+    # pydantic adds `[key]` to the path of an invalid name.
+    origin, place = find_origin(origins, tuple(part for part in fault["loc"] if part != "[key]"))
     place, message, hint = explain_fault({**fault, "loc": place}, settings)
     hint = hint or "config.example.toml lists every setting with its default"
     if any(place[: len(secret)] == secret[: len(place)] for secret in SECRETS):

@@ -42,7 +42,7 @@ from orchestrator.settings.sources import (
     read_variables,
 )
 from orchestrator.settings.toml import check_owner, drop_untrusted, read_toml
-from orchestrator.settings.workspaces import WorkspaceName, WorkspaceSection
+from orchestrator.settings.workspaces import WorkspaceName, WorkspaceSection, list_key_groups
 from orchestrator.validation_messages import suggest_nearest
 
 _MOST_FINDINGS = 50
@@ -251,7 +251,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         tree, warnings = drop_untrusted(tree, file)
     in_file = dict(read_tree(tree, Origin(str(file)), lists, text=text))
     sources = (given, variables, read_short_names(os.environ), in_file)
-    merged = merge_sources(sources, ADDING_UP, EXCLUSIVE)
+    merged = merge_sources(sources, ADDING_UP, [*EXCLUSIVE, *list_key_groups(sources)])
     try:
         loaded = Settings(**merged.tree)
     except HomeUnknownError as error:

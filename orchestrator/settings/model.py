@@ -121,12 +121,12 @@ BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
 
 def _refuse_secret(path: Path) -> Path:
     """Refuse a secret in place of a path: an unreadable path is shown in messages."""
-    if str(path).startswith(("http:/", "https:/", "whsec_")):
+    if str(path).startswith(("http:/", "https:/", "whsec_", "phak_")):
         raise ValueError("must be the path of a file; put the value into the setting without `_file`")
     return path
 
 
-_SecretPath = Annotated[FilePath, AfterValidator(_refuse_secret)]
+SecretPath = Annotated[FilePath, AfterValidator(_refuse_secret)]
 
 
 class CloudSection(DocumentedModel):
@@ -212,15 +212,15 @@ class NotifySection(DocumentedModel):
 
     webhook_url: Annotated[SecretStr, AfterValidator(check_webhook_url)] | None = None
     """URL for notices as JSON (POST); https except on this machine. A secret, because the URL permits posts."""
-    webhook_url_file: _SecretPath | None = None
+    webhook_url_file: SecretPath | None = None
     """File with only that URL, readable only by its owner."""
     webhook_secret: Annotated[SecretStr, AfterValidator(check_webhook_secret)] | None = None
     """Signature secret of notices (Standard Webhooks): `whsec_` and 24 to 64 bytes in base64."""
-    webhook_secret_file: _SecretPath | None = None
+    webhook_secret_file: SecretPath | None = None
     """File with only that secret, readable only by its owner."""
     slack_url: Annotated[SecretStr, AfterValidator(check_webhook_url)] | None = None
     """Incoming webhook of Slack, or of a compatible service (Mattermost, Discord's URL with /slack)."""
-    slack_url_file: _SecretPath | None = None
+    slack_url_file: SecretPath | None = None
     """File with only that URL, readable only by its owner."""
     on: tuple[NoticeKind, ...] = ("start", "end", "failure", "approval", "message")
     """Kinds of notices; "message" is the message of a `notify` step. A playbook's own `notify.on` wins."""

@@ -1,30 +1,50 @@
 """Named workspaces of the settings: a key, an address, a rate and guards for each; and the choice by patterns."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from orchestrator.documented_model import DocumentedModel
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.value_types import Count, RateOrAuto
-from orchestrator.settings.model import ApiKey, BaseUrl, FilePath
+from orchestrator.settings.merge import SettingPath
+from orchestrator.settings.model import ApiKey, BaseUrl, SecretPath
 from orchestrator.settings.secret_file import read_secret
 from orchestrator.validation_messages import suggest_nearest
 
-WorkspaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
-"""Name of a workspace in settings, options and documents: letters, digits, `.`, `_` and `-`."""
+_NAME = re.compile(r"(?!.*__)[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+_VARIABLE = re.compile(r"(?!phak_)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def _check_name(name: str) -> str:
+    # A dot separates the parts of a setting, and two underscores separate the parts of a variable.
+    if not _NAME.fullmatch(name):
+        raise ValueError("a name has at most 64 letters, digits, `-` and single `_`, and begins with a letter or digit")
+    return name
+
+
+def _check_variable(name: str) -> str:
+    # The message never repeats the name: a wrong name may be the key itself.
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError("must be the name of an environment variable, not the key itself")
+    return name
+
+
+WorkspaceName = Annotated[str, AfterValidator(_check_name)]
+"""Name of a workspace in settings, options and documents: letters, digits, `_` and `-`."""
 
 
 class WorkspaceSection(DocumentedModel):
     """Key, address, rate and guards of one workspace: `[workspaces.NAME]`."""
 
-    api_key_file: FilePath | None = None
+    api_key_file: SecretPath | None = None
     """File with only the workspace's key, readable only by its owner."""
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    api_key_env: Annotated[str, AfterValidator(_check_variable)] | None = None
     """Environment variable with the workspace's key."""
     base_url: BaseUrl | None = None
     """The API's address for this workspace; default: `cloud.base_url`."""
@@ -52,7 +72,7 @@ class WorkspaceSection(DocumentedModel):
         """
         if self.api_key_file is not None:
             key = read_secret(self.api_key_file, f"API key of workspace {name}")
-            return key, f"workspace {name}: file {self.api_key_file}"
+            return key, f"file {self.api_key_file} (workspaces.{name}.api_key_file)"
         assert self.api_key_env is not None  # noqa: S101 - checked by the model
         value = os.environ.get(self.api_key_env, "")
         if not value.strip():
@@ -65,7 +85,14 @@ class WorkspaceSection(DocumentedModel):
         except ValidationError as error:
             why = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise SettingsError(f"environment variable {self.api_key_env}, key of workspace {name}: {why}") from None
-        return found.get_secret_value(), f"workspace {name}: environment variable {self.api_key_env}"
+        return found.get_secret_value(), f"environment variable {self.api_key_env} (workspaces.{name}.api_key_env)"
+
+
+def list_key_groups(sources: Iterable[Mapping[SettingPath, object]]) -> Iterator[tuple[SettingPath, ...]]:
+    """Yield the settings with the key of every workspace: the highest source with one of them gives the key."""
+    names = {path[1] for source in sources for path in source if path[0] == "workspaces" and len(path) > 1}
+    for name in sorted(names):
+        yield tuple(("workspaces", name, key) for key in ("api_key_file", "api_key_env"))
 
 
 def match_workspaces(known: Collection[str], patterns: Iterable[str], source: str) -> tuple[str, ...]:

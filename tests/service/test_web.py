@@ -100,7 +100,7 @@ async def test_what_happens_is_counted_by_playbook() -> None:
     service.metrics.count_record("nightly", {**settled, "event": "target.failed", "outcome": "refused"})
     service.metrics.count_record("nightly", {**settled, "event": "action.accepted"})
     for status in (429, 429, 200):
-        service.metrics.count_reply("nightly", Reply(http_status=status))
+        service.metrics.count_reply("nightly", None, Reply(http_status=status))
     found = await service.samples()
     one = "playbook=nightly"
     results = {result: found[f"orchestrator_firings_total{{{one},result={result}}}"] for result in ("ran", "missed")}
@@ -111,6 +111,23 @@ async def test_what_happens_is_counted_by_playbook() -> None:
     assert found[f"orchestrator_targets_total{{action=stop,outcome=refused,{one}}}"] == 1
     assert found[f"orchestrator_settle_seconds_sum{{action=stop,{one}}}"] == 12.5
     assert found[f"orchestrator_rate_limited_total{{{one}}}"] == 2
+
+
+async def test_runs_of_a_named_workspace_are_counted_with_its_name_and_others_without_the_label() -> None:
+    service = Service()
+    service.metrics.add_playbook("nightly")
+    settled = {"event": "target.settled", "action": "stop", "outcome": "settled", "seconds": 12.5}
+    service.metrics.count_record("nightly", {"event": "run.started"}, "prod")
+    service.metrics.count_record("nightly", settled, "prod")
+    service.metrics.count_record("nightly", settled)
+    service.metrics.count_reply("nightly", "prod", Reply(http_status=429))
+    found = await service.samples()
+    one = "action=stop,outcome=settled,playbook=nightly"
+    assert found[f"orchestrator_targets_total{{{one},workspace=prod}}"] == 1
+    assert found[f"orchestrator_targets_total{{{one}}}"] == 1
+    assert found["orchestrator_targets_total{action=start,outcome=failed,playbook=nightly,workspace=prod}"] == 0
+    assert found["orchestrator_rate_limited_total{playbook=nightly,workspace=prod}"] == 1
+    assert found["orchestrator_rate_limited_total{playbook=nightly}"] == 0
 
 
 async def test_how_things_stand_is_told_when_somebody_asks() -> None:

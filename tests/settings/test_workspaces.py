@@ -73,6 +73,28 @@ def test_the_environment_and_the_command_line_set_fields_of_a_workspace(
     assert settings.for_workspace("test").rate.burst == 9
 
 
+def test_the_highest_source_with_a_key_of_a_workspace_gives_the_key(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_KEY", "phak_other")
+    settings = load_settings(config, ("workspaces.test.api_key_env=OTHER_KEY",))
+    assert settings.for_workspace("test").key() == "phak_other"
+    assert settings.for_workspace("prod").key() == "phak_prod"
+
+
+def test_a_missing_key_file_of_one_of_forty_names_its_workspace(folder: Path) -> None:
+    file = folder / "forty.toml"
+    file.write_text("".join(f"[workspaces.w{n}]\napi_key_file = 'key-{n}'\n" for n in range(40)))
+    key = folder / "key-22"
+    key.write_text("phak_22")
+    key.chmod(0o600)
+    settings = load_settings(file)
+    assert settings.for_workspace("w22").key() == "phak_22"
+    with pytest.raises(SettingsError, match="API key of workspace w23 can't be read: No such file") as caught:
+        settings.for_workspace("w23").credentials()
+    assert caught.value.file == "key-23"
+
+
 def test_an_empty_variable_names_its_workspace(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROD_KEY", "\n")
     with pytest.raises(SettingsError, match=r"workspace prod.*PROD_KEY") as caught:
@@ -99,7 +121,11 @@ def test_a_missing_key_file_names_its_workspace(config: Path, folder: Path) -> N
         ("[workspaces.prod]", "needs api_key_file or api_key_env"),
         ('[workspaces.prod]\napi_key_file = "a"\napi_key_env = "B"', "only one of them"),
         ('[workspaces.prod]\napi_key_env = "B"\nburts = 2', "burts"),
-        ('[workspaces."a b"]\napi_key_env = "B"', "workspaces"),
+        ('[workspaces."a b"]\napi_key_env = "B"', "workspaces.a b: a name has at most"),
+        ('[workspaces.a__b]\napi_key_env = "B"', "workspaces.a__b: a name has at most"),
+        ('[workspaces.prod]\napi_key_env = "phak_5ecret"', "not the key itself"),
+        ('[workspaces.prod]\napi_key_file = "phak_5ecret"', "must be the path of a file"),
+        ("[workspaces]\nprod = 3", "workspaces.prod must be a mapping"),
     ],
 )
 def test_an_invalid_section_is_an_error_with_its_line(folder: Path, section: str, message: str) -> None:
@@ -107,7 +133,8 @@ def test_an_invalid_section_is_an_error_with_its_line(folder: Path, section: str
     file.write_text(section)
     with pytest.raises(SettingsError, match=message) as caught:
         load_settings(file)
-    assert caught.value.line in {1, 3}
+    assert caught.value.line in {1, 2, 3}
+    assert "5ecret" not in f"{caught.value.message} {caught.value.hint}"
 
 
 def test_a_merely_found_file_names_no_key_file_and_sends_no_variable_elsewhere(folder: Path) -> None:

@@ -9,8 +9,8 @@ from orchestrator.cli.options import (
     ignore_running_option,
     json_option,
     out_option,
-    settings_options,
     verbosity_options,
+    workspace_options,
     yes_option,
 )
 from orchestrator.cli.selector_options import selector_options
@@ -47,7 +47,7 @@ def make_command(action: Action) -> click.Command:
     )
     @ignore_running_option
     @json_option
-    @settings_options
+    @workspace_options
     @verbosity_options
     def command(**options: Any) -> int:
         from orchestrator.cli.handlers.adhoc import act

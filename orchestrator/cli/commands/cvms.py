@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import format_option, out_option, settings_options
+from orchestrator.cli.options import format_option, out_option, workspace_options
 from orchestrator.cli.selector_options import selector_options
 
 
@@ -28,7 +28,7 @@ from orchestrator.cli.selector_options import selector_options
     help="Also save the listed CVMs as an inventory file: JSON with a version.",
 )
 @click.option("--simulate", is_flag=True, help="Use a simulated cloud for this command only.")
-@settings_options
+@workspace_options
 def command(**options: Any) -> None:
     """List the CVMs of the workspace: every replica of every app, of all statuses. Changes nothing.
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.options import json_option, workspace_options
 
 
 @click.command("doctor", epilog="\b\nExample: orchestrator doctor")
 @click.option("--send-test", is_flag=True, help="Send a test notice through each notification channel.")
 @json_option
-@settings_options
+@workspace_options
 def command(**options: Any) -> int:
     """Check settings, key, API, rate limit, state folder, notifications and playbooks.
 

@@ -11,8 +11,8 @@ from orchestrator.cli.options import (
     json_option,
     narrow_options,
     playbook_options,
-    settings_options,
     verbosity_options,
+    workspace_options,
     yes_option,
 )
 
@@ -31,7 +31,7 @@ from orchestrator.cli.options import (
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets.")
 @ignore_running_option
 @json_option
-@settings_options
+@workspace_options
 @verbosity_options
 def command(**options: Any) -> int:
     """Execute a playbook: plan, confirm, send requests, watch until settled.

@@ -4,12 +4,12 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.options import json_option, workspace_options
 
 
 @click.command("whoami", epilog="\b\nExample: orchestrator whoami")
 @json_option
-@settings_options
+@workspace_options
 def command(**options: Any) -> None:
     """Show the user and workspace of the API key, the address, and the source of the key.
 

@@ -19,6 +19,7 @@ from orchestrator.runs.records import limits_from
 from orchestrator.runs.resume import ReopenedRun, reopen_run
 from orchestrator.runs.session import Endpoint, open_endpoint, open_session
 from orchestrator.runs.stores import run_store
+from orchestrator.runs.workspaces import settings_of_run
 from orchestrator.settings.load import Settings, load_settings
 
 _LONGEST_REASON = 1000
@@ -39,6 +40,7 @@ def abandon_interrupted_run(
             raise UsageError("the run is finished", file=location, hint=f"see `orchestrator show {state.run_id}`")
         if state.cloud_ended:
             raise UsageError("the simulated cloud of this run ended with the run", file=location)
+        settings = settings_of_run(settings, state)
         with open_endpoint(settings, simulate=False) as where:
             where.require_url(state.started.cloud_url)
             result = anyio.run(partial(_open_and_abandon, settings, where, reopened, reason))
@@ -54,5 +56,5 @@ def abandon_interrupted_run(
 
 async def _open_and_abandon(settings: Settings, where: Endpoint, reopened: ReopenedRun, reason: str) -> RunResult:
     limits = limits_from(reopened.state.started.limits)
-    async with open_session(settings, where, limits, LogObserver(settings.log)) as session:
+    async with open_session(settings, where, limits, LogObserver(settings)) as session:
         return await abandon_run(session, reopened, reason)

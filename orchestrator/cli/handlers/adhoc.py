@@ -22,6 +22,7 @@ from orchestrator.runs.prepare import find_refusal
 from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import RunRequest, plan_request
 from orchestrator.runs.stores import run_store
+from orchestrator.runs.workspaces import choose_settings
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -32,6 +33,7 @@ def act(
     sources: tuple[str, ...],
     selectors: Mapping[str, Sequence[str]],
     excludes: tuple[str, ...],
+    workspaces: tuple[str, ...],
     config: Path | None,
     assignments: tuple[str, ...],
     expect: int | None,
@@ -44,7 +46,7 @@ def act(
     """Act on named or selected CVMs: plan, confirm, act, watch until settled."""
     names = _read_choice(action, cvms, sources, selectors, excludes)
     loaded = None if names else build_playbook(action, build_select(selectors, excludes))
-    settings = load_settings(config, assignments)
+    settings = choose_settings(load_settings(config, assignments), workspaces, simulate=simulate)
     if out is not None:
         if simulate:
             raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")
@@ -76,7 +78,7 @@ class _Order:
 async def _open_and_act(
     settings: Settings, where: Endpoint, order: _Order, *, yes: bool, expect: int | None, as_json: bool
 ) -> int:
-    limits, observer = limits_of(Limits(), settings), LogObserver(settings.log)
+    limits, observer = limits_of(Limits(), settings), LogObserver(settings)
     async with open_session(settings, where, limits, observer, few=order.out is not None) as session:
         request = await order.make_request(session)
         if order.out is None:

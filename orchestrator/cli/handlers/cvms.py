@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import anyio
 import click
@@ -18,13 +19,16 @@ from orchestrator.errors import UsageError
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.narrowing import build_select
 from orchestrator.playbook.order import Rank, rank_target
+from orchestrator.playbook.schema import Protect
+from orchestrator.playbook.select import describe_unmatched
 from orchestrator.playbook.steps import Select
 from orchestrator.report.inventory.csv import build_inventory_csv
 from orchestrator.report.inventory.text import print_inventory
 from orchestrator.runs.documents import write_document
-from orchestrator.runs.inventory import InventoryReading, read_inventory
+from orchestrator.runs.inventory import InventoryReading, read_inventories, read_inventory
 from orchestrator.runs.inventory_file import build_inventory, describe_cvm
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
+from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import safe_text
 
@@ -32,6 +36,7 @@ from orchestrator.text import safe_text
 def list_cvms(
     selectors: Mapping[str, Sequence[str]],
     excludes: tuple[str, ...],
+    workspaces: tuple[str, ...],
     config: Path | None,
     assignments: tuple[str, ...],
     *,
@@ -44,26 +49,39 @@ def list_cvms(
     """Print, write or save the inventory."""
     select = Select.model_validate(build_select(selectors, excludes))
     settings = load_settings(config, assignments)
+    members = [settings.for_workspace(name) for name in choose_names(settings, workspaces, simulate=simulate)]
     if save == STDOUT:
         raise UsageError("--save needs a file", hint="use --json for JSON on stdout")
+    if save is not None and len(members) > 1:
+        raise UsageError("--save needs one workspace", hint="add --workspace with a single name, or use --json")
     for file in (out, save):
         check_place(file)
     if save is not None and out not in {None, STDOUT} and os.path.realpath(save) == os.path.realpath(str(out)):
         raise UsageError("--save and -o name the same file", file=save, hint="name two files")
-    with open_endpoint(settings, simulate=simulate) as where:
-        found = anyio.run(_read, settings, where, select)
-    found = replace(found, cvms=tuple(sorted(found.cvms, key=lambda cvm: _rank(cvm, order))))
+    if members:
+        readings = anyio.run(read_inventories, members, select, LogObserver)
+    else:
+        with open_endpoint(settings, simulate=simulate) as where:
+            readings = [anyio.run(_read, settings, where, select)]
+    listed = [
+        _Listed(cvm, each.guards.protect, each.workspace_name)
+        for each, reading in zip(members or [settings], readings, strict=True)
+        for cvm in reading.cvms
+    ]
+    listed.sort(key=lambda each: _rank(each.cvm, order))
     if save is not None:
         pieces: list[str] = []
-        write_document(build_inventory(found, settings.guards.protect), pieces.append)
+        found = replace(readings[0], cvms=tuple(each.cvm for each in listed))
+        write_document(build_inventory(found, (members or [settings])[0].guards.protect), pieces.append)
         write_out(save, "".join(pieces).encode())
-    _write(found, settings, form, out)
-    for sentence in found.unmatched:
+    joined = InventoryReading.join(readings)
+    _write(joined, listed, form, out)
+    for sentence in describe_unmatched([select], joined.every):
         click.echo(f"hint: {safe_text(sentence, 400)}", err=True)
 
 
 async def _read(settings: Settings, where: Endpoint, select: Select) -> InventoryReading:
-    async with open_session(settings, where, limits_of(Limits(), settings), LogObserver(settings.log), few=True) as it:
+    async with open_session(settings, where, limits_of(Limits(), settings), LogObserver(settings), few=True) as it:
         return await read_inventory(it, select)
 
 
@@ -74,18 +92,38 @@ def _rank(cvm: Cvm, order: str) -> Rank:
     return (*first, *rank_target(order, cvm.ref, cvm.usd_per_hour))  # type: ignore[arg-type] # checked by click
 
 
-def _write(found: InventoryReading, settings: Settings, kind: str, out: Path | None) -> None:
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A listed CVM.
+
+    Attributes:
+        cvm: the CVM.
+        protect: the protection of the settings for its workspace.
+        name: the workspace by its name in the settings; None for the default key.
+    """
+
+    cvm: Cvm
+    protect: Protect
+    name: str | None
+
+    def document(self) -> dict[str, Any]:
+        """Build the entry of the CVM."""
+        entry = describe_cvm(self.cvm, self.protect)
+        return entry if self.name is None else {**entry, "workspace_name": self.name}
+
+
+def _write(found: InventoryReading, listed: Sequence[_Listed], kind: str, out: Path | None) -> None:
+    cvms, names = [each.cvm for each in listed], [each.name for each in listed if each.name is not None]
     if kind == "text" and out in {None, STDOUT}:
-        print_inventory(stdout_console(), found, found.cvms)
+        print_inventory(stdout_console(), found, cvms, names)
         return
     text = StringIO()
-    protect = settings.guards.protect
     if kind == "text":
-        print_inventory(Console(file=text, width=PIPE_WIDTH, color_system=None), found, found.cvms)
+        print_inventory(Console(file=text, width=PIPE_WIDTH, color_system=None), found, cvms, names)
     elif kind == "csv":
-        text.write(build_inventory_csv(describe_cvm(cvm, protect) for cvm in found.cvms))
+        text.write(build_inventory_csv(each.document() for each in listed))
     else:
-        write_document([describe_cvm(cvm, protect) for cvm in found.cvms], text.write)
+        write_document([each.document() for each in listed], text.write)
     if out is None or out == STDOUT:
         click.echo(text.getvalue(), nl=False)
     else:

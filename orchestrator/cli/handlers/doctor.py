@@ -14,10 +14,13 @@ from orchestrator.settings.load import load_settings
 from orchestrator.text import safe_text
 
 
-def check_surroundings(config: Path | None, assignments: tuple[str, ...], *, send_test: bool, as_json: bool) -> int:
+def check_surroundings(
+    workspaces: tuple[str, ...], config: Path | None, assignments: tuple[str, ...], *, send_test: bool, as_json: bool
+) -> int:
     """Run all checks and print the results; return the exit code."""
     load = partial(load_settings, config, assignments)
-    checks = anyio.run(partial(run_checks, load, ask_identity, Path("playbooks"), send_test=send_test))
+    run = partial(run_checks, load, ask_identity, Path("playbooks"), workspaces, send_test=send_test)
+    checks = anyio.run(run)
     code = find_exit_code(checks)
     if as_json:
         click.echo(json.dumps({"exit_code": code, "checks": [check.document() for check in checks]}, indent=2))

@@ -17,6 +17,7 @@ from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
+from orchestrator.runs.workspaces import choose_settings
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.times import utc_now
 
@@ -27,6 +28,7 @@ def show_plan(
     config: Path | None,
     assignments: tuple[str, ...],
     *,
+    workspaces: tuple[str, ...],
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     simulate: bool,
@@ -37,7 +39,8 @@ def show_plan(
     """Print the plan of a playbook. Sends no changing request."""
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     narrowing = Narrowing.parse_options(only, exclude)
-    settings = load_settings(config, assignments)
+    every = load_settings(config, assignments)
+    settings = choose_settings(every, workspaces, loaded.playbook.workspaces, simulate=simulate)
     if out is not None:
         if simulate:
             raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")
@@ -125,5 +128,5 @@ async def _read_and_plan(
     settings: Settings, where: Endpoint, loaded: LoadedPlaybook, narrowing: Narrowing | None
 ) -> Prepared:
     limits = limits_of(loaded.playbook.limits, settings)
-    async with open_session(settings, where, limits, LogObserver(settings.log), few=True) as session:
+    async with open_session(settings, where, limits, LogObserver(settings), few=True) as session:
         return await prepare_plan(session, loaded, narrowing=narrowing)

@@ -29,6 +29,7 @@ from orchestrator.runs.reconciling import Reconciliation, evaluate_answers, make
 from orchestrator.runs.session import Endpoint, SystemClock, limits_of, open_endpoint
 from orchestrator.runs.stops import reconciled_in, stops_of
 from orchestrator.runs.stores import run_store
+from orchestrator.runs.workspaces import settings_of_run
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import plural, safe_text
 from orchestrator.times import utc_now
@@ -44,7 +45,7 @@ def reconcile_run(
     log, reading = run.open_log(state.apply_record)
     try:
         _check_log(reading, state, run)
-        found = _find_charges(settings, log, reading, state)
+        found = _find_charges(settings_of_run(settings, state), log, reading, state)
     finally:
         log.close()
     code = int(Exit.UNSETTLED if found.open else Exit.OK)

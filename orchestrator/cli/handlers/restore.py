@@ -14,6 +14,7 @@ from orchestrator.report.layout import moment
 from orchestrator.runs.restore import read_undo, request_undo
 from orchestrator.runs.session import open_endpoint
 from orchestrator.runs.stores import run_store
+from orchestrator.runs.workspaces import settings_of_run
 from orchestrator.settings.load import load_settings
 from orchestrator.text import join_names, plural, safe_text
 
@@ -34,6 +35,7 @@ def restore_run(
     store.prepare()
     run = find_run_to_change(store, run_id)
     undo, state = read_undo(run)
+    settings = settings_of_run(settings, state)
     order = replace(
         request_undo(undo, state, run, settings, ignore_running=ignore_running), origin=_describe_origin(undo, state)
     )

@@ -25,6 +25,7 @@ from orchestrator.runs.frozen import Applied
 from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run
 from orchestrator.runs.session import Endpoint, open_endpoint, open_session
 from orchestrator.runs.stores import claim_store, run_store
+from orchestrator.runs.workspaces import settings_of_run
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import plural
 from orchestrator.times import format_duration
@@ -48,6 +49,7 @@ def resume_run(
         state = reopened.state
         if state.finished is not None:
             return _print_finished(state, reopened.stored.location, as_json=as_json)
+        settings = settings_of_run(settings, state)
         applied = reopened.apply_settings(settings, assignments)
         with open_endpoint(settings, simulate=False) as where:
             where.require_url(state.started.cloud_url)
@@ -94,7 +96,7 @@ def _print_finished(state: RunState, location: str, *, as_json: bool) -> int:
 
 async def _open_and_resume(settings: Settings, where: Endpoint, order: _ResumeRequest) -> int:
     state = order.run.state
-    async with open_session(settings, where, order.applied.limits, LogObserver(settings.log)) as session:
+    async with open_session(settings, where, order.applied.limits, LogObserver(settings)) as session:
         with last_line(as_json=order.as_json, nothing="Nothing more"):
             plan = await order.run.plan(session, order.applied, order.claim)
             if order.claim is None and order.as_json:

@@ -27,6 +27,7 @@ from orchestrator.runs.plan_file import read_plan, request_plan, require_cloud
 from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.stores import run_store
+from orchestrator.runs.workspaces import choose_settings, settings_of_name
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import safe_text
 from orchestrator.times import format_duration, utc_now
@@ -39,6 +40,7 @@ def run_playbook(
     assignments: tuple[str, ...],
     expect: int | None,
     *,
+    workspaces: tuple[str, ...],
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     simulate: bool,
@@ -49,7 +51,8 @@ def run_playbook(
     """Carry a playbook out: plan, confirm, act, watch until settled."""
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     narrowing = Narrowing.parse_options(only, exclude)
-    settings = load_settings(config, assignments)
+    every = load_settings(config, assignments)
+    settings = choose_settings(every, workspaces, loaded.playbook.workspaces, simulate=simulate)
     run_store(settings).prepare()
     limits = limits_of(loaded.playbook.limits, settings)
     order = RunRequest(loaded, limits, ignore_running=ignore_running, narrowing=narrowing)
@@ -65,6 +68,7 @@ def run_plan_file(
     config: Path | None,
     assignments: tuple[str, ...],
     expect: int | None,
+    workspaces: tuple[str, ...],
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     simulate: bool,
@@ -73,15 +77,16 @@ def run_plan_file(
     as_json: bool,
 ) -> int:
     """Carry out a plan file, except for targets changed since the plan."""
-    for given, name in ((playbook, "PLAYBOOK"), (variables, "--var"), (simulate, "--simulate")):
+    excluded = ((playbook, "PLAYBOOK"), (variables, "--var"), (simulate, "--simulate"), (workspaces, "--workspace"))
+    for given, name in excluded:
         if given:
-            hint = "the plan file has the playbook, its variables and the cloud"
+            hint = "the plan file has the playbook, its variables, the cloud and the workspace"
             raise UsageError(f"--plan excludes {name}", hint=hint)
     for given, name in ((only, "--only"), (exclude, "--exclude")):
         if given:
             raise UsageError(f"--plan excludes {name}", hint=f"make a new plan: `plan PLAYBOOK {name} … --out FILE`")
     lock = read_plan(read_plan_file(plan_file), plan_file)
-    settings = load_settings(config, assignments)
+    settings = settings_of_name(load_settings(config, assignments), lock.workspace_name, "the plan file")
     run_store(settings).prepare()
     request = request_plan(lock, plan_file, settings, assignments, ignore_running=ignore_running)
     order = replace(request, origin=_describe_origin(lock, plan_file, utc_now()))
@@ -100,7 +105,7 @@ async def open_and_run(
     as_json: bool,
 ) -> int:
     """Plan, confirm and carry out; returns the exit code."""
-    async with open_session(settings, where, order.limits, LogObserver(settings.log)) as session:
+    async with open_session(settings, where, order.limits, LogObserver(settings)) as session:
         return await run_in_session(session, order, yes=yes, expect=expect, as_json=as_json)
 
 

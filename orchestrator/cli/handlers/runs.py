@@ -98,6 +98,8 @@ def _select_runs(
             "trigger": row.get("trigger"),
             "restores": row.get("restores"),
         }
+        if row.get("workspace_name") is not None:
+            listed["workspace_name"] = row["workspace_name"]
         yield listed, row.get("stages") or {}
 
 
@@ -134,6 +136,8 @@ _COLUMNS = (
 
 
 def _print_runs(found: list[tuple[dict[str, Any], dict[str, int]]], now: datetime) -> None:
+    is_named = any("workspace_name" in row for row, _ in found)
+    columns = [*_COLUMNS[:4], *([Column("workspace")] if is_named else []), *_COLUMNS[4:]]
     rows: list[list[str | Text]] = [
         [
             Text(safe_text(row["run_id"])),
@@ -142,12 +146,13 @@ def _print_runs(found: list[tuple[dict[str, Any], dict[str, int]]], now: datetim
             f"schedule {safe_text(row['trigger'].get('schedule'), 40)}"
             if row["trigger"]
             else safe_text(row["actor"], 60),
+            *([safe_text(row.get("workspace_name", "-"), 64)] if is_named else []),
             safe_text(row["playbook"]),
             _format_outcome(row, stages, now),
         ]
         for row, stages in found
     ]
-    print_table(stdout_console(), _COLUMNS, rows)
+    print_table(stdout_console(), columns, rows)
     commands = [row["next"] for row, _ in found if row["next"]]
     if commands:
         click.echo("\n".join(("next commands:", *commands)))

@@ -83,7 +83,7 @@ def _read_running(settings: Settings) -> list[SeenUp]:
     from orchestrator.runs.session import open_endpoint  # noqa: PLC0415 - the same
 
     with open_endpoint(settings, simulate=False) as where:
-        return anyio.run(read_running, settings, where, LogObserver(settings.log))
+        return anyio.run(read_running, settings, where, LogObserver(settings))
 
 
 def _compute_savings(

@@ -48,7 +48,8 @@ def serve_playbooks(playbooks: Path, listen: str, config: Path | None, assignmen
     """Run the schedules of a directory until stopped."""
     settings = load_settings(config, assignments)
     configure_log(settings.log)
-    settings.key()
+    if not settings.workspaces or settings.has_default_key:
+        settings.key()
     run_store(settings).prepare()
     if not playbooks.is_dir():
         hint = "give the folder with --playbooks, or start in the parent folder of ./playbooks"
@@ -65,9 +66,10 @@ class _FiringObserver(RunObserver):
 
     def on_record(self, record: Record, state: RunState) -> None:
         """Log and count a record."""
-        del state
-        log_record(record, playbook=self._claim.playbook, run_id=self._claim.run_id)
-        self._metrics.count_record(self._claim.playbook, record)
+        name = state.started.workspace_name
+        about = {} if name is None else {"workspace": name}
+        log_record(record, playbook=self._claim.playbook, run_id=self._claim.run_id, **about)
+        self._metrics.count_record(self._claim.playbook, record, name)
 
     def on_warning(self, event: str, /, **facts: object) -> None:
         """Log a warning."""
@@ -155,6 +157,8 @@ class _Serving:
         if self._settings.cloud.api_key_command is not None:
             return ()  # a probe starts no program
         try:
+            if self._settings.workspaces and not self._settings.has_default_key:
+                return ()  # every firing reads the key of its workspace
             self._settings.key()
         except SettingsError as error:
             return (str(error),)

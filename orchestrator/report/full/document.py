@@ -90,6 +90,7 @@ def _describe_run(timeline: RunTimeline, log: LogFile) -> dict[str, Any]:
         "run_id": state.run_id or log.path.stem,
         "playbook": started.playbook,
         **{key: started.record.get(key) for key in kept},
+        **({} if started.workspace_name is None else {"workspace_name": started.workspace_name}),
         "simulated": state.is_simulated,
         "cloud_ended": state.cloud_ended,
         "steps": state.planned.steps,

@@ -106,7 +106,7 @@ def describe_summary(document: _Document) -> Section:
         ("Variables", ", ".join(f"{key} = {value}" for key, value in (run["vars"] or {}).items()) or "none"),
         ("Cloud", f"{run['cloud_url'] or '-'}{' (simulated)' if run['simulated'] else ''}"),
         ("Limits", limit_words(document)),
-        ("Workspace", f"{run['workspace_size']:,} CVMs" if run["workspace_size"] else "only some apps were read"),
+        ("Workspace", _describe_workspace(run)),
         ("Steps", ", ".join(f"{step['name']} ({step['action']})" for step in run["steps"] if "action" in step) or "-"),
         ("Deadline", deadline_words(document) or "none"),
     ]
@@ -120,6 +120,13 @@ def describe_summary(document: _Document) -> Section:
             ("Charged", charged_words(total["charged"])),
         ]
     return Section("summary", "Summary", [describe_counts(document["stages"]), Facts(pairs)])
+
+
+def _describe_workspace(run: Mapping[str, Any]) -> str:
+    """Describe the workspace of a run by its name in the settings, if any, and its size."""
+    size = f"{run['workspace_size']:,} CVMs" if run["workspace_size"] else "only some apps were read"
+    name = run.get("workspace_name")
+    return size if name is None else f"{name}, {size}"
 
 
 def describe_counts(counts: Mapping[str, int]) -> Counts:

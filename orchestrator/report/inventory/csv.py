@@ -11,8 +11,9 @@ from orchestrator.runs.inventory_file import COLUMNS
 
 def build_inventory_csv(cvms: Iterable[Mapping[str, Any]]) -> str:
     """Build the CSV text, with the column names in the first line."""
-    out = StringIO()
+    out, rows = StringIO(), list(cvms)
+    columns = [*COLUMNS, *(["workspace_name"] if any("workspace_name" in row for row in rows) else [])]
     writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    writer.writerows([cell(cvm[column]) for column in COLUMNS] for cvm in cvms)
+    writer.writerow(columns)
+    writer.writerows([cell(row[column]) for column in columns] for row in rows)
     return out.getvalue()

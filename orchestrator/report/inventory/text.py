@@ -29,16 +29,23 @@ _COLUMNS = [
 ]
 
 
-def print_inventory(console: Console, reading: InventoryReading, cvms: Sequence[Cvm]) -> None:
+def print_inventory(
+    console: Console, reading: InventoryReading, cvms: Sequence[Cvm], names: Sequence[str] = ()
+) -> None:
     """Print the inventory.
 
     Args:
         console: the console to print on.
         reading: the read inventory.
         cvms: the chosen CVMs in order.
+        names: the name of each CVM's workspace; empty for the default key.
     """
     if cvms:
-        print_table(console, _COLUMNS, [_list_cells(cvm) for cvm in cvms])
+        rows = [_list_cells(cvm) for cvm in cvms]
+        if names:
+            rows = [[cells[0], safe_text(name, 64), *cells[1:]] for name, cells in zip(names, rows, strict=True)]
+        columns = [*_COLUMNS[:1], *([Column("workspace")] if names else []), *_COLUMNS[1:]]
+        print_table(console, columns, rows)
         console.print()
     print_lines(console, prose_lines(console, describe_totals(cvms)))
     for warning in _list_warnings(reading):

@@ -192,6 +192,8 @@ def _format_age(cvm: Cvm, now: datetime) -> str:
 
 def list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     """List the names and values of the facts of a plan; further values of a fact have an empty name."""
+    if plan.workspace_name is not None:
+        yield "workspace", Text(safe_text(plan.workspace_name))
     yield from list_order_facts(plan)
     yield from list_choice_facts(plan)
     yield from list_guards(plan.guards)

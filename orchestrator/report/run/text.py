@@ -55,6 +55,8 @@ def print_question(console: Console, state: RunState, question: ApprovalRequeste
         console.print(Text(f"  {safe_text(line, _WIDTH)}", "bold yellow"))
     console.print()
     facts: list[tuple[str, str | Text]] = []
+    if state.started.workspace_name is not None:
+        facts.append(("workspace", safe_text(state.started.workspace_name, 64)))
     so_far = ", ".join(f"{count} {stage}" for stage, count in state.stages.items() if count and stage != "waiting")
     facts.append(("so far", so_far or "nothing was sent"))
     ahead = [(n, line) for n, line in step_lines(steps, *targets_ahead(state)) if n > number]
@@ -147,6 +149,8 @@ def _list_facts(state: RunState, code: int | None, audit_log: Path | str) -> _Fa
     if slowest is not None:
         yield "slowest", f"{format_duration(slowest)} from first request to end"
     yield from _cut_short(state)
+    if state.started.workspace_name is not None:
+        yield "workspace", Text(safe_text(state.started.workspace_name))
     yield from _describe_start(state)
     if state.started.narrowed:
         yield "narrowed", Text(safe_text(describe_narrowing(state.started.narrowed), _WIDTH))

@@ -1,0 +1,90 @@
+"""The settings of a run's workspace: by `--workspace`, by the playbook, or by the audit log."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import UsageError
+from orchestrator.settings.load import Settings
+from orchestrator.settings.merge import COMMAND_LINE
+from orchestrator.settings.workspaces import choose_workspaces
+from orchestrator.text import safe_text
+from orchestrator.validation_messages import suggest_nearest
+
+if TYPE_CHECKING:  # `plan` starts without the audit log
+    from orchestrator.audit.replay import RunState
+
+
+def choose_names(
+    settings: Settings, options: Sequence[str] = (), playbook: Sequence[str] | None = None, *, simulate: bool = False
+) -> tuple[str, ...]:
+    """Choose the workspaces of a command.
+
+    Args:
+        settings: the settings with all workspaces.
+        options: the patterns of `--workspace`.
+        playbook: the patterns of the playbook.
+        simulate: whether the command has its own simulated cloud, which has no workspaces.
+
+    Returns:
+        The names in the order of the settings; empty for the default key.
+
+    Raises:
+        UsageError: when a pattern matches no workspace, or when there is neither a choice nor a default key.
+    """
+    if simulate:
+        return ()
+    if playbook and not options and settings.origin.source_of("cloud.profile") == COMMAND_LINE:
+        hint = "add --workspace NAME, or leave --profile out"
+        raise UsageError("--profile and the playbook's `workspaces` exclude each other", hint=hint)
+    has_default_key = not settings.workspaces or settings.has_default_key
+    return choose_workspaces(tuple(settings.workspaces), options, playbook or (), has_default_key=has_default_key)
+
+
+def choose_settings(
+    settings: Settings, options: Sequence[str] = (), playbook: Sequence[str] | None = None, *, simulate: bool = False
+) -> Settings:
+    """Return the settings of the only chosen workspace; arguments and further errors as in `choose_names`.
+
+    Raises:
+        UsageError: when several workspaces match.
+    """
+    if settings.workspace_name is not None:
+        return settings  # chosen by the caller of the Python API
+    names = choose_names(settings, options, playbook, simulate=simulate)
+    if len(names) > 1:
+        listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")  # noqa: PLR2004 - enough to recognise
+        message = f"{len(names)} workspaces match ({listed}), but this command acts in one workspace"
+        raise UsageError(message, hint=f"name one workspace, such as --workspace {names[0]}")
+    return settings.for_workspace(names[0]) if names else settings
+
+
+def settings_of_run(settings: Settings, state: "RunState") -> Settings:
+    """Return the settings for the workspace of a run; a run of the default key has the settings as they are.
+
+    Raises:
+        UsageError: when the settings lack the workspace, or a profile is given for a run of a named workspace.
+    """
+    return settings_of_name(settings, state.started.workspace_name, "the run")
+
+
+def settings_of_name(settings: Settings, name: str | None, what: str) -> Settings:
+    """Return the settings for a recorded name.
+
+    Args:
+        settings: the settings with all workspaces.
+        name: the name on record; None for the default key.
+        what: the source of the name, such as `the run`.
+
+    Raises:
+        UsageError: when the settings lack the workspace, or a profile is given for a named workspace.
+    """
+    if name is None or name == settings.workspace_name:
+        return settings
+    shown = safe_text(name, 64)
+    if settings.origin.source_of("cloud.profile") == COMMAND_LINE:
+        raise UsageError(f"{what} belongs to workspace {shown!r}: leave --profile out")
+    if name not in settings.workspaces:
+        near = suggest_nearest(name, settings.workspaces, "") if settings.workspaces else ""
+        hint = f"add a section [workspaces.{shown}] with the key of the workspace" + (f"; {near}" if near else "")
+        raise UsageError(f"{what} belongs to workspace {shown!r}, and the settings have no such workspace", hint=hint)
+    return settings.for_workspace(name)
