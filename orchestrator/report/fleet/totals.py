@@ -99,6 +99,7 @@ def merge_plans(plans: Sequence[Plan], guards: Iterable[GuardCheck] = ()) -> Pla
         warnings=(),
         may_follow=dict(follow),
         deadline=None,
+        workspace_name=None,
     )
 
 
