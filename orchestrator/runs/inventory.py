@@ -88,6 +88,7 @@ async def read_inventories(
     limiter = anyio.CapacityLimiter(_MOST_AT_ONCE)
 
     async def read(number: int, settings: Settings) -> None:
+        """Read an inventory, or keep the error."""
         where = Endpoint(credentials[number].base_url, credentials[number].api_key)
         limits = limits_of(Limits(), settings)
         try:
