@@ -159,11 +159,12 @@ async def carry_out(session: Session, opened: OpenRun, stop: StopRequest) -> Run
         stop: the request to end the run. Sent requests are still watched.
     """
     run = prepare_run(session, opened)
+    if stop.requested.is_set():  # the task beside the run may begin after the first request
+        run.interrupt(stop.ending)
 
     async def interrupt(_: anyio.CancelScope) -> None:
         """End the run on request."""
-        if not stop.requested.is_set():  # a request before the start ends the run before the first request
-            await stop.requested.wait()
+        await stop.requested.wait()
         run.interrupt(stop.ending)
         note = "sending nothing more; watching the sent requests"
         session.observer.on_warning("interrupting", run_id=opened.log.run_id, note=note)

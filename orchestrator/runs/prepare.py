@@ -189,15 +189,30 @@ def find_refusal(
         plan: the plan.
         constraint: the constraint of the plan, such as a plan file.
         is_named: whether a person named every CVM, so that a plan without any unprotected CVM is refused.
-        may_be_empty: whether the plan may have no match, because other workspaces of a fleet run may have some.
+        may_be_empty: whether the plan may have no target, because other workspaces of a fleet run may have some.
     """
+    lacking = None if may_be_empty else _refuse_without_targets(plan, constraint, is_named=is_named)
+    if lacking is not None:
+        return lacking
+    refused = [check for check in plan.guards if not check.ok]
+    if refused:
+        reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
+        narrow = "narrow the select, or " if constraint is None else ""
+        return GuardError(f"refused by a guard: {reasons}", hint=f"{narrow}raise the guard on purpose")
+    return None
+
+
+def _refuse_without_targets(
+    plan: Plan, constraint: PlanConstraint | None, *, is_named: bool
+) -> OrchestratorError | None:
+    """Return the reason not to carry out a plan without targets; None for a plan with a valid reason for that."""
     left = plan.drifted
     if constraint is not None and left and not plan.targets:
         return DriftedError(
             f"nothing is left to do: {plural(len(left), 'target')} of {constraint.source} changed since",
             hint="make a new plan; if the list has none of these CVMs, check the API key",
         )
-    if not plan.has_matches and not may_be_empty:
+    if not plan.has_matches:
         narrowed = any(each.why.code is SkipReason.EXCLUDED_BY_OPTION for each in plan.skipped)
         return NoMatchError(
             "--only and --exclude leave no CVM" if narrowed else "the selectors matched no CVM",
@@ -212,9 +227,4 @@ def find_refusal(
             f"refused by a guard: every named CVM is protected: {reasons}{more}",
             hint="change `guards.protect` on purpose",
         )
-    refused = [check for check in plan.guards if not check.ok]
-    if refused:
-        reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
-        narrow = "narrow the select, or " if constraint is None else ""
-        return GuardError(f"refused by a guard: {reasons}", hint=f"{narrow}raise the guard on purpose")
     return None

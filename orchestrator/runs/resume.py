@@ -13,7 +13,7 @@ from orchestrator.audit.store import StoredRun, require_sound
 from orchestrator.audit.verify import Reading
 from orchestrator.billing.rates import Total
 from orchestrator.engine.job import Job
-from orchestrator.errors import NotConfirmedError
+from orchestrator.errors import NotConfirmedError, UsageError
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.runs.claims import wait_for_statuses
@@ -24,6 +24,7 @@ from orchestrator.runs.session import RunObserver, Session, forward_records
 from orchestrator.runs.start import OpenRun
 from orchestrator.settings.load import Settings
 from orchestrator.skip_reason import Reason
+from orchestrator.text import safe_text
 from orchestrator.times import parse_timestamp
 
 
@@ -214,10 +215,15 @@ class ReopenedRun:
 
 
 @contextmanager
-def reopen_run(run: StoredRun) -> Iterator[ReopenedRun]:
+def reopen_run(run: StoredRun, *, in_fleet: bool = False) -> Iterator[ReopenedRun]:
     """Reopen the log of a run for the length of the block.
 
+    Args:
+        run: the run.
+        in_fleet: whether the run may be part of a fleet run.
+
     Raises:
+        UsageError: when the run is part of a fleet run, unless accepted.
         RunHeldError: when another process carries the run out.
         SettingsError: when the log can't be written, or was altered.
         NotConfirmedError: when the log has no plan, so that no request was sent.
@@ -226,6 +232,10 @@ def reopen_run(run: StoredRun) -> Iterator[ReopenedRun]:
     log, reading = run.open_log(state.apply_record)
     try:
         require_resumable(reading, state, run)
+        if state.started.fleet is not None and not in_fleet:
+            fleet_id = safe_text(state.started.fleet)
+            hint = f"resume all of its runs: orchestrator resume {fleet_id}"
+            raise UsageError(f"this run is part of fleet run {fleet_id}", file=run.location, hint=hint)
         yield ReopenedRun(run, log, reading, state)
     finally:
         log.close()

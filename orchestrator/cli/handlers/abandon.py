@@ -34,7 +34,7 @@ def abandon_interrupted_run(
         raise UsageError(f"--reason needs 1 to {_LONGEST_REASON} characters")
     settings = load_settings(config, assignments)
     configure_log(settings.log)
-    with reopen_run(find_run_to_change(run_store(settings), run_id)) as reopened:
+    with reopen_run(find_run_to_change(run_store(settings), run_id), in_fleet=True) as reopened:
         state, location = reopened.state, reopened.stored.location
         if state.finished is not None:
             raise UsageError("the run is finished", file=location, hint=f"see `orchestrator show {state.run_id}`")

@@ -81,10 +81,10 @@ async def carry_out_fleet(fleet: OpenFleet, stop: StopRequest, carry: Carry = ca
                 group.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True), suppress(AuditError):
-                await _record_end(fleet, control.list_ends())
+                await record_end(fleet, control.list_ends())
             raise
         ends = control.list_ends()
-        result = await _record_end(fleet, ends)
+        result = await record_end(fleet, ends)
     if control.bugs:
         raise ExceptionGroup("some runs of the fleet run ended with a bug", control.bugs)
     return result
@@ -179,10 +179,9 @@ class _FleetControl:
         return tuple(map(self._describe_end, self.fleet.members))
 
     def _describe_end(self, member: OpenMember) -> MemberEnd:
-        finished, result = member.state.finished, self.results.get(member.name)
-        if finished is not None:
-            ending = Ending(finished.ending) if finished.ending else None
-            return MemberEnd(member.name, member.run_id, ending, Exit(finished.exit_code), finished.hash)
+        result = self.results.get(member.name)
+        if member.state.finished is not None:
+            return describe_finished(member)
         if result is not None:
             return MemberEnd(member.name, member.run_id, result.ending, result.exit_code)
         if self.stop.requested.is_set():
@@ -191,10 +190,24 @@ class _FleetControl:
         return MemberEnd(member.name, member.run_id)
 
 
-async def _record_end(fleet: OpenFleet, ends: tuple[MemberEnd, ...]) -> FleetResult:
-    """Write the last record: the fleet run is finished once every run is."""
-    left_out = bool(fleet.state.started.left_out)
-    code = combine_exit_codes((end.exit_code for end in ends if end.exit_code is not None), left_out=left_out)
+def describe_finished(member: OpenMember) -> MemberEnd:
+    """Describe the end of a run by its log; without an ending for an unfinished run."""
+    finished = member.state.finished
+    if finished is None:
+        return MemberEnd(member.name, member.run_id)
+    ending = Ending(finished.ending) if finished.ending else None
+    return MemberEnd(member.name, member.run_id, ending, Exit(finished.exit_code), finished.hash)
+
+
+async def record_end(fleet: OpenFleet, ends: tuple[MemberEnd, ...]) -> FleetResult:
+    """Write the last record: the fleet run is finished once every run is.
+
+    Raises:
+        AuditError: when the fleet log can't be written.
+    """
+    codes = [end.exit_code for end in ends if end.exit_code is not None]
+    left_out = bool(fleet.state.started.left_out) or len(codes) < len(ends)
+    code = combine_exit_codes(codes, left_out=left_out)
     result = FleetResult(code, choose_ending(ends), ends, all(end.has_finished for end in ends))
     if result.has_finished:
         fleet.log.record(FleetEvent.FLEET_FINISHED, **finished_fields(fleet, result))

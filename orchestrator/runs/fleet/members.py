@@ -1,11 +1,16 @@
 """The workspaces of a fleet run, each with its own settings, address and key."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from orchestrator.errors import UsageError
-from orchestrator.runs.session import Endpoint
+from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.playbook.resolved_steps import RunLimits
+from orchestrator.runs.session import Endpoint, RunObserver, Session, open_session
 from orchestrator.settings.load import Settings
+
+Observe = Callable[[str], RunObserver]
+"""Returns the observer for the run of a workspace, by the workspace's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +49,29 @@ def read_members(settings: Settings, names: Iterable[str]) -> tuple[Member, ...]
         by_key[endpoint] = name
         members.append(Member(name, own, endpoint))
     return tuple(members)
+
+
+@asynccontextmanager
+async def open_sessions(
+    members: Iterable[Member], limits: Mapping[str, RunLimits], observe: Observe, *, few: bool = False
+) -> AsyncIterator[dict[str, Session]]:
+    """Open a connection to the cloud of every workspace, for the length of the block.
+
+    Args:
+        members: the workspaces.
+        limits: the limits of every run, by workspace.
+        observe: returns the observer for the run of a workspace.
+        few: whether only few requests are sent, such as for a plan.
+    """
+    error: OrchestratorError | None = None
+    async with AsyncExitStack() as stack:
+        sessions = {}
+        for member in members:
+            session = open_session(member.settings, member.endpoint, limits[member.name], observe(member.name), few=few)
+            sessions[member.name] = await stack.enter_async_context(session)
+        try:
+            yield sessions
+        except OrchestratorError as found:  # else every session would add its address to the hint
+            error = found
+    if error is not None:
+        raise error

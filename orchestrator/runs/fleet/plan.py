@@ -136,7 +136,7 @@ async def plan_fleet(
         for each in requests:
             group.start_soon(plan_one, each)
     # Without the canary workspace, the other workspaces would begin unproven.
-    left_out = _leave_out(errors, {*skip} - {fleet.first}, names)
+    left_out = leave_out(errors, {*skip} - {fleet.first}, names)
     workspaces = tuple(plans[name] for name in names if name in plans)
     _refuse_same_ids(workspaces)
     limit = playbook.limits.max_failures if fleet.max_failures is None else fleet.max_failures
@@ -156,13 +156,23 @@ def find_fleet_refusal(plan: FleetPlan) -> OrchestratorError | None:
         reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
         return GuardError(f"refused by a guard of the total: {reasons}", hint="narrow the order, or raise the guard")
     for each in plan.workspaces:
-        refusal = find_refusal(each.plan, each.request.constraint, is_named=each.request.is_named, may_be_empty=True)
+        refusal = find_refusal(each.plan, each.request.constraint, may_be_empty=True)
         if refusal is not None:
             return name_workspace(refusal, each.name)
-    if not any(each.plan.has_matches for each in plan.workspaces):
-        where = plural(len(plan.workspaces), "workspace")
-        return NoMatchError(f"the selectors matched no CVM in {where}", hint="`orchestrator cvms` lists the inventory")
-    return None
+    return None if plan.target_count else _refuse_without_targets(plan)
+
+
+def _refuse_without_targets(plan: FleetPlan) -> OrchestratorError | None:
+    """Return the reason not to carry out a plan without any target; None if all CVMs are as wanted already."""
+    for each in plan.workspaces:
+        if each.plan.has_matches or each.plan.drifted:
+            refusal = find_refusal(each.plan, each.request.constraint, is_named=each.request.is_named)
+            if refusal is not None:
+                return name_workspace(refusal, each.name)
+    if any(each.plan.has_matches for each in plan.workspaces):
+        return None
+    where = plural(len(plan.workspaces), "workspace")
+    return NoMatchError(f"the selectors matched no CVM in {where}", hint="`orchestrator cvms` lists the inventory")
 
 
 def name_workspace(error: OrchestratorError, name: str) -> OrchestratorError:
@@ -189,9 +199,7 @@ def _require_known(name: str | None, names: Sequence[str], source: str) -> None:
         )
 
 
-def _leave_out(
-    errors: dict[str, OrchestratorError], skip: Collection[str], names: Sequence[str]
-) -> tuple[LeftOut, ...]:
+def leave_out(errors: dict[str, OrchestratorError], skip: Collection[str], names: Sequence[str]) -> tuple[LeftOut, ...]:
     """Return the workspaces to leave out.
 
     Raises:
@@ -241,6 +249,13 @@ def _check_totals(guards: Guards, workspaces: Sequence[WorkspacePlan]) -> tuple[
         targets=sum(len(plan.targets) for plan in plans),
         up=sum(plan.up for plan in plans),
         starts=sum(target.action.starts_cvms for plan in plans for target in plan.targets),
-        whole_of_starts=sum(len(plan.cvms) for plan in plans),
+        whole_of_starts=sum(map(_count_whole_of_starts, workspaces)),
         workspaces=len(plans),
     )
+
+
+def _count_whole_of_starts(workspace: WorkspacePlan) -> int:
+    """Count the CVMs behind a percentage of starts: for an undo, those that were up then."""
+    constraint, cvms = workspace.request.constraint, workspace.plan.cvms
+    whole = None if constraint is None else constraint.whole_of_starts(cvms)
+    return len(cvms) if whole is None else whole.number

@@ -55,7 +55,7 @@ def combine_exit_codes(codes: Iterable[Exit], *, left_out: bool) -> Exit:
 
     Args:
         codes: the exit code of every run that began.
-        left_out: whether an unreachable workspace was left out.
+        left_out: whether an unreachable workspace was left out, or a run did not begin.
     """
     found = set(codes)
     if found and found <= _NOTHING_SENT:

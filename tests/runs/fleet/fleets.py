@@ -1,6 +1,7 @@
 """Fleet runs against scripted clouds on virtual time: one cloud for each workspace."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import FileRunStore, read_run
 from orchestrator.audit.verify import Verdict
 from orchestrator.playbook.schema import Guards
+from orchestrator.runs.claims import claim_again
+from orchestrator.runs.fleet.abandon import abandon_fleet
 from orchestrator.runs.fleet.execute import FleetResult, carry_out_fleet
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspaceRequest, plan_fleet
+from orchestrator.runs.fleet.restore import read_fleet_undo
+from orchestrator.runs.fleet.resume import ReopenedFleet, plan_fleet_resume, record_fleet_resume, reopen_fleet
 from orchestrator.runs.fleet.start import OpenFleet, start_fleet
 from orchestrator.runs.session import Endpoint, Session
 from orchestrator.runs.status import StopRequest
@@ -24,7 +29,7 @@ from tests.runs.sessions import request_of, session_of, write_at_once
 
 
 async def agree(plan: FleetPlan) -> bool:
-    return bool(plan.target_count)
+    return plan.target_count >= 0
 
 
 @dataclass
@@ -60,6 +65,43 @@ class Fleet:
 
     async def run(self, *, skip: Collection[str] = (), stop: StopRequest | None = None, **fields: Any) -> FleetResult:  # noqa: ANN401 - any key
         return await carry_out_fleet(await self.start(skip=skip, **fields), stop or StopRequest())
+
+    @contextmanager
+    def reopen(self) -> Iterator[ReopenedFleet]:
+        """The newest fleet run with its logs reopened."""
+        with reopen_fleet(next(self.store.list_fleets()), FileRunStore(self.folder)) as reopened:
+            reopened.log._sync = write_at_once
+            for run in reopened.runs.values():
+                run.log._sync = write_at_once
+            yield reopened
+
+    async def resume(self, *, skip: Collection[str] = (), stop: StopRequest | None = None) -> FleetResult:
+        """Resume the newest fleet run."""
+        with self.reopen() as reopened, ExitStack() as claimed:
+            sessions = {name: self.session(name) for name in reopened.open_runs}
+            applied = {name: run.apply_settings(self.settings(name), ()) for name, run in reopened.open_runs.items()}
+            claims = {
+                name: claimed.enter_context(claim_again(sessions[name].claims, run.state, ignore_running=False))
+                for name, run in reopened.open_runs.items()
+            }
+            plan = await plan_fleet_resume(reopened, sessions, applied, claims, skip=skip)
+            return await carry_out_fleet(await record_fleet_resume(plan), stop or StopRequest())
+
+    async def abandon(self) -> FleetResult:
+        """Abandon the newest fleet run."""
+        with self.reopen() as reopened:
+            sessions = {name: self.session(name) for name in reopened.open_runs}
+            return await abandon_fleet(reopened, sessions, "a test")
+
+    async def restore(self) -> FleetResult:
+        """Undo the newest fleet run."""
+        fleet = next(self.store.list_fleets())
+        undo = read_fleet_undo(fleet, FileRunStore(self.folder))
+        requests = undo.list_requests({name: self.session(name) for name in undo.names})
+        plan = await plan_fleet(undo.loaded, requests, base_guards=Guards())
+        opened = await start_fleet(self.store, plan, agree, restores=fleet.run_id)
+        write_inline(opened)
+        return await carry_out_fleet(opened, StopRequest())
 
     def read(self) -> tuple[Verdict, FleetState]:
         """The newest fleet log."""

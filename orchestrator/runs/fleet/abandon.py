@@ -1,0 +1,71 @@
+"""End the unfinished runs of a fleet run without a request to their CVMs."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import anyio
+
+from orchestrator.errors import CloudError, OrchestratorError
+from orchestrator.runs.abandon import abandon_run
+from orchestrator.runs.fleet.execute import FleetResult, describe_finished, record_end
+from orchestrator.runs.fleet.members import Observe, open_sessions
+from orchestrator.runs.fleet.plan import name_workspace
+from orchestrator.runs.fleet.resume import ReopenedFleet
+from orchestrator.runs.records import limits_from
+from orchestrator.runs.resume import ReopenedRun
+from orchestrator.runs.session import Session
+from orchestrator.settings.load import Settings
+
+
+@asynccontextmanager
+async def open_fleet_sessions(
+    fleet: ReopenedFleet, settings: Settings, observe: Observe
+) -> AsyncIterator[dict[str, Session]]:
+    """Connect to the workspaces of all unfinished runs, for the length of the block.
+
+    Raises:
+        SettingsError: when a key is missing or unusable; the error names the workspace.
+        UsageError: when the settings lack a workspace, or when its address is not the address of the run.
+    """
+    members = fleet.read_members(settings)
+    limits = {name: limits_from(run.state.started.limits) for name, run in fleet.open_runs.items()}
+    async with open_sessions(members, limits, observe) as sessions:
+        yield sessions
+
+
+async def abandon_fleet(fleet: ReopenedFleet, sessions: Mapping[str, Session], reason: str) -> FleetResult:
+    """Record the end of every unfinished run, and the end of the fleet run.
+
+    Args:
+        fleet: the fleet run.
+        sessions: the connection to the cloud for every unfinished run, by workspace.
+        reason: the reason, for the records.
+
+    Raises:
+        CloudError: when a status can't be read; the runs of all other workspaces are abandoned all the same.
+        UsageError: when a key belongs to another workspace; likewise.
+        AuditError: when a log can't be written.
+    """
+    errors: dict[str, OrchestratorError] = {}
+
+    async def abandon_one(name: str, run: ReopenedRun) -> None:
+        """Abandon one run; keep its error."""
+        try:
+            result = await abandon_run(sessions[name], run, reason)
+        except OrchestratorError as error:
+            errors[name] = error
+        else:
+            if result.error is not None:
+                errors[name] = result.error
+
+    await fleet.record_resume(to_abandon=True)
+    async with anyio.create_task_group() as group:
+        for name, run in fleet.open_runs.items():
+            group.start_soon(abandon_one, name, run)
+    opened = fleet.describe_open()
+    result = await record_end(opened, tuple(map(describe_finished, opened.members)))
+    for name, error in errors.items():
+        if isinstance(error, CloudError):
+            error.hint = f"later: `orchestrator abandon {fleet.state.fleet_id}` again"
+        raise name_workspace(error, name)
+    return result
