@@ -165,6 +165,11 @@ _TYPES: Mapping[str, type[LogEvent]] = {
 }
 
 
+def read_fleet_event(record: Record) -> LogEvent:
+    """View a record of a fleet log as its event; a record of a later version has only the fields of every record."""
+    return _TYPES.get(record["event"], LogEvent)(record)
+
+
 @dataclass(slots=True)
 class FleetState:
     """State of a fleet run according to its log.
@@ -203,7 +208,7 @@ class FleetState:
 
     def apply_record(self, record: Record) -> None:
         """Apply the next record to the state; a record of a later version changes nothing."""
-        event = _TYPES.get(record["event"], LogEvent)(record)
+        event = read_fleet_event(record)
         self.last_ts = event.ts
         match event:
             case FleetStarted():

@@ -53,14 +53,15 @@ def complete_playbook(ctx: click.Context, param: click.Parameter, incomplete: st
 
 
 def complete_run_id(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
-    """Offer the run ids of the state folder, newest first, and `last`; otherwise files."""
+    """Offer the ids of runs and fleet runs of the state folder, newest first, and `last`; otherwise files."""
     del param
     folder = _find_state_folder(ctx.params.get("config"), ctx.params.get("assignments") or ())
     names: list[str] = []
-    with suppress(OSError, ValueError):
-        names = os.listdir(folder / "runs")  # noqa: PTH208 - names alone, without an object for each
+    for kind in ("runs", "fleets"):
+        with suppress(OSError, ValueError):
+            names += os.listdir(folder / kind)  # noqa: PTH208 - names alone, without an object for each
     ids = (name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl") and not name.startswith("."))
-    found = sorted(ids, reverse=True)
+    found = sorted(ids, key=lambda name: name.removeprefix("fleet-"), reverse=True)
     return _offer([*found, "last"] if found else [], incomplete)
 
 

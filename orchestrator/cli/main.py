@@ -77,7 +77,10 @@ _OTHER_NAMES = {
 DOCS = f"Docs: docs/reference/cli.md in the source distribution (cvm_orchestrator-{__version__}.tar.gz)."
 """The last line of every help. The documentation has no public address; the wheel has no documentation."""
 
-_RUN_NAMES = "RUN_ID is a run id, the beginning of one run's id, or `last` for the newest run."
+_RUN_NAMES = (
+    "RUN_ID is a run id, the beginning of one run's id, or `last` for the newest run. "
+    "A fleet run has an id with `fleet-`."
+)
 
 COMPLETING = "_ORCHESTRATOR_COMPLETE"
 """The variable of click for completion: a completion script starts the command with it."""

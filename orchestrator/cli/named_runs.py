@@ -1,16 +1,23 @@
-"""The runs and logs named on a command line: by run id, prefix, `last` or path. A path needs no settings."""
+"""The runs, fleet runs and logs named on a command line: by id, prefix, `last` or path. A path needs no settings."""
 
 import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.audit.store import LAST, RunStore, StoredRun, is_file, open_run_file
+from orchestrator.audit.fleet_log import FleetState
+from orchestrator.audit.fleet_store import PREFIX
+from orchestrator.audit.store import LAST, RunStore, StoredRun, is_file, open_run_file, read_run
 from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import UsageError
-from orchestrator.runs.stores import file_run_store, run_store
+from orchestrator.runs.stores import file_run_store, fleet_store, run_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import safe_text
+
+
+def names_fleet(name: str) -> bool:
+    """Return True for the id of a fleet run, or its beginning; a file with this name is a log."""
+    return name.startswith(PREFIX) and not is_file(Path(name))
 
 
 def find_run(name: str, config: Path | None, assignments: tuple[str, ...]) -> StoredRun:
@@ -81,12 +88,20 @@ def find_logs(
         )
     if every:
         return tuple(sorted(file_run_store(load_settings(config, assignments))))
-    return tuple(dict.fromkeys(_find_log(name, config, assignments, to_change=to_change) for name in names))
+    found = (path for name in names for path in _find_logs(name, config, assignments, to_change=to_change))
+    return tuple(dict.fromkeys(found))
 
 
-def _find_log(name: str, config: Path | None, assignments: tuple[str, ...], *, to_change: bool) -> Path:
+def _find_logs(name: str, config: Path | None, assignments: tuple[str, ...], *, to_change: bool) -> list[Path]:
+    """Find the log of a run, or all logs of a fleet run: the fleet log, and the log of every run."""
     path = Path(name)
     if name != LAST and is_file(path):
-        return path
-    store = file_run_store(load_settings(config, assignments))
-    return Path(find_run_to_change(store, name).location) if to_change else store.find_log(name)
+        return [path]
+    settings = load_settings(config, assignments)
+    store = file_run_store(settings)
+    if names_fleet(name):
+        fleet, state = fleet_store(settings).find_fleet(name), FleetState()
+        read_run(fleet, state.apply_record)
+        logs = (store.path_of(run.run_id) for run in state.runs)
+        return [Path(fleet.location), *filter(is_file, logs)]  # `audit prune` may have removed a log
+    return [Path(find_run_to_change(store, name).location) if to_change else store.find_log(name)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial, wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -89,6 +90,28 @@ def playbooks_argument(command: _F) -> _F:
 def run_argument(metavar: str = "RUN_ID") -> Callable[[_F], _F]:
     """Add `RUN_ID`. The command takes `run_id`."""
     return click.argument("run_id", metavar=metavar, shell_complete=_complete("complete_run_id"))
+
+
+def fleet_handler(function: str) -> Callable[[_F], _F]:
+    """Hand the id of a fleet run over to a function, and every other id to the command. Stands next to the command.
+
+    Args:
+        function: the function, such as `show.show_fleet` of `cli.handlers.fleet`; takes the options of the command.
+    """
+
+    def decorate(command: _F) -> _F:
+        @wraps(command)
+        def decorated(*, run_id: str, **options: object) -> object:
+            from orchestrator.cli.named_runs import names_fleet  # noqa: PLC0415 - the help does without
+
+            if not names_fleet(run_id):
+                return command(run_id=run_id, **options)
+            module, _, name = function.partition(".")
+            return getattr(import_module(f"orchestrator.cli.handlers.fleet.{module}"), name)(run_id, **options)
+
+        return decorated  # type: ignore[return-value] # the same options
+
+    return decorate
 
 
 def logs_argument(command: _F) -> _F:

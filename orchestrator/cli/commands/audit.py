@@ -7,6 +7,7 @@ import click
 
 from orchestrator.cli.hinting_group import HintingGroup
 from orchestrator.cli.options import (
+    fleet_handler,
     format_option,
     json_option,
     logs_argument,
@@ -82,6 +83,7 @@ def verify(**options: Any) -> int:
 @click.option("--all", "every", is_flag=True, help="Show all sentences.")
 @json_option
 @settings_options
+@fleet_handler("audit_show.show_fleet_history")
 def show(**options: Any) -> None:
     """Show the history of a run, or of one CVM, from the audit log.
 

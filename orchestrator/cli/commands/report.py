@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import format_option, out_option, run_argument, settings_options
+from orchestrator.cli.options import fleet_handler, format_option, out_option, run_argument, settings_options
 
 
 @click.command("report", epilog="\b\nExample: orchestrator report 20261123T080000Z-4f2a --out report.html")
@@ -13,6 +13,7 @@ from orchestrator.cli.options import format_option, out_option, run_argument, se
 @out_option("Write to FILE; - is stdout.")
 @click.option("--even-if-altered", is_flag=True, help="Report an altered log up to the altered line.")
 @settings_options
+@fleet_handler("report.write_fleet_report")
 def command(**options: Any) -> int:
     """Write a report of one run: timeline, requests, failures, guards, costs, and the log's digest.
 

@@ -1,6 +1,7 @@
 """`orchestrator audit show`."""
 
 import difflib
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from orchestrator.report.audit.story_text import chapter_head, cut, document, le
 from orchestrator.runs.documents import write_document
 from orchestrator.text import plural, safe_text
 
-_PIPE_WIDTH = 100
+PIPE_WIDTH = 100
 _ENDS = {
     Verdict.UNFINISHED: "the log ends here: the run is active, or did not finish",
     Verdict.TORN: "the log ends here with an incomplete line",
@@ -44,7 +45,13 @@ def show_history(
         _show_cvm(run, cvm, most, as_json=as_json)
 
 
-def _read_records(run: StoredRun, take: Take) -> Reading:
+def read_history(run: StoredRun, take: Take) -> Reading:
+    """Read the records of a log.
+
+    Raises:
+        UsageError: when the log can't be read.
+        AlteredError: when the log was altered.
+    """
     try:
         reading = read_run(run, take)
     except OSError as error:
@@ -66,13 +73,13 @@ def _print(text: str) -> None:
 
 def _show_run(run: StoredRun, limit: int | None, *, as_json: bool) -> None:
     story = RunStory(limit)
-    reading = _read_records(run, story.apply_record)
+    reading = read_history(run, story.apply_record)
     lines, start = story.lines(), story.start
     if as_json:
-        _write_document(_log_document(reading, run) | {"left_out": story.left_out, "story": document(lines, start)})
+        _write_document(log_document(reading, run) | {"left_out": story.left_out, "story": document(lines, start)})
         return
     _print(_format_head(reading, start))
-    for text in story_lines(lines, start, text_width(_PIPE_WIDTH)):
+    for text in story_lines(lines, start, text_width(PIPE_WIDTH)):
         _print(text)
     _print_end(reading)
     if story.left_out:
@@ -82,26 +89,41 @@ def _show_run(run: StoredRun, limit: int | None, *, as_json: bool) -> None:
 
 def _show_cvm(run: StoredRun, wanted: str, limit: int | None, *, as_json: bool) -> None:
     story = CvmStory(wanted)
-    reading = _read_records(run, story.apply_record)
+    reading = read_history(run, story.apply_record)
     story.finish()
     if not story.chapters:
-        close = difflib.get_close_matches(wanted, sorted(story.names), n=3)
-        hint = f"did you mean {', '.join(safe_text(name, 64) for name in close)}?" if close else None
-        hint = hint or "give the name, the id or the UUID of a CVM"
-        raise UsageError(f"no CVM {safe_text(wanted, 64)!r} in this run", file=run.location, hint=hint)
+        raise no_cvm_error(wanted, story.names, run.location)
     if as_json:
-        chapters: list[dict[str, Any]] = []
-        for chapter in story.chapters:
-            lines, more = cut(chapter.lines, limit)
-            about = {"step": chapter.step, "action": chapter.action, "cvm": chapter.cvm, "outcome": chapter.outcome}
-            chapters.append({**about, "left_out": more, "story": document(lines, story.start)})
-        _write_document(_log_document(reading, run) | {"cvms": chapters})
-        return
+        _write_document(cvm_document(story, reading, run, limit))
+    else:
+        print_cvm(story, reading, limit)
+
+
+def no_cvm_error(wanted: str, names: Iterable[str], location: str) -> UsageError:
+    """Build the error for a CVM without a record."""
+    close = difflib.get_close_matches(wanted, sorted(names), n=3)
+    hint = f"did you mean {', '.join(safe_text(name, 64) for name in close)}?" if close else None
+    hint = hint or "give the name, the id or the UUID of a CVM"
+    return UsageError(f"no CVM {safe_text(wanted, 64)!r} in this run", file=location, hint=hint)
+
+
+def cvm_document(story: CvmStory, reading: Reading, run: StoredRun, limit: int | None) -> dict[str, Any]:
+    """Build the document of `audit show --cvm --json`."""
+    chapters: list[dict[str, Any]] = []
+    for chapter in story.chapters:
+        lines, more = cut(chapter.lines, limit)
+        about = {"step": chapter.step, "action": chapter.action, "cvm": chapter.cvm, "outcome": chapter.outcome}
+        chapters.append({**about, "left_out": more, "story": document(lines, story.start)})
+    return log_document(reading, run) | {"cvms": chapters}
+
+
+def print_cvm(story: CvmStory, reading: Reading, limit: int | None) -> None:
+    """Print the story of a CVM."""
     _print(_format_head(reading, story.start))
     same = {str(chapter.cvm.get("id") or chapter.cvm.get("vm_uuid")) for chapter in story.chapters}
     if len(same) > 1:
         _print(f"{plural(len(same), 'CVM')} with this name; give an id to see one CVM only")
-    width = text_width(_PIPE_WIDTH)
+    width = text_width(PIPE_WIDTH)
     for chapter in story.chapters:
         _print("")
         for text in chapter_head(chapter, width):
@@ -123,7 +145,8 @@ def _print_end(reading: Reading) -> None:
         _print(f"  … {_ENDS[reading.verdict]}")
 
 
-def _log_document(reading: Reading, run: StoredRun) -> dict[str, Any]:
+def log_document(reading: Reading, run: StoredRun) -> dict[str, Any]:
+    """Describe a log for `audit show --json`."""
     return {
         "run_id": reading.chain.run_id or None,
         "audit_log": run.location,

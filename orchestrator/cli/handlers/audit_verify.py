@@ -8,17 +8,20 @@ from pathlib import Path
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from orchestrator.audit.fleet_log import FleetState
+from orchestrator.audit.fleet_verify import Disagreement, find_disagreements
 from orchestrator.audit.keys import key_id, read_public_key
+from orchestrator.audit.replay import RunState
 from orchestrator.audit.seal_create import read_detached
 from orchestrator.audit.seal_format import Seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
-from orchestrator.audit.store import FileRunStore, is_held, seal_file
+from orchestrator.audit.store import FileRunStore, is_file, is_held, read_run, seal_file
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.cli.named_runs import find_logs
+from orchestrator.cli.named_runs import find_logs, names_fleet
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.verdict import verdict_document, verdict_lines
-from orchestrator.runs.stores import file_run_store
+from orchestrator.runs.stores import file_run_store, fleet_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import safe_text
 
@@ -53,11 +56,14 @@ def verify_logs(
 ) -> int:
     """Verify audit logs and their seals."""
     paths = find_logs(logs, config, assignments, every=every)
+    if every:
+        paths += tuple(Path(fleet.location) for fleet in fleet_store(load_settings(config, assignments)).list_fleets())
     if seals and not public_keys:
         raise UsageError("--seal needs the public key of the seal", hint="add --public-key FILE")
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
     found = [_check_log(path, keys, seals, alone=not every and len(paths) == 1) for path in paths]
-    if not every and len(found) == 1:
+    fleets = _check_fleets(logs, config, assignments, every=every)
+    if not every and len(found) == 1 and not fleets:
         (only,) = found
         _print_verdict(only, asked=bool(keys), as_json=as_json)
         return int(only.code)
@@ -68,20 +74,74 @@ def verify_logs(
     # With --all, a run carried out by a live process is no reason for alarm.
     codes = {each.code for each in found if not every or not _is_in_use(each)}
     codes |= {Exit.FAILED for _, pruned_at in missing if pruned_at is None}
+    codes |= {Exit.FAILED for faults in fleets.values() if faults}
     code = next((grave for grave in _GRAVEST if grave in codes), Exit.OK)
     if as_json:
-        documents = [
-            verdict_document(each.reading, each.check, each.path, int(each.code), asked=bool(keys)) for each in found
-        ]
-        lacking = [{"run_id": seal.run_id, "sealed_at": seal.sealed_at, "pruned_at": at} for seal, at in missing]
-        click.echo(json.dumps({"exit_code": int(code), "logs": documents, "missing": lacking}, indent=2))
+        document = _build_document(int(code), found, missing, fleets, asked=bool(keys))
+        click.echo(json.dumps(document, indent=2))
         return int(code)
     for each in found:
         _print_verdict(each, asked=bool(keys), as_json=False)
     for seal, pruned_at in missing:
         words = f"pruned at {safe_text(pruned_at, 40)}" if pruned_at else "MISSING, but a seal of this log exists"
         click.echo(f"{safe_text(seal.run_id, 64)}: {words}, sealed at {safe_text(seal.sealed_at, 40)}")
+    for fleet_id, faults in fleets.items():
+        _print_agreement(fleet_id, faults)
     return int(code)
+
+
+def _build_document(
+    code: int,
+    found: Iterable[_Checked],
+    missing: Iterable[tuple[Seal, str | None]],
+    fleets: Mapping[str, list[Disagreement]],
+    *,
+    asked: bool,
+) -> dict[str, object]:
+    """Build the document of several logs."""
+    document: dict[str, object] = {
+        "exit_code": code,
+        "logs": [verdict_document(each.reading, each.check, each.path, int(each.code), asked=asked) for each in found],
+        "missing": [{"run_id": seal.run_id, "sealed_at": seal.sealed_at, "pruned_at": at} for seal, at in missing],
+    }
+    if fleets:
+        document["fleets"] = [
+            {"fleet_id": fleet_id, "agrees": not faults, "faults": [each.document() for each in faults]}
+            for fleet_id, faults in fleets.items()
+        ]
+    return document
+
+
+def _print_agreement(fleet_id: str, faults: list[Disagreement]) -> None:
+    if not faults:
+        click.echo(f"{safe_text(fleet_id, 64)}: agrees with the logs of its runs")
+    for each in faults:
+        run = f"run {safe_text(each.run_id, 64)} of workspace {safe_text(each.workspace, 64)}"
+        click.echo(f"{safe_text(fleet_id, 64)}: DISAGREES: {run}: {each.reason}")
+
+
+def _check_fleets(
+    names: Iterable[str], config: Path | None, assignments: tuple[str, ...], *, every: bool
+) -> dict[str, list[Disagreement]]:
+    """Compare the named fleet logs, or all, with the logs of their runs."""
+    named = [name for name in names if names_fleet(name)]
+    if not every and not named:
+        return {}
+    settings = load_settings(config, assignments)
+    store, runs = fleet_store(settings), file_run_store(settings)
+    found = {}
+    for fleet in store.list_fleets() if every else map(store.find_fleet, named):
+        state = FleetState()
+        read_run(fleet, state.apply_record)
+        states: dict[str, RunState | None] = {}
+        for entry in state.runs:
+            if is_file(runs.path_of(entry.run_id)):
+                run = states[entry.run_id] = RunState()
+                read_run(runs.get_run(entry.run_id), run.apply_record)
+            elif runs.pruned_at(entry.run_id) is None:
+                states[entry.run_id] = None
+        found[fleet.run_id] = list(find_disagreements(state, states))
+    return found
 
 
 def _check_log(path: Path, keys: Mapping[str, Ed25519PublicKey], seals: Iterable[Path], *, alone: bool) -> _Checked:

@@ -3,13 +3,14 @@
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import __version__
 from orchestrator.audit.store import StoredRun
-from orchestrator.audit.verify import Verdict, check_lines
+from orchestrator.audit.verify import Take, Verdict, check_lines
 from orchestrator.cli.consoles import text_width
 from orchestrator.cli.named_runs import find_run
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
@@ -19,6 +20,9 @@ from orchestrator.outcome import Exit
 from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.timeline import RunTimeline
 from orchestrator.times import utc_now
+
+if TYPE_CHECKING:
+    from orchestrator.report.full.blocks import Report
 
 
 def write_report(
@@ -31,46 +35,68 @@ def write_report(
     even_if_altered: bool,
 ) -> int:
     """Write a full report of a run, from its audit log."""
+    return print_report(
+        partial(_find_and_read, run_id, config, assignments, even_if_altered=even_if_altered), form, out
+    )
+
+
+def print_report(read: Callable[[], tuple[dict[str, Any], bool]], form: str, out: Path | None) -> int:
+    """Write a report in a format; returns the exit code.
+
+    Args:
+        read: reads the document of the report; also returns whether a log was altered.
+        form: the format.
+        out: the output file; None for stdout.
+    """
     try:
-        return _write(run_id, form, out, config, assignments, even_if_altered=even_if_altered)
+        check_place(out)
+        document, is_altered = read()
+        if out is not None and out != STDOUT:
+            write_out(out, _FORMATS[form](document))
+        elif form == "text":
+            _print_text(document)
+        else:
+            _print_bytes(_FORMATS[form](document))
     except OrchestratorError as error:
         print_error(error, as_json=form == "json")
         return int(error.exit_code)
+    return int(Exit.FAILED if is_altered else Exit.OK)
 
 
-def _write(
-    run_id: str,
-    form: str,
-    out: Path | None,
-    config: Path | None,
-    assignments: tuple[str, ...],
-    *,
-    even_if_altered: bool,
-) -> int:
-    run = find_run(run_id, config, assignments)
-    check_place(out)
-    story = RunTimeline()
-    log = _read_log_file(run, story)
-    altered = log.reading.verdict is Verdict.ALTERED
-    if altered and not even_if_altered:
-        raise AlteredError(
-            f"the audit log was altered: {log.reading.reason}",
-            file=run.location,
-            line=log.reading.line,
-            hint="--even-if-altered reports the log up to that line",
-        )
-    document = build_report_document(story, log, made_at=utc_now(), version=__version__)
-    if out is not None and out != STDOUT:
-        write_out(out, _FORMATS[form](document))
-    elif form == "text":
-        _print_text(document)
-    else:
-        _print_bytes(_FORMATS[form](document))
-    return int(Exit.FAILED if altered else Exit.OK)
+def _find_and_read(
+    run_id: str, config: Path | None, assignments: tuple[str, ...], *, even_if_altered: bool
+) -> tuple[dict[str, Any], bool]:
+    return read_run_document(find_run(run_id, config, assignments), even_if_altered=even_if_altered)
 
 
-def _read_log_file(run: StoredRun, story: RunTimeline) -> LogFile:
-    """Read a log once, for its records and for its digest."""
+def read_run_document(run: StoredRun, *, even_if_altered: bool) -> tuple[dict[str, Any], bool]:
+    """Read the document of a run's report; also returns whether the log was altered.
+
+    Raises:
+        AlteredError: when the log was altered, unless `even_if_altered`.
+        UsageError: when the log can't be read.
+    """
+    timeline = RunTimeline()
+    log = read_log_file(
+        run, timeline.apply_record, lambda: timeline.state.finished is not None, even_if_altered=even_if_altered
+    )
+    document = build_report_document(timeline, log, made_at=utc_now(), version=__version__)
+    return document, log.reading.verdict is Verdict.ALTERED
+
+
+def read_log_file(run: StoredRun, take: Take, has_finished: Callable[[], bool], *, even_if_altered: bool) -> LogFile:
+    """Read a log once, for its records and for its digest.
+
+    Args:
+        run: the log.
+        take: called with each record.
+        has_finished: whether the records read so far have the end of the run.
+        even_if_altered: whether to accept an altered log up to the altered line.
+
+    Raises:
+        AlteredError: when the log was altered, unless `even_if_altered`.
+        UsageError: when the log can't be read.
+    """
     sha256, size = hashlib.sha256(), 0
 
     def hash_lines() -> Iterator[bytes]:
@@ -81,28 +107,44 @@ def _read_log_file(run: StoredRun, story: RunTimeline) -> LogFile:
             yield line
 
     try:
-        reading = check_lines(each := hash_lines(), story.apply_record)
+        reading = check_lines(each := hash_lines(), take)
         for _ in each:  # the digest also covers the rest of an altered log
             pass
-        running = story.state.finished is None and run.is_locked()
+        running = not has_finished() and run.is_locked()
     except OSError as error:
         raise UsageError(f"the log can't be read: {error.strerror or error}", file=run.location) from error
+    if reading.verdict is Verdict.ALTERED and not even_if_altered:
+        raise AlteredError(
+            f"the audit log was altered: {reading.reason}",
+            file=run.location,
+            line=reading.line,
+            hint="--even-if-altered reports the log up to that line",
+        )
     return LogFile(Path(run.location), size, sha256.hexdigest(), reading, running)
 
 
-def _render_text(document: Mapping[str, Any]) -> bytes:
+def _describe(document: Mapping[str, Any]) -> "Report":
+    """Describe the sections of a report, of a run or of a fleet run."""
+    if "fleet" in document:
+        from orchestrator.report.fleet.full import describe_fleet_report  # noqa: PLC0415 - the same
+
+        return describe_fleet_report(document)
     from orchestrator.report.full.sections import describe_report  # noqa: PLC0415 - the same
+
+    return describe_report(document)
+
+
+def _render_text(document: Mapping[str, Any]) -> bytes:
     from orchestrator.report.full.text import render_text  # noqa: PLC0415 - only the format that was asked for
 
-    return render_text(describe_report(document)).encode("utf-8")
+    return render_text(_describe(document)).encode("utf-8")
 
 
 def _print_text(document: Mapping[str, Any]) -> None:
     """Print in the encoding and the width of the terminal."""
-    from orchestrator.report.full.sections import describe_report  # noqa: PLC0415 - the same
     from orchestrator.report.full.text import PIPE_WIDTH, render_text  # noqa: PLC0415 - the same
 
-    sys.stdout.write(render_text(describe_report(document), text_width(PIPE_WIDTH)))
+    sys.stdout.write(render_text(_describe(document), text_width(PIPE_WIDTH)))
     sys.stdout.flush()
 
 
@@ -116,9 +158,8 @@ def _render_json(document: Mapping[str, Any]) -> bytes:
 
 def _render_html(document: Mapping[str, Any]) -> bytes:
     from orchestrator.report.full.html import render_html  # noqa: PLC0415 - the same
-    from orchestrator.report.full.sections import describe_report  # noqa: PLC0415 - the same
 
-    return render_html(describe_report(document))
+    return render_html(_describe(document))
 
 
 def _render_csv(document: Mapping[str, Any]) -> bytes:
@@ -129,9 +170,8 @@ def _render_csv(document: Mapping[str, Any]) -> bytes:
 
 def _render_markdown(document: Mapping[str, Any]) -> bytes:
     from orchestrator.report.full.markdown import render_markdown  # noqa: PLC0415 - the same
-    from orchestrator.report.full.sections import describe_report  # noqa: PLC0415 - the same
 
-    return render_markdown(describe_report(document)).encode("utf-8")
+    return render_markdown(_describe(document)).encode("utf-8")
 
 
 _FORMATS: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {

@@ -22,7 +22,7 @@ def show_run(run_id: str, config: Path | None, assignments: tuple[str, ...], *, 
     state = RunState()
     reading = read_sound_run(run, state.apply_record)
     going_on = state.finished is None and run.is_locked()
-    code = None if going_on else _find_exit_code(state)
+    code = None if going_on else find_exit_code(state)
     if as_json:
         document = run_document(state, code, run.location)
         document["log"] = {"verdict": reading.verdict.value, "running": going_on}
@@ -31,7 +31,7 @@ def show_run(run_id: str, config: Path | None, assignments: tuple[str, ...], *, 
         print_run(stdout_console(), state, code, run.location, unfinished=state.finished is None)
 
 
-def _find_exit_code(state: RunState) -> int:
+def find_exit_code(state: RunState) -> int:
     """Return the exit code of the run; for an unended run, the exit code of an interrupted run."""
     if state.finished is not None:
         return int(state.finished.exit_code)

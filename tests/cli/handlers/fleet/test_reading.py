@@ -1,0 +1,85 @@
+"""The commands that read a fleet run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UsageError
+from tests.cli.handlers.fleet.conftest import FLEET_ID, Invoke, write_fleet
+
+
+def test_show_prints_the_outcome_of_every_workspace(state: Path, invoke: Invoke) -> None:
+    write_fleet(state)
+    text = invoke("show", FLEET_ID).output
+    assert "completed with problems: 1 of 2 CVMs as planned in 2 workspaces (exit 6)" in text
+    document = json.loads(invoke("show", FLEET_ID[:12], "--json").output)
+    assert document["fleet_id"] == FLEET_ID
+    assert [run["workspace"] for run in document["workspaces"]] == ["prod-0", "prod-1"]
+
+
+def test_show_names_the_resume_of_an_unfinished_fleet_run(state: Path, invoke: Invoke) -> None:
+    write_fleet(state, finished=False)
+    assert f"orchestrator resume {FLEET_ID}" in invoke("show", FLEET_ID).output
+
+
+@pytest.mark.parametrize("form", ["text", "json", "html", "csv", "md"])
+def test_report_has_every_workspace_in_every_format(state: Path, invoke: Invoke, form: str) -> None:
+    write_fleet(state)
+    out = state.parent / "report"
+    invoke("report", FLEET_ID, "--format", form, "--out", str(out))
+    text = out.read_text()
+    assert "prod-0" in text
+    assert "prod-1" in text
+
+
+def test_audit_show_tells_all_runs_in_the_order_of_time(state: Path, invoke: Invoke) -> None:
+    write_fleet(state)
+    text = invoke("audit", "show", FLEET_ID).output
+    assert "started by me@here: playbook nightly, in 2 workspaces" in text
+    assert "planned: 2 runs with 2 targets" in text
+    assert "prod-1: " in text
+    assert "Workspace prod-1" in invoke("audit", "show", FLEET_ID, "--cvm", "web-1").output
+    with pytest.raises(UsageError, match="no CVM 'web-9'"):
+        invoke("audit", "show", FLEET_ID, "--cvm", "web-9")
+
+
+def test_audit_export_has_the_fleet_log_and_the_logs_of_all_runs(state: Path, invoke: Invoke) -> None:
+    write_fleet(state)
+    out = state.parent / "out.txt"
+    invoke("audit", "export", FLEET_ID, "--format", "jsonl", "--out", str(out))
+    ids = {json.loads(line)["run_id"] for line in out.read_text().splitlines()}
+    assert ids == {FLEET_ID, "20261123T080000Z-0000", "20261123T080000Z-0001"}
+    for form in ("ecs", "csv"):
+        assert invoke("audit", "export", FLEET_ID, "--format", form, "--out", str(out)).return_value == 0
+
+
+def test_audit_verify_accepts_a_fleet_log_that_agrees_with_its_runs(state: Path, invoke: Invoke) -> None:
+    write_fleet(state)
+    ended = invoke("audit", "verify", FLEET_ID)
+    assert (ended.return_value, ended.output.splitlines()[-1]) == (
+        0,
+        f"{FLEET_ID}: agrees with the logs of its runs",
+    )
+    assert json.loads(invoke("audit", "verify", "--all", "--json").output)["fleets"] == [
+        {"fleet_id": FLEET_ID, "agrees": True, "faults": []}
+    ]
+
+
+def test_audit_verify_finds_a_missing_and_a_replaced_run(state: Path, invoke: Invoke) -> None:
+    first, second = write_fleet(state)
+    (state / "runs" / f"{first.run_id}.jsonl").unlink()
+    second.lines[-1:] = []
+    second.finish(0)
+    second.write(state)
+    ended = invoke("audit", "verify", FLEET_ID, "--json")
+    assert ended.return_value == 6
+    (fleet,) = json.loads(ended.output)["fleets"]
+    assert fleet["faults"][0]["reason"] == "the log is missing"
+    assert len(fleet["faults"]) == 2
+
+
+def test_an_unknown_fleet_run_is_named(state: Path, invoke: Invoke) -> None:
+    write_fleet(state)
+    with pytest.raises(UsageError, match="there is no fleet run 'fleet-2020'"):
+        invoke("show", "fleet-2020")
