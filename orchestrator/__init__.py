@@ -34,5 +34,5 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Not an import statement: rooms below runs/ import the version from here.
+    # Not an import statement: packages below runs/ import the version from here.
     return getattr(importlib.import_module("orchestrator.runs.api"), name)

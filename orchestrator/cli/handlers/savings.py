@@ -114,7 +114,7 @@ def _render_text(found: SavingsReport) -> bytes:
 
 
 def _render_json(found: SavingsReport) -> bytes:
-    from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the engine's rooms come with it
+    from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the engine's packages come with it
 
     text = StringIO()
     write_document(savings_document(found), text.write)

@@ -249,7 +249,7 @@ class RowChart:
         summary: the chart in a sentence.
         keys: pairs of a colour and its meaning.
         length: the length of the axis in seconds.
-        labels: the name of every row; None without room for names.
+        labels: the name of every row; None without space for names.
         spans: the time spans.
     """
 

@@ -193,7 +193,7 @@ def _import_pygal() -> Any:  # noqa: ANN401 - it has no types
 
 
 def _common_options(size: Size, length: float, height: int = 0) -> dict[str, Any]:
-    """Return the common options of all charts: a time axis, room for the other axis and for values."""
+    """Return the common options of all charts: a time axis, space for the other axis and for values."""
     return {
         "width": size.width,
         "height": height or size.height,
