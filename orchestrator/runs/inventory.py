@@ -22,6 +22,7 @@ from orchestrator.playbook.select import (
     needs_uptime,
 )
 from orchestrator.playbook.steps import Select
+from orchestrator.runs.fleet.members import Member
 from orchestrator.runs.session import Endpoint, RunObserver, Session, limits_of, open_session, read_workspace
 from orchestrator.runs.uptimes import read_uptimes, try_read_uptimes
 from orchestrator.settings.load import Settings
@@ -69,39 +70,36 @@ class InventoryReading:
 
 
 async def read_inventories(
-    members: Sequence[Settings], select: Select, observe: Callable[[Settings], RunObserver]
+    members: Sequence[Member], select: Select, observe: Callable[[Settings], RunObserver]
 ) -> list[InventoryReading]:
     """Read the inventories of several workspaces side by side.
 
     Args:
-        members: the settings of every workspace.
+        members: the workspaces.
         select: the CVMs to choose.
         observe: returns the observer of a workspace.
 
     Raises:
-        SettingsError: when a key can't be read.
         CloudError: when an inventory can't be read; the error names the workspace.
     """
-    credentials = [each.credentials() for each in members]  # before the first request
     found: dict[int, InventoryReading] = {}
     failures: dict[int, OrchestratorError] = {}
     limiter = anyio.CapacityLimiter(_MOST_AT_ONCE)
 
-    async def read(number: int, settings: Settings) -> None:
+    async def read(number: int, member: Member) -> None:
         """Read an inventory, or keep the error."""
-        where = Endpoint(credentials[number].base_url, credentials[number].api_key)
-        limits = limits_of(Limits(), settings)
+        settings, limits = member.settings, limits_of(Limits(), member.settings)
         try:
-            async with limiter, open_session(settings, where, limits, observe(settings), few=True) as session:
+            async with limiter, open_session(settings, member.endpoint, limits, observe(settings), few=True) as session:
                 found[number] = await read_inventory(session, select)
         except OrchestratorError as error:  # else the task group would wrap the error in an exception group
-            error.message = f"workspace {settings.workspace_name}: {error.message}"
+            error.message = f"workspace {member.name}: {error.message}"
             failures[number] = error
             group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
-        for number, settings in enumerate(members):
-            group.start_soon(read, number, settings)
+        for number, member in enumerate(members):
+            group.start_soon(read, number, member)
     if failures:
         raise failures[min(failures)]
     return [found[number] for number in range(len(members))]

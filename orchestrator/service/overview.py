@@ -29,6 +29,7 @@ class Row:
         last: result of the last firing.
         last_success: end of the last run with exit code 0.
         success_due: time of the first firing after the last success, or after the schedule was enabled.
+        workspaces: patterns of the playbook's workspaces; empty for the default key.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Row:
     last: Mapping[str, Any] | None
     last_success: datetime | None
     success_due: datetime | None = None
+    workspaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def _build_row_document(row: Row) -> dict[str, Any]:
         "last_success": _format_utc(row.last_success),
         "success_due": _format_utc(row.success_due),
         "error": None,
+        **({"workspaces": list(row.workspaces)} if row.workspaces else {}),
     }
 
 

@@ -270,6 +270,7 @@ class Service:
             last=known.last,
             last_success=known.last_success,
             success_due=find_success_due(watched.timetable, known.awaited_since or known.mark.planned_after, snooze),
+            workspaces=tuple(watched.loaded.playbook.workspaces or ()),
         )
 
     def _forecast_next(self, watched: ScheduledPlaybook, known: ScheduleState, now: datetime) -> Firing | None:

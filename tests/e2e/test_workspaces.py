@@ -88,7 +88,7 @@ def test_cvms_and_whoami_of_several_workspaces_are_one_answer(named_desk: Desk, 
         "ORCHESTRATOR_WORKSPACES__OTHER__BASE_URL": other.sim.url,
     }
     both = ("--workspace", "prod", "--workspace", "other")
-    as_text, as_json, as_csv, whoami, saved, refused, missing = desk.run_each(
+    as_text, as_json, as_csv, whoami, saved, refused, missing, same = desk.run_each(
         ("cvms", *both, "--name", "web-1", "--name", "solo", "--name", "nobody"),
         ("cvms", *both, "--json", "--sort", "name"),
         ("cvms", *both, "--format", "csv"),
@@ -96,7 +96,13 @@ def test_cvms_and_whoami_of_several_workspaces_are_one_answer(named_desk: Desk, 
         ("cvms", *both, "--save", "x.json"),
         ("cvms", *both),
         ("cvms", "--workspace", "*"),
-        envs=[*[other_env] * 5, {**other_env, "OTHER_KEY": "phak_wrong"}, other_env],
+        ("cvms", *both),
+        envs=[
+            *[other_env] * 5,
+            {**other_env, "OTHER_KEY": "phak_wrong"},
+            other_env,
+            {**other_env, "ORCHESTRATOR_WORKSPACES__OTHER__BASE_URL": None, "OTHER_KEY": desk.sim.api_key},
+        ],
     )
     assert as_text.code == 0, as_text.err
     rows = {cells[0]: cells[1] for cells in map(str.split, as_text.out.splitlines()) if cells[1:]}
@@ -114,6 +120,7 @@ def test_cvms_and_whoami_of_several_workspaces_are_one_answer(named_desk: Desk, 
     assert "--save needs one workspace" in saved.err
     assert "workspace other: " in refused.err
     assert "workspace spare" in missing.err
+    assert (same.code, "have the same API key" in same.err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -196,3 +196,6 @@ def test_a_refused_run_sends_the_reason() -> None:
     assert notice.headline == "nightly did not start (exit 3); nothing was changed"
     assert notice.lines == ("refused by a guard: max_targets", "started by ops@desk, cloud https://x.test")
     assert (notice.facts["run_id"], notice.facts["exit_code"], kinds(notice)) == (None, 3, [{"failure"}])
+    named = notice_of_refusal("nightly", "x", 3, **where, simulated=False, workspace_name="prod")
+    assert named.headline == "nightly in prod did not start (exit 3); nothing was changed"
+    assert named.facts == {**notice.facts, "reason": "x", "workspace_name": "prod"}

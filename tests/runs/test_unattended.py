@@ -61,6 +61,29 @@ async def test_a_scheduled_run_sends_notices_and_a_refused_firing_one(
     assert "by the schedule nightly" in box.got[1]["text"]
 
 
+async def test_a_firing_runs_in_the_workspace_of_the_playbook_and_a_missing_one_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = parse_settings({"fleet": {"cvms": 2, "stopped_share": 0}, "timing": {"stop_seconds": [0.05, 0.1]}})
+    claims = [FiringClaim("nightly", NOON, NOON, f"20261123T12000{number}Z-4f2a") for number in range(2)]
+    with BackgroundSimulator(world) as sim, mailbox() as box:
+        monkeypatch.setenv("PROD_KEY", sim.api_key)
+        monkeypatch.setenv("ORCHESTRATOR_WORKSPACES__PROD__API_KEY_ENV", "PROD_KEY")
+        loaded = settings(tmp_path, sim, box, monkeypatch)
+        monkeypatch.setenv("PHALA_CLOUD_API_KEY", "phak_wrong")
+        names: list[str | None] = []
+        runner = UnattendedRunner(loaded, lambda _: RunObserver(), lambda _, name, __: names.append(name))
+        file = tmp_path / "nightly.yaml"
+        file.write_text(PLAYBOOK.format(most=9) + "workspaces: [test]\n")
+        refused = await runner.start(claims[0], load_playbook(file, {}), StopRequest())
+        file.write_text(PLAYBOOK.format(most=9) + "workspaces: prod\n")
+        ended = await runner.start(claims[1], load_playbook(file, {}), StopRequest())
+    assert (refused.exit_code, ended.exit_code, set(names)) == (2, 0, {"prod"})
+    assert "matches no workspace" in str(refused.reason)
+    assert box.got[1]["workspace_name"] == "prod"
+    assert "nightly in prod started" in box.got[1]["text"]
+
+
 async def test_other_work_goes_on_while_a_command_prints_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

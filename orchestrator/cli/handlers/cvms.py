@@ -25,6 +25,7 @@ from orchestrator.playbook.steps import Select
 from orchestrator.report.inventory.csv import build_inventory_csv
 from orchestrator.report.inventory.text import print_inventory
 from orchestrator.runs.documents import write_document
+from orchestrator.runs.fleet.members import read_members
 from orchestrator.runs.inventory import InventoryReading, read_inventories, read_inventory
 from orchestrator.runs.inventory_file import build_inventory, describe_cvm
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
@@ -49,7 +50,7 @@ def list_cvms(
     """Print, write or save the inventory."""
     select = Select.model_validate(build_select(selectors, excludes))
     settings = load_settings(config, assignments)
-    members = [settings.for_workspace(name) for name in choose_names(settings, workspaces, simulate=simulate)]
+    members = read_members(settings, choose_names(settings, workspaces, simulate=simulate))
     if save == STDOUT:
         raise UsageError("--save needs a file", hint="use --json for JSON on stdout")
     if save is not None and len(members) > 1:
@@ -63,16 +64,17 @@ def list_cvms(
     else:
         with open_endpoint(settings, simulate=simulate) as where:
             readings = [anyio.run(_read, settings, where, select)]
+    every = [member.settings for member in members] or [settings]
     listed = [
         _Listed(cvm, each.guards.protect, each.workspace_name)
-        for each, reading in zip(members or [settings], readings, strict=True)
+        for each, reading in zip(every, readings, strict=True)
         for cvm in reading.cvms
     ]
     listed.sort(key=lambda each: _rank(each.cvm, order))
     if save is not None:
         pieces: list[str] = []
         found = replace(readings[0], cvms=tuple(each.cvm for each in listed))
-        write_document(build_inventory(found, (members or [settings])[0].guards.protect), pieces.append)
+        write_document(build_inventory(found, every[0].guards.protect), pieces.append)
         write_out(save, "".join(pieces).encode())
     joined = InventoryReading.join(readings)
     _write(joined, listed, form, out)

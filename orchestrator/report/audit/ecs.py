@@ -107,7 +107,7 @@ class Ecs:
                 "hosts": [name for name in dict.fromkeys([cvm.get("name"), _cloud_address(cvm)]) if name],
                 "user": [user["name"]] if user.get("name") else [],
             },
-            "labels": _drop_empty({"run_id": event.run_id, "playbook": self._run.get("playbook")}),
+            "labels": _drop_empty({"run_id": event.run_id, **self._run.get("labels", {})}),
             "tags": self._run.get("tags", []),
             OWN: _own_fields(record, cvm),
         }
@@ -121,7 +121,7 @@ class Ecs:
             "observer": _drop_empty(
                 {"product": "orchestrator", "version": event.version, "hostname": user.get("domain")}
             ),
-            "playbook": as_mapping(event.playbook).get("name"),
+            "labels": {"playbook": as_mapping(event.playbook).get("name"), "workspace": event.workspace_name},
             "tags": ["simulated"] if event.simulated else [],
         }
 

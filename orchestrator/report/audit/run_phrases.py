@@ -36,6 +36,8 @@ def _describe_start(event: RunStarted) -> str:
         schedule, due = safe_text(trigger.get("schedule"), ID), safe_text(trigger.get("planned"), ID)
         by = f"schedule {schedule}, due {due}, as {by}"
     parts = [f"started by {by}: playbook {safe_text(as_mapping(event.playbook).get('name'), ID)}"]
+    if event.workspace_name is not None:
+        parts.append(f"in workspace {safe_text(event.workspace_name, ID)}")
     if isinstance(event.plan_file, Mapping):
         parts.append(f"with plan file {safe_text(event.plan_file.get('path'), REASON)}")
     if event.restores:

@@ -104,6 +104,7 @@ def sentence_of(event: str, **fields: object) -> str:
             {"narrowed": {"only": {"name": ["web-*"]}, "exclude": [{"teepod": "b"}]}},
             "narrowed by --only name=web-*, --exclude teepod=b",
         ),
+        ("run.started", {"workspace_name": "prod"}, "in workspace prod"),
         ("something.new", {}, "something.new"),
     ],
 )
@@ -148,6 +149,7 @@ _NAMES = (
     *("via", "message", "state", "charged", "expected", "difference_usd", "covers", "key_id", "playbook", "actor"),
     *("vars", "trigger", "plan_file", "restores", "counts", "exit_code", "ending", "open", "torn", "limits", "steps"),
     *("narrowed", "deadline", "comment", "cvm", "targets", "skipped", "guards", "warnings", "workspace_size"),
+    "workspace_name",
 )
 _ANY = st.dictionaries(st.sampled_from(_NAMES), _JSON, max_size=8)
 
