@@ -35,7 +35,7 @@ demo: $(STAMP)  ## stop a simulated teepod: plan, live progress, summary, audit 
 WORKERS ?= $(shell expr 3 \* $$(getconf _NPROCESSORS_ONLN))
 
 test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 soak: $(STAMP)  ## run the long seeded suites as well (chaos, crashes)
 	$(BIN)/python -m pytest -m "soak or not soak" --timeout 1800

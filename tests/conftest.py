@@ -2,12 +2,13 @@
 
 import gc
 from collections.abc import Generator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import trio
-from _pytest.nodeid import NodeId
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 # How long an example takes says something about the machine, and nothing about the code.
 settings.register_profile("short", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -54,25 +55,37 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
     return [] if is_soak and _leaves_soak_out(collector.config) else None
 
 
-_SLOW = ("e2e", "docs", "packages", "chaos", "crash", "released", "service")
-"""Folders of tests that wait for processes: begun first, and shared out one by one among the test processes."""
+_SLOW = ("docs", "released", "packages", "chaos", "crash", "e2e", "service", "virtual")
+"""Folders of slow tests: begun first, the longest before all, and shared out one by one among the test processes."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Share the tests of a file out together, except for slow tests without a common fixture.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests."""
+    ranks = {room: number - len(_SLOW) for number, room in enumerate(_SLOW)}
+    items.sort(key=lambda item: ranks.get(_room_of(item.nodeid), 0))
 
-    In place of the mark `xdist_group`, without effect as of pytest 9.2: xdist 3.8 changes `_nodeid`, no longer read.
+
+class _FilesAndSlowTests(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """Gives a test process all tests of a file, except for slow tests without a common fixture: one by one.
+
+    `--dist loadgroup` has no effect with pytest 9.2: the groups stood in node ids that can no longer be changed.
     """
-    here = Path(__file__).parent
-    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in _SLOW)
-    if not getattr(config.option, "loadgroup", False):
-        return
-    for item in items:
-        path = item.path.relative_to(here)
-        if path.parts[0] not in _SLOW or _has_common_fixture(item):
-            item._id = NodeId.parse(f"{item.nodeid}@{path}")
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return nodeid if _room_of(nodeid) in _SLOW and not _has_common_fixture(file) else file
 
 
-def _has_common_fixture(item: pytest.Item) -> bool:
-    definitions = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
-    return any(each.scope == "module" for fixture in definitions.values() for each in fixture)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Share tests out as above, whatever `--dist` says."""
+    return _FilesAndSlowTests(config, log)
+
+
+def _room_of(nodeid: str) -> str:
+    return nodeid.split("/")[1]
+
+
+@cache
+def _has_common_fixture(file: str) -> bool:
+    return 'scope="module"' in (Path(__file__).parent.parent / file).read_text(encoding="utf-8")
