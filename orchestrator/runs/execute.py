@@ -197,7 +197,7 @@ def explain_early_end(result: RunResult | None, log: AuditLog) -> OrchestratorEr
     if result is None:
         return None
     if result.ending is Ending.KEY_REFUSED:
-        hint = f"check PHALA_CLOUD_API_KEY, then `orchestrator resume {log.run_id}`"
+        hint = f"check the API key (PHALA_CLOUD_API_KEY, or the settings), then `orchestrator resume {log.run_id}`"
         return CloudError("the API refuses the key; nothing more was sent", hint=hint)
     if result.ending in _WHY:
         return CloudError(_WHY[result.ending], hint=f"later: `orchestrator resume {log.run_id}`")

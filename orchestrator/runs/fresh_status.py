@@ -53,7 +53,9 @@ async def read_known_statuses(
         seen |= found
         idle = 0 if found else idle + 1
     if refused:
-        raise CloudError("the API refuses the key", hint="check PHALA_CLOUD_API_KEY; nothing was sent")
+        raise CloudError(
+            "the API refuses the key", hint="check the API key (PHALA_CLOUD_API_KEY, or the settings); nothing was sent"
+        )
     return seen
 
 

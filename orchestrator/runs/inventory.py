@@ -25,6 +25,7 @@ from orchestrator.playbook.steps import Select
 from orchestrator.runs.fleet.members import Member
 from orchestrator.runs.session import Endpoint, RunObserver, Session, limits_of, open_session, read_workspace
 from orchestrator.runs.uptimes import read_uptimes, try_read_uptimes
+from orchestrator.runs.workspaces import name_workspace
 from orchestrator.settings.load import Settings
 
 _MOST_AT_ONCE = 8
@@ -93,8 +94,7 @@ async def read_inventories(
             async with limiter, open_session(settings, member.endpoint, limits, observe(settings), few=True) as session:
                 found[number] = await read_inventory(session, select)
         except OrchestratorError as error:  # else the task group would wrap the error in an exception group
-            error.message = f"workspace {member.name}: {error.message}"
-            failures[number] = error
+            failures[number] = name_workspace(error, member.name)
             group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:

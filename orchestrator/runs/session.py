@@ -33,6 +33,7 @@ from orchestrator.reply import Reply
 from orchestrator.runs.api_profile import ApiProfile, ApiProfileStore, fingerprint_workspace
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.stores import api_profile_store, claim_store, run_store
+from orchestrator.runs.workspaces import name_workspace
 from orchestrator.settings.load import Settings
 from orchestrator.times import utc_now
 
@@ -275,6 +276,7 @@ async def open_session(
             )
     except CloudError as error:
         error.hint = "; ".join([*([error.hint] if error.hint else []), *_explain_address(where)])
+        name_workspace(error, settings.workspace_name)
         raise
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.settings.load import Settings
 from orchestrator.settings.merge import COMMAND_LINE
 from orchestrator.settings.workspaces import choose_workspaces
@@ -88,3 +88,12 @@ def settings_of_name(settings: Settings, name: str | None, what: str) -> Setting
         hint = f"add a section [workspaces.{shown}] with the key of the workspace" + (f"; {near}" if near else "")
         raise UsageError(f"{what} belongs to workspace {shown!r}, and the settings have no such workspace", hint=hint)
     return settings.for_workspace(name)
+
+
+def name_workspace(error: OrchestratorError, name: str | None) -> OrchestratorError:
+    """Name the workspace in an error, once; an error about the default key stays as it is."""
+    begin = f"workspace {name}: "
+    if name is not None and not error.message.startswith(begin):
+        error.message = f"{begin}{error.message}"
+        error.args = (error.message,)
+    return error

@@ -12,7 +12,7 @@ from orchestrator.cloud.client import connect
 from orchestrator.engine.read.retry import read_error
 from orchestrator.errors import CloudError
 from orchestrator.reply import Identity, Reply
-from orchestrator.runs.workspaces import choose_names
+from orchestrator.runs.workspaces import choose_names, name_workspace
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import safe_text
@@ -38,8 +38,7 @@ def _describe_identity(settings: Settings) -> dict[str, Any]:
     try:
         identity = anyio.run(_read_identity, settings, found)
     except CloudError as error:
-        if name is not None:
-            error.message = f"workspace {name}: {error.message}"
+        name_workspace(error, name)
         raise
     return {
         "user": identity.user,

@@ -56,7 +56,7 @@ def read_error(reply: Reply[_T], what: str) -> CloudError:
     request = f" (request {reply.request_id})" if reply.request_id else ""
     problem = f"{reply.problem or 'the answer can not be read'}{request}"
     if reply.says_key_refused:
-        hint = "check PHALA_CLOUD_API_KEY, or api_key in the settings; the key may be revoked or of another service"
+        hint = "check the API key (PHALA_CLOUD_API_KEY, or the settings); the key may be revoked or of another service"
         return CloudError(f"the API refuses the key: {problem}", hint=hint)
     if not reply.sent:
         return CloudError(

@@ -9,11 +9,11 @@ from orchestrator.errors import CloudError, OrchestratorError
 from orchestrator.runs.abandon import abandon_run
 from orchestrator.runs.fleet.execute import FleetResult, describe_finished, record_end
 from orchestrator.runs.fleet.members import Observe, open_sessions
-from orchestrator.runs.fleet.plan import name_workspace
 from orchestrator.runs.fleet.resume import ReopenedFleet
 from orchestrator.runs.records import limits_from
 from orchestrator.runs.resume import ReopenedRun
 from orchestrator.runs.session import Session
+from orchestrator.runs.workspaces import name_workspace
 from orchestrator.settings.load import Settings
 
 

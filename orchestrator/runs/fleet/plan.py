@@ -15,6 +15,7 @@ from orchestrator.playbook.value_types import Share
 from orchestrator.runs.prepare import Prepared, find_refusal
 from orchestrator.runs.session import Session
 from orchestrator.runs.start import RunRequest, plan_request
+from orchestrator.runs.workspaces import name_workspace
 from orchestrator.text import join_names, plural
 
 _MOST_NAMED = 10
@@ -175,13 +176,6 @@ def _refuse_without_targets(plan: FleetPlan) -> OrchestratorError | None:
     return NoMatchError(f"the selectors matched no CVM in {where}", hint="`orchestrator cvms` lists the inventory")
 
 
-def name_workspace(error: OrchestratorError, name: str) -> OrchestratorError:
-    """Name the workspace in an error."""
-    error.message = f"workspace {name}: {error.message}"
-    error.args = (error.message,)
-    return error
-
-
 async def _plan_workspace(each: WorkspaceRequest, *, needs_whole: bool) -> WorkspacePlan:
     session, request = each.session, each.request
     if needs_whole and request.inventory is None:
@@ -211,7 +205,7 @@ def leave_out(errors: dict[str, OrchestratorError], skip: Collection[str], names
             raise name_workspace(error, name)
     missing = [name for name in names if name in errors and (name not in skip or len(errors) == len(names))]
     if missing:
-        shown = "; ".join(f"{name}: {errors[name].message}" for name in missing[:_MOST_NAMED])
+        shown = "; ".join(name_workspace(errors[name], name).message for name in missing[:_MOST_NAMED])
         more = f"; and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
         raise CloudError(
             f"{len(missing)} of {plural(len(names), 'workspace')} can't be read, and nothing was sent: {shown}{more}",

@@ -16,12 +16,13 @@ from orchestrator.errors import NotConfirmedError, OrchestratorError, SettingsEr
 from orchestrator.playbook.value_types import Share
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.fleet.members import Member, Observe, open_sessions, read_members
-from orchestrator.runs.fleet.plan import LeftOut, leave_out, name_workspace
+from orchestrator.runs.fleet.plan import LeftOut, leave_out
 from orchestrator.runs.fleet.start import OpenFleet, OpenMember
 from orchestrator.runs.frozen import Applied
 from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run
 from orchestrator.runs.session import Session
 from orchestrator.runs.stores import claim_store
+from orchestrator.runs.workspaces import name_workspace
 from orchestrator.settings.load import Settings
 
 

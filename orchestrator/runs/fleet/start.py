@@ -18,10 +18,11 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import new_run_id
 from orchestrator.errors import NotConfirmedError, OrchestratorError
 from orchestrator.playbook.value_types import Share
-from orchestrator.runs.fleet.plan import FleetPlan, WorkspacePlan, find_fleet_refusal, name_workspace
+from orchestrator.runs.fleet.plan import FleetPlan, WorkspacePlan, find_fleet_refusal
 from orchestrator.runs.records import guard_fields
 from orchestrator.runs.session import Session
 from orchestrator.runs.start import ClaimedTargets, OpenRun, Wait, begin_run, claim_targets, find_actor
+from orchestrator.runs.workspaces import name_workspace
 
 
 @dataclass(slots=True)
