@@ -13,7 +13,6 @@ from orchestrator.simulator.settings import parse_settings
 from tests.e2e.site import QUICK, STILL, Ended, Site
 
 OpenSite = Callable[..., Site]
-OpenDesk = OpenSite
 Finished = Mapping[str, tuple[Site, Ended]]
 RunAll = Callable[[Mapping[str, Callable[[OpenSite], tuple[Site, Ended]]]], Finished]
 
@@ -68,13 +67,3 @@ def run_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunAll]:
 
         yield run_all
         factory.close()
-
-
-@pytest.fixture
-def open_desk(open_site: OpenSite) -> OpenSite:
-    return open_site
-
-
-@pytest.fixture
-def desk(site: Site) -> Site:
-    return site

@@ -4,29 +4,29 @@ import json
 
 import pytest
 
-from tests.e2e.conftest import OpenDesk
-from tests.e2e.desk import Desk
+from tests.e2e.conftest import OpenSite
+from tests.e2e.site import Site
 
 
 @pytest.fixture
-def named_desk(open_desk: OpenDesk) -> Desk:
-    """A desk without a default key, and with the workspaces `prod` and `spare`."""
-    desk = open_desk()
-    del desk.environment["PHALA_CLOUD_API_KEY"]
-    desk.environment |= {
-        "PROD_KEY": desk.sim.api_key,
+def named_desk(open_site: OpenSite) -> Site:
+    """A site without a default key, and with the workspaces `prod` and `spare`."""
+    site = open_site()
+    del site.environment["PHALA_CLOUD_API_KEY"]
+    site.environment |= {
+        "PROD_KEY": site.sim.api_key,
         "ORCHESTRATOR_WORKSPACES__PROD__API_KEY_ENV": "PROD_KEY",
         "ORCHESTRATOR_WORKSPACES__PROD__GUARDS__PROTECT__NAME": "web-8",
-        "ORCHESTRATOR_WORKSPACES__SPARE__API_KEY_FILE": str(desk.folder / "missing"),
+        "ORCHESTRATOR_WORKSPACES__SPARE__API_KEY_FILE": str(site.folder / "missing"),
     }
-    return desk
+    return site
 
 
-def test_a_run_of_a_named_workspace_is_planned_run_listed_and_undone_by_its_name(named_desk: Desk) -> None:
-    desk = named_desk
-    playbook = desk.playbook("{name: 'web-*'}")
-    plan_file = str(desk.folder / "plan.json")
-    plan, markdown, as_json = desk.run_each(
+def test_a_run_of_a_named_workspace_is_planned_run_listed_and_undone_by_its_name(named_desk: Site) -> None:
+    site = named_desk
+    playbook = site.playbook("{name: 'web-*'}")
+    plan_file = str(site.folder / "plan.json")
+    plan, markdown, as_json = site.run_each(
         ("plan", playbook, "--workspace", "prod", "-o", plan_file),
         ("plan", playbook, "--workspace", "p*", "--format", "md"),
         ("plan", playbook, "--workspace", "prod", "--json"),
@@ -35,15 +35,15 @@ def test_a_run_of_a_named_workspace_is_planned_run_listed_and_undone_by_its_name
     assert "| workspace | prod |" in markdown.out
     assert as_json.document["workspace_name"] == "prod"
     assert {each["code"] for each in as_json.document["skipped"]} == {"protected"}
-    run = desk.run("run", "--plan", plan_file, "--expect", "7")
+    run = site.run("run", "--plan", plan_file, "--expect", "7")
     assert run.code == 0, run.err
     assert "workspace  prod" in run.out
     assert {line["workspace"] for line in run.logged} == {"prod"}
-    assert desk.records[0]["workspace_name"] == "prod"
-    run_id = desk.records[0]["run_id"]
-    restored = desk.run("restore", run_id, "--yes", "--json")
+    assert site.records[0]["workspace_name"] == "prod"
+    run_id = site.records[0]["run_id"]
+    restored = site.run("restore", run_id, "--yes", "--json")
     assert (restored.code, restored.document["workspace_name"]) == (0, "prod")
-    listed, as_table, shown, report, unknown = desk.run_each(
+    listed, as_table, shown, report, unknown = site.run_each(
         ("runs", "--json"),
         ("runs",),
         ("show", run_id, "--json"),
@@ -62,14 +62,14 @@ def test_a_run_of_a_named_workspace_is_planned_run_listed_and_undone_by_its_name
 _NO_GUARDS = {"ORCHESTRATOR_WORKSPACES__PROD__GUARDS__PROTECT__NAME": None}
 
 
-def test_the_playbook_chooses_the_workspace_and_adhoc_commands_and_whoami_take_the_option(named_desk: Desk) -> None:
-    desk = named_desk
-    playbook = desk.playbook("{name: web-1}", more="}\nworkspaces: [prod]\nfleet: {max_targets: 3")
-    run = desk.run("run", playbook, "--yes", "--json")
-    stop = desk.run("stop", "web-2", "--workspace", "prod", "--yes", "--json")
+def test_the_playbook_chooses_the_workspace_and_adhoc_commands_and_whoami_take_the_option(named_desk: Site) -> None:
+    site = named_desk
+    playbook = site.playbook("{name: web-1}", more="}\nworkspaces: [prod]\nfleet: {max_targets: 3")
+    run = site.run("run", playbook, "--yes", "--json")
+    stop = site.run("stop", "web-2", "--workspace", "prod", "--yes", "--json")
     assert (run.code, run.document["workspace_name"]) == (0, "prod")
     assert (stop.code, stop.document["workspace_name"]) == (0, "prod")
-    whoami, cvms, doctor = desk.run_each(
+    whoami, cvms, doctor = site.run_each(
         ("whoami", "--workspace", "prod"), ("cvms", "--workspace", "prod", "--json"), ("doctor", "--json")
     )
     assert "environment variable PROD_KEY (workspaces.prod.api_key_env)" in " ".join(whoami.out.split())
@@ -80,15 +80,15 @@ def test_the_playbook_chooses_the_workspace_and_adhoc_commands_and_whoami_take_t
     assert "workspace spare" in keys[1]["message"]
 
 
-def test_cvms_and_whoami_of_several_workspaces_are_one_answer(named_desk: Desk, open_desk: OpenDesk) -> None:
-    desk, other = named_desk, open_desk(fleet={"cvms": 1, "seed": 4, "names": ["solo"], "stopped_share": 0})
+def test_cvms_and_whoami_of_several_workspaces_are_one_answer(named_desk: Site, open_site: OpenSite) -> None:
+    site, other = named_desk, open_site(fleet={"cvms": 1, "seed": 4, "names": ["solo"], "stopped_share": 0})
     other_env = {
         "OTHER_KEY": other.sim.api_key,
         "ORCHESTRATOR_WORKSPACES__OTHER__API_KEY_ENV": "OTHER_KEY",
         "ORCHESTRATOR_WORKSPACES__OTHER__BASE_URL": other.sim.url,
     }
     both = ("--workspace", "prod", "--workspace", "other")
-    as_text, as_json, as_csv, whoami, saved, refused, missing, same = desk.run_each(
+    as_text, as_json, as_csv, whoami, saved, refused, missing, same = site.run_each(
         ("cvms", *both, "--name", "web-1", "--name", "solo", "--name", "nobody"),
         ("cvms", *both, "--json", "--sort", "name"),
         ("cvms", *both, "--format", "csv"),
@@ -101,7 +101,7 @@ def test_cvms_and_whoami_of_several_workspaces_are_one_answer(named_desk: Desk, 
             *[other_env] * 5,
             {**other_env, "OTHER_KEY": "phak_wrong"},
             other_env,
-            {**other_env, "ORCHESTRATOR_WORKSPACES__OTHER__BASE_URL": None, "OTHER_KEY": desk.sim.api_key},
+            {**other_env, "ORCHESTRATOR_WORKSPACES__OTHER__BASE_URL": None, "OTHER_KEY": site.sim.api_key},
         ],
     )
     assert as_text.code == 0, as_text.err
@@ -135,16 +135,16 @@ def test_cvms_and_whoami_of_several_workspaces_are_one_answer(named_desk: Desk, 
         (("--workspace", "prod", "--simulate"), "--workspace and --simulate exclude each other"),
     ],
 )
-def test_a_wrong_choice_is_refused(named_desk: Desk, args: tuple[str, ...], says: str) -> None:
+def test_a_wrong_choice_is_refused(named_desk: Site, args: tuple[str, ...], says: str) -> None:
     ended = named_desk.run("stop", "web-1", "--yes", *args)
     assert ended.code == 2
     assert says in ended.err
     named_desk.assert_nothing_happened()
 
 
-def test_a_run_without_a_name_names_no_workspace(open_desk: OpenDesk) -> None:
-    desk = open_desk()
-    plan, run = desk.run("plan", desk.playbook(), "--json"), desk.run("run", desk.playbook(), "--yes")
+def test_a_run_without_a_name_names_no_workspace(open_site: OpenSite) -> None:
+    site = open_site()
+    plan, run = site.run("plan", site.playbook(), "--json"), site.run("run", site.playbook(), "--yes")
     assert "workspace_name" not in plan.document
-    assert "workspace" not in plan.out + run.out.replace(str(desk.folder), "")
-    assert "workspace_name" not in json.dumps(desk.records)
+    assert "workspace" not in plan.out + run.out.replace(str(site.folder), "")
+    assert "workspace_name" not in json.dumps(site.records)
