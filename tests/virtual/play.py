@@ -90,13 +90,14 @@ class Script:
     deaths: int = 0
     steps: int = 12_000
 
-    def world(self) -> World:
+    def world(self, workspace: str = "wks_simulated") -> World:
         """The simulated cloud that a run meets."""
         slowest = 4.0 if self.escalate_after is None else 3 * self.escalate_after
         world = World.generate(
             settings=parse_settings(
                 {
                     "fleet": {"cvms": self.cvms, "seed": self.seed, "stopped_share": 0, "gpu_share": 0},
+                    "workspace": {"id": workspace},
                     "timing": {
                         "stop_seconds": [0.5, 4.0],
                         "start_seconds": [0.5, 4.0],
@@ -200,6 +201,42 @@ async def _play(script: Script, folder: Path, killer: Killer) -> Played:
     return played
 
 
+def open_virtual_session(
+    app: Simulator,
+    network: Network,
+    limits: RunLimits,
+    *,
+    rng: Random,
+    store: FileRunStore,
+    settings: Settings,
+    key: str,
+) -> Session:
+    """A session with a simulated cloud, over a network that dies with its process."""
+    clock = VirtualClock()
+    target = Destination(
+        base_url="http://127.0.0.1/api/v1",
+        headers={"X-API-Key": app.world.api_key, "X-Phala-Version": "2026-06-23"},
+        timeout=TIMEOUT,
+        connections=20,
+    )
+    cloud = PhalaCloud(Http(ThroughHttpx(target, network), TIMEOUT, now=clock.now), wall=clock.wall)
+    return Session(
+        settings,
+        Endpoint("http://127.0.0.1/api/v1", key, simulated=True),
+        limits,
+        cloud,
+        Gate(Gcra(limits.requests_per_second, limits.burst), limits.max_in_flight, clock),
+        clock,  # type: ignore[arg-type]
+        rng,
+        batch_size=1000,
+        batch_missing=False,
+        identify=cloud.read_workspace,
+        store=store,
+        claims=FileClaimStore(store),
+        profiles=FileApiProfileStore(store.folder.parent, print),
+    )
+
+
 class _Process:
     """One `orchestrator run` or `orchestrator resume`."""
 
@@ -210,31 +247,14 @@ class _Process:
 
     async def live(self) -> RunResult | None:
         """Begin the run, or go on with it; None where the API could not be read or the process was killed."""
-        target = Destination(
-            base_url="http://127.0.0.1/api/v1",
-            headers={"X-API-Key": self._played.app.world.api_key, "X-Phala-Version": "2026-06-23"},
-            timeout=TIMEOUT,
-            connections=20,
-        )
-        cloud = PhalaCloud(
-            Http(ThroughHttpx(target, self.network), TIMEOUT, now=self._clock.now), wall=self._clock.wall
-        )
-        limits = self._played.script.limits()
-        gate = Gate(Gcra(limits.requests_per_second, limits.burst), limits.max_in_flight, self._clock)
-        session = Session(
-            Settings(settle=SettleSection(recheck_after=2.0)),
-            Endpoint("http://127.0.0.1/api/v1", "key", simulated=True),
-            limits,
-            cloud,
-            gate,
-            self._clock,  # type: ignore[arg-type]
-            self._rng,
-            batch_size=1000,
-            batch_missing=False,
-            identify=cloud.read_workspace,
-            store=(store := FileRunStore(self._played.log.parent)),
-            claims=FileClaimStore(store),
-            profiles=FileApiProfileStore(self._played.log.parent, print),
+        session = open_virtual_session(
+            self._played.app,
+            self.network,
+            self._played.script.limits(),
+            rng=self._rng,
+            store=FileRunStore(self._played.log.parent),
+            settings=Settings(settle=SettleSection(recheck_after=2.0)),
+            key="key",
         )
         try:
             return await (self._resume(session) if self._played.log.exists() else self._run(session))
