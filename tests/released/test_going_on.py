@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -19,8 +18,7 @@ from orchestrator.simulator.serve import BackgroundSimulator
 from tests.released.cloud import cloud_of
 from tests.released.reading import cases_of, copy_of
 from tests.released.test_reading import every_version
-
-COMMAND = str(Path(sys.executable).with_name("orchestrator"))
+from tests.warm import WarmProcess
 
 
 class Site:
@@ -37,22 +35,21 @@ class Site:
                 if log != self.log:
                     log.unlink()
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [COMMAND, *args],
+    def start(self, *args: str) -> WarmProcess:
+        return WarmProcess(
+            args,
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
     def run(self, *args: str, code: int = 0) -> Any:  # noqa: ANN401 - any JSON value
         """Carry a command out; returns its document."""
         return self.end(self.start(*args, "--json"), code=code)
 
-    def end(self, process: subprocess.Popen[str], *, code: int = 0) -> Any:  # noqa: ANN401 - any JSON value
+    def end(self, process: WarmProcess, *, code: int = 0) -> Any:  # noqa: ANN401 - any JSON value
         out, err = process.communicate(timeout=60)
         assert process.returncode == code, (out, err)
         return json.loads(out)
