@@ -24,6 +24,7 @@ from orchestrator.runs.stores import api_profile_store
 from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings
+from orchestrator.text import plural
 from orchestrator.times import utc_now
 
 _MOST_SKEW_S = 60.0
@@ -99,8 +100,10 @@ def _failure(name: str, error: OrchestratorError) -> Check:
 def _check_settings(settings: Settings) -> Iterator[Check]:
     origin = settings.origin
     where = "defaults" if origin.file is None else f"file {origin.file}"
-    values = "".join(f"; {name} from {source}" for name, source in sorted(origin.sources.items()))
-    yield Check("settings", ok=True, message=where + values)
+    sources = sorted(origin.sources.items())
+    values = "".join(f"; {name} from {source}" for name, source in sources if not name.startswith("workspaces."))
+    named = f"; {plural(len(settings.workspaces), 'workspace')}" if settings.workspaces else ""
+    yield Check("settings", ok=True, message=where + values + named)
     for warning in origin.warnings:
         yield Check("settings", ok=False, message=warning)
 
@@ -127,19 +130,17 @@ async def _check_keys(settings: Settings, read_identity: ReadIdentity, patterns:
 
 
 async def _check_key(settings: Settings, read_identity: ReadIdentity) -> list[Check]:
-    """Check the key of the settings, the API and the rate; of a workspace, every check names the workspace."""
+    """Check the key of the settings, the API and the rate; of a named workspace, all is well in a single check."""
     found, key_check = _find_credentials(settings)
     checks = [key_check]
     if found is not None:
         checks += await _check_cloud(settings, found, read_identity)
-    checks.append(_check_rate(settings, found))
     name = settings.workspace_name
     if name is None:
-        return checks
-    known = f"workspace {name}"
-    return [
-        check if known in check.message else replace(check, message=f"{known}: {check.message}") for check in checks
-    ]
+        return [*checks, _check_rate(settings, found)]
+    failures = [replace(check, message=f"workspace {name}: {check.message}") for check in checks if not check.ok]
+    good = "; ".join(check.message for check in checks if check.name != "clock")
+    return failures or [replace(key_check, message=f"workspace {name}: {good}")]
 
 
 def _find_credentials(settings: Settings) -> tuple[Credentials | None, Check]:

@@ -13,6 +13,8 @@ from orchestrator.validation_messages import suggest_nearest
 if TYPE_CHECKING:  # `plan` starts without the audit log
     from orchestrator.audit.replay import RunState
 
+_MOST_WARNINGS = 3
+
 
 def choose_names(
     settings: Settings, options: Sequence[str] = (), playbook: Sequence[str] | None = None, *, simulate: bool = False
@@ -37,7 +39,13 @@ def choose_names(
         hint = "add --workspace NAME, or leave --profile out"
         raise UsageError("--profile and the playbook's `workspaces` exclude each other", hint=hint)
     has_default_key = not settings.workspaces or settings.has_default_key
-    return choose_workspaces(tuple(settings.workspaces), options, playbook or (), has_default_key=has_default_key)
+    try:
+        return choose_workspaces(tuple(settings.workspaces), options, playbook or (), has_default_key=has_default_key)
+    except UsageError as error:
+        # A warning explains a workspace ignored in a file that was merely found.
+        hints = [*([error.hint] if error.hint else []), *settings.origin.warnings[:_MOST_WARNINGS]]
+        error.hint = "; ".join(hints)
+        raise
 
 
 def choose_settings(

@@ -77,7 +77,8 @@ def test_the_playbook_chooses_the_workspace_and_adhoc_commands_and_whoami_take_t
     assert doctor.code == 2
     keys = [each for each in doctor.document["checks"] if each["name"] == "key"]
     assert [each["ok"] for each in keys] == [True, False]
-    assert "workspace spare" in keys[1]["message"]
+    assert keys[0]["message"].startswith("workspace prod: from environment variable PROD_KEY")
+    assert keys[1]["message"].startswith("workspace spare: ")
 
 
 def test_cvms_and_whoami_of_several_workspaces_are_one_answer(named_desk: Site, open_site: OpenSite) -> None:

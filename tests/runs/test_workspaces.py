@@ -39,6 +39,14 @@ def test_a_profile_of_the_command_line_excludes_the_workspaces_of_a_playbook(set
     assert choose_names(profile) == ()
 
 
+def test_a_workspace_ignored_in_a_found_file_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.toml").write_text('[workspaces.dev]\napi_key_file = "k"\n')
+    with pytest.raises(UsageError, match="--workspace 'dev' matches no workspace") as caught:
+        choose_names(load_settings(), ("dev",))
+    assert "workspaces.dev is ignored; use --config config.toml" in (caught.value.hint or "")
+
+
 def test_several_matches_are_refused_where_a_command_acts_in_one_workspace(settings: Settings) -> None:
     with pytest.raises(UsageError, match=r"2 workspaces match \(prod-eu, prod-us\)") as caught:
         choose_settings(settings, ("prod-*",))
