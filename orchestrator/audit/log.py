@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -36,6 +35,32 @@ Batch = list[tuple[Record, bytes]]
 Sync = Callable[[Callable[[], None]], Awaitable[None]]
 
 
+class PendingWrite:
+    """A write of a log, in two steps; a call takes both steps."""
+
+    def __init__(self, fd: int, data: bytes) -> None:
+        self._fd, self._data = fd, data
+
+    def __call__(self) -> None:
+        """Write the data and make the data durable."""
+        self.write()
+        self.sync()
+
+    def write(self) -> None:
+        """Write the data, not durable yet."""
+        write_all(self._fd, self._data)
+
+    def sync(self) -> None:
+        """Make the written data durable."""
+        sync_file(self._fd)
+        if os.fstat(self._fd).st_nlink == 0:
+            raise OSError(errno.ENOENT, "the log file was deleted while the run was going on")
+
+
+LogSync = Callable[[PendingWrite], Awaitable[None]]
+"""Function to run the writes of a log; every `Sync` fits."""
+
+
 async def in_thread(write: Callable[[], None]) -> None:
     """Write in a worker thread, so that a slow disk does not block the event loop."""
     await anyio.to_thread.run_sync(write)
@@ -55,7 +80,7 @@ class AuditLog:
         observers: called on the event loop with each record once the record is durable; observers must not raise.
     """
 
-    def __init__(self, path: Path, fd: int, chain: Chain, *, wall: Callable[[], datetime], sync: Sync) -> None:
+    def __init__(self, path: Path, fd: int, chain: Chain, *, wall: Callable[[], datetime], sync: LogSync) -> None:
         self.path = path
         self.run_id = chain.run_id
         self.observers: list[Observer] = []
@@ -79,7 +104,7 @@ class AuditLog:
         *,
         observers: Iterable[Observer] = (),
         wall: Callable[[], datetime] = utc_now,
-        sync: Sync = in_thread,
+        sync: LogSync = in_thread,
     ) -> Self:
         """Create a log with its first records; file, folder and records are durable at the return.
 
@@ -97,7 +122,7 @@ class AuditLog:
             for event, fields in first:
                 log.record(event, **fields)
             batch = log._take_waiting()
-            log._write_out(b"".join(line for _, line in batch))
+            PendingWrite(fd, b"".join(line for _, line in batch))()
             sync_folder(path.parent)
         except OSError as error:
             if fd is not None:
@@ -118,7 +143,7 @@ class AuditLog:
         *,
         read: Callable[[Path, Take], Reading] = read_log,
         wall: Callable[[], datetime] = utc_now,
-        sync: Sync = in_thread,
+        sync: LogSync = in_thread,
     ) -> tuple[Self, Reading]:
         """Open a log to continue the log: lock the file first, then read and check the records.
 
@@ -187,6 +212,10 @@ class AuditLog:
             raise self._failure
         self._waiting.append(self._chain.append(event, fields, self._wall()))
 
+    def use_writer(self, sync: LogSync) -> None:
+        """Run the next writes by another function, such as a `GroupedWriter` for many logs."""
+        self._sync = sync
+
     async def flush(self) -> None:
         """Return once all records so far are on disk.
 
@@ -206,7 +235,7 @@ class AuditLog:
                 with anyio.CancelScope(shield=True):
                     # The batch is taken on the event loop: the writing thread shares no state of the log.
                     batch = self._take_waiting()
-                    await self._sync(partial(self._write_out, b"".join(line for _, line in batch)))
+                    await self._sync(PendingWrite(self._fd, b"".join(line for _, line in batch)))
                 self._settle_batch(batch)
             except OSError as error:
                 self._failure = AuditError(
@@ -222,13 +251,6 @@ class AuditLog:
     def _take_waiting(self) -> Batch:
         batch, self._waiting = self._waiting, []
         return batch
-
-    def _write_out(self, data: bytes) -> None:
-        """Write and sync the data, perhaps in another thread."""
-        write_all(self._fd, data)
-        sync_file(self._fd)
-        if os.fstat(self._fd).st_nlink == 0:
-            raise OSError(errno.ENOENT, "the log file was deleted while the run was going on")
 
     def _settle_batch(self, batch: Batch) -> None:
         """Count a batch as durable, and call the observers with its records."""

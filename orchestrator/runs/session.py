@@ -32,6 +32,7 @@ from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Reply
 from orchestrator.runs.api_profile import ApiProfile, ApiProfileStore, fingerprint_workspace
 from orchestrator.runs.outage_text import wait_text
+from orchestrator.runs.shared_budget import FileGcra, SharedBudget, budget_path
 from orchestrator.runs.stores import api_profile_store, claim_store, run_store
 from orchestrator.runs.workspaces import name_workspace
 from orchestrator.settings.load import Settings
@@ -132,9 +133,11 @@ class SystemClock:
 
 
 def limits_of(limits: Limits, settings: Settings) -> RunLimits:
-    """Return a playbook's own limits, completed by the limits of the settings."""
-    rate = settings.rate
+    """Return a playbook's own limits, completed by the settings; not above the workspace's rate."""
+    rate, most = settings.rate, workspace_rate(settings)
     requests_per_second = limits.requests_per_second or rate.requests_per_second
+    if most is not None and requests_per_second != AUTO:
+        requests_per_second = min(requests_per_second, most)
     return RunLimits(
         requests_per_second=START if requests_per_second == AUTO else requests_per_second,
         burst=limits.burst or rate.burst,
@@ -144,6 +147,47 @@ def limits_of(limits: Limits, settings: Settings) -> RunLimits:
         adaptive=requests_per_second == AUTO,
         dispatch=limits.dispatch or rate.dispatch,
     )
+
+
+def workspace_rate(settings: Settings) -> float | None:
+    """Return the rate of the workspace for all its runs together; None if the settings have no number of their own."""
+    rate = settings.rate
+    if "requests_per_second" not in rate.model_fields_set or rate.requests_per_second == AUTO:
+        return None
+    return rate.requests_per_second
+
+
+def share_connections(workspaces: int, descriptors: int) -> int:
+    """Share the descriptors of a process between workspaces; return the connections of each workspace, at least 1.
+
+    Args:
+        workspaces: number of sessions open at once.
+        descriptors: the most open files of the process, as in `resource.RLIMIT_NOFILE`.
+    """
+    return max(1, (descriptors - _OTHER_FILES) // max(1, workspaces) - _FILES_OF_A_RUN)
+
+
+_OTHER_FILES, _FILES_OF_A_RUN = 64, 4
+"""Descriptors of a process beside its runs; and files of a run: log, claim and rate budget, and a file in passing."""
+
+
+def _open_budget(
+    settings: Settings, where: Endpoint, limits: RunLimits, observer: RunObserver, *, few: bool
+) -> tuple[Gcra | SharedBudget, Callable[[], None]]:
+    """Open the rate budget of a session; return the budget, and a function to close the budget."""
+    own = Gcra(limits.requests_per_second, with_headroom(limits.burst))
+    if where.simulated:
+        return own, lambda: None
+    most, usual = workspace_rate(settings), settings.rate.requests_per_second
+    usual_rate = 0.0 if limits.adaptive or usual == AUTO else usual
+    burst = limits.burst if limits.adaptive else settings.rate.burst
+    shared = FileGcra(
+        budget_path(settings.audit.state_dir, where.base_url, where.api_key),
+        Gcra(most or limits.requests_per_second, with_headroom(burst)),
+        warn=observer.on_warning,
+        counts_as_run=not few,
+    )
+    return SharedBudget(own, shared, max_rate=most, usual_rate=usual_rate), shared.close
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +248,8 @@ class Session:
         if self.endpoint.simulated:
             return
         held = self.finder.known_rate if self.finder is not None else None
+        if held is not None and held.requests_per_second <= 0:
+            held = None  # the rate stayed fixed beside another run
         smaller = batch_size < self.settings.settle.batch_size
         learnt = ApiProfile(
             requests_per_second=held.requests_per_second if held else None,
@@ -224,7 +270,13 @@ _MANY = 100
 
 @asynccontextmanager
 async def open_session(
-    settings: Settings, where: Endpoint, limits: RunLimits, observer: RunObserver | None = None, *, few: bool = False
+    settings: Settings,
+    where: Endpoint,
+    limits: RunLimits,
+    observer: RunObserver | None = None,
+    *,
+    few: bool = False,
+    connections: int | None = None,
 ) -> AsyncIterator[Session]:
     """Open a session for the length of the block.
 
@@ -234,6 +286,7 @@ async def open_session(
         limits: the rate and concurrency limits.
         observer: the observer of the run; by default none.
         few: whether the session is for a few reads only, at any rate.
+        connections: the most connections and requests in flight, if fewer than in the limits.
     """
     observer = observer or RunObserver()
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
@@ -244,7 +297,10 @@ async def open_session(
     if limits.adaptive:
         finder = AdaptiveRate(with_headroom(limits.burst), now=clock.now(), known=_known_rate(learnt))
         limits = replace(limits, requests_per_second=finder.rate)
-    gate = Gate(Gcra(limits.requests_per_second, with_headroom(limits.burst)), limits.max_in_flight, clock)
+    if connections is not None:
+        limits = replace(limits, max_in_flight=min(limits.max_in_flight, connections))
+    budget, close_budget = _open_budget(settings, where, limits, observer, few=few)
+    gate = Gate(budget, limits.max_in_flight, clock)
     gate.on_long_pause.append(lambda seconds: observer.on_warning("api.wait", note=wait_text(seconds)))
     try:
         async with connect(
@@ -259,7 +315,7 @@ async def open_session(
                 settings,
                 where,
                 limits,
-                cloud if finder is None else AdaptiveCloud(cloud, finder, gate.budget, clock),
+                cloud if finder is None else AdaptiveCloud(cloud, finder, budget, clock),
                 gate,
                 clock,
                 rng,
@@ -278,6 +334,8 @@ async def open_session(
         error.hint = "; ".join([*([error.hint] if error.hint else []), *_explain_address(where)])
         name_workspace(error, settings.workspace_name)
         raise
+    finally:
+        close_budget()
 
 
 def _explain_address(where: Endpoint) -> Iterator[str]:

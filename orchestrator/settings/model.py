@@ -149,7 +149,10 @@ class CloudSection(DocumentedModel):
 
 
 class RateSection(RateLimits):
-    """Limits of the rate and width of every run, unless the playbook's own `limits` set other values."""
+    """Limits of the rate and width of every run, unless the playbook's own `limits` set other values.
+
+    `requests_per_second` and `burst` set here hold for all runs of a workspace together, and playbooks only go below.
+    """
 
     requests_per_second: RateOrAuto = 5.0
     burst: Count = 5
