@@ -6,6 +6,7 @@ from dirty_equals import IsPartialDict
 
 from tests.e2e.conftest import OpenSite
 from tests.e2e.site import Site, until
+from tests.e2e.test_actions import QUICK
 
 SAYS_SO = {"simulated_header": True}
 
@@ -33,7 +34,7 @@ def test_a_run_against_simulate_is_marked_and_its_savings_are_no_real_ones(open_
 
 
 def test_a_run_against_simulate_is_resumed_undone_and_reconciled_as_any_other(open_site: OpenSite) -> None:
-    site = open_site(api=SAYS_SO)
+    site = open_site(api=SAYS_SO, timing=QUICK)
     process = site.start("run", site.playbook(rate=10, burst=1), "--yes")
     until(lambda: len(site.stops) >= 3)
     process.send_signal(signal.SIGKILL)
