@@ -36,10 +36,14 @@ Sync = Callable[[Callable[[], None]], Awaitable[None]]
 
 
 class PendingWrite:
-    """A write of a log, in two steps; a call takes both steps."""
+    """A write of a log, in two steps; a call takes both steps.
+
+    Attributes:
+        data: the lines.
+    """
 
     def __init__(self, fd: int, data: bytes) -> None:
-        self._fd, self._data = fd, data
+        self._fd, self.data = fd, data
 
     def __call__(self) -> None:
         """Write the data and make the data durable."""
@@ -48,7 +52,7 @@ class PendingWrite:
 
     def write(self) -> None:
         """Write the data, not durable yet."""
-        write_all(self._fd, self._data)
+        write_all(self._fd, self.data)
 
     def sync(self) -> None:
         """Make the written data durable."""

@@ -132,7 +132,7 @@ class _FatalDisk(Disk):
 
     async def write(self, write: Callable[[], None]) -> None:
         """Write a batch of lines, or die."""
-        data: bytes = getattr(write, "args", (b"",))[0]
+        data: bytes = getattr(write, "data", b"")
         is_fatal = self._disks.is_fatal(data) and not self.is_dead
         if is_fatal and self._rng.random() < 0.7:
             self._half_written = data

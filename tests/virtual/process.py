@@ -29,7 +29,7 @@ class Disk:
 
     async def write(self, write: Callable[[], None]) -> None:
         """Write a batch of lines. A kill may come just before it, in the middle of it, or just after it."""
-        data: bytes = getattr(write, "args", (b"",))[0]
+        data: bytes = getattr(write, "data", b"")
         self._half_written = data
         await trio.lowlevel.checkpoint()
         self._half_written = b""
