@@ -1,4 +1,4 @@
-"""Shell completion of run ids, playbooks and variables.
+"""Shell completion of run ids, playbooks, variables and workspaces.
 
 Completion has to be as quick as the help. So this module finds names by light scans, without the modules of the store,
 of the settings and of YAML. A wrong guess offers a wrong name; the command itself still checks the name.
@@ -77,6 +77,14 @@ def complete_variable(ctx: click.Context, param: click.Parameter, incomplete: st
     ]
 
 
+def complete_workspace(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
+    """Offer the workspaces of the settings file without the workspaces given already."""
+    given = ctx.params.get(str(param.name)) or ()
+    workspaces = _read_settings(ctx.params.get("config")).get("workspaces")
+    names = workspaces if isinstance(workspaces, dict) else {}
+    return [CompletionItem(name) for name in names if name not in given and name.startswith(incomplete)]
+
+
 def _offer(names: Iterable[str], incomplete: str) -> list[CompletionItem[Any]]:
     found = [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)]
     return found or [CompletionItem(incomplete, type="file")]
@@ -97,7 +105,10 @@ def _find_state_folder(config: Path | None, assignments: Iterable[str]) -> Path:
     chosen = [value for name, _, value in (each.partition("=") for each in assignments) if name == "audit.state_dir"]
     names = ("ORCHESTRATOR_AUDIT__STATE_DIR", "ORCHESTRATOR_STATE_DIR")
     chosen = chosen[-1:] or [value for name in names if (value := os.environ.get(name))]
-    found = chosen[0] if chosen else _read_state_folder(config)
+    found = chosen[0] if chosen else None
+    if found is None:
+        with suppress(LookupError, TypeError):
+            found = str(_read_settings(config)["audit"]["state_dir"])
     if found is None:
         import platformdirs  # noqa: PLC0415 - takes time, and is only for the default
 
@@ -105,8 +116,8 @@ def _find_state_folder(config: Path | None, assignments: Iterable[str]) -> Path:
     return Path(os.path.expanduser(found))  # noqa: PTH111 - keeps an unknown home folder
 
 
-def _read_state_folder(config: Path | None) -> str | None:
-    """Read the state folder from the settings file; None without a readable value."""
+def _read_settings(config: Path | None) -> dict[str, Any]:
+    """Read the settings file; empty without a readable file."""
     import tomllib  # noqa: PLC0415 - takes time, and is only for a settings file
 
     file = config or Path("config.toml")
@@ -114,6 +125,6 @@ def _read_state_folder(config: Path | None) -> str | None:
         import platformdirs  # noqa: PLC0415 - the same
 
         file = platformdirs.user_config_path("orchestrator") / "config.toml"
-    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
-        return str(tomllib.loads(read_regular(file, _MAX_BYTES).decode())["audit"]["state_dir"])
-    return None
+    with suppress(OSError, ValueError, RecursionError):
+        return tomllib.loads(read_regular(file, _MAX_BYTES).decode())
+    return {}

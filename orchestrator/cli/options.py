@@ -54,6 +54,7 @@ def settings_options(command: _F, *, has_workspaces: bool = False) -> _F:
             metavar="NAME",
             multiple=True,
             help="Use a workspace of the settings, by name; * and ? are wildcards.",
+            shell_complete=_complete("complete_workspace"),
         )
         found = workspace(found)
     more: _F = found

@@ -86,6 +86,16 @@ def test_every_command_with_a_playbook_offers_playbooks(command: str) -> None:
     assert "nightly-cost-stop" in offered(f"{command} ")
 
 
+def test_workspace_offers_the_workspaces_of_the_settings_file(tmp_path: Path) -> None:
+    assert offered("plan --workspace ") == []
+    file = tmp_path / "fleet.toml"
+    file.write_text('[workspaces.prod]\napi_key_env = "A"\n[workspaces.dev]\napi_key_env = "B"\n')
+    assert offered(f"plan --config {file} --workspace ") == ["prod", "dev"]
+    assert offered(f"cvms --config {file} --workspace prod --workspace ") == ["dev"]
+    file.write_text("workspaces = 3")
+    assert offered(f"stop --config {file} --workspace d") == []
+
+
 def test_var_offers_the_variables_of_the_chosen_playbook_without_a_value() -> None:
     variables = "  # which\n\n  pod: {required: true}\n  'other':\n    default: a\n    description: 'x: y'\n"
     Path("mine.yaml").write_text(f"name: x\nvars:\n{variables}steps: []\n")

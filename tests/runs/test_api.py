@@ -105,6 +105,27 @@ async def test_a_run_returns_its_summary_and_prints_nothing(
     assert capfd.readouterr() == ("", "")
 
 
+async def test_a_named_workspace_is_chosen_by_the_settings_or_the_playbook_and_found_by_resume(
+    options: Options, playbook: Path, cloud: BackgroundSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROD_KEY", cloud.api_key)
+    monkeypatch.delenv("PHALA_CLOUD_API_KEY", raising=False)
+    file = playbook.with_name("named.toml")
+    file.write_text(f'{SETTINGS}[workspaces.prod]\napi_key_env = "PROD_KEY"\nbase_url = "{cloud.url}"\n')
+    where: Options = {"settings": load_settings(file), "state_dir": options["state_dir"]}
+    chosen: Options = {**where, "settings": load_settings(file).for_workspace("prod")}
+    both: Options = {**chosen, "api_key": "phak_x"}
+    assert (await plan(playbook, {"name": "web-*"}, **chosen)).workspace_name == "prod"
+    with pytest.raises(SettingsError, match="api_key and the workspace 'prod'"):
+        await plan(playbook, {"name": "web-*"}, **both)
+    playbook.write_text(f"{PLAYBOOK}workspaces: prod\n")  # noqa: ASYNC240 - a small file
+    summary = await run(playbook, {"name": "web-*"}, expect=2, **where)
+    assert summary.exit_code == Exit.OK
+    first = Path(summary.log).read_text().splitlines()[0]  # noqa: ASYNC240 - a small file
+    assert json.loads(first)["workspace_name"] == "prod"
+    assert await resume(summary.run_id, **where) == summary
+
+
 async def test_a_run_without_a_confirmation_sends_nothing(options: Options, playbook: Path) -> None:
     with pytest.raises(NotConfirmedError, match="no confirmation"):
         await run(playbook, {"name": "web-*"}, **options)
