@@ -4,12 +4,12 @@ The first fsync of a group often makes the journal of the file system durable fo
 many logs costs little more than a single log.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import anyio
 import anyio.to_thread
 
-from orchestrator.audit.log import PendingWrite
+from orchestrator.audit.log import AuditLog, PendingWrite
 
 
 class _Entry:
@@ -55,6 +55,13 @@ class GroupedWriter:
                 self._group_done = None
         if entry.error is not None:
             raise entry.error
+
+
+def write_in_groups(logs: Iterable[AuditLog]) -> None:
+    """Write these logs together from now on."""
+    writer = GroupedWriter()
+    for log in logs:
+        log.use_writer(writer)
 
 
 def _write_group(group: Sequence[_Entry]) -> None:

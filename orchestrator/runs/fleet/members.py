@@ -1,16 +1,20 @@
 """The workspaces of a fleet run, each with its own settings, address and key."""
 
+import resource
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.playbook.resolved_steps import RunLimits
-from orchestrator.runs.session import Endpoint, RunObserver, Session, open_session
+from orchestrator.runs.session import Endpoint, RunObserver, Session, open_session, share_connections
 from orchestrator.settings.load import Settings
 
 Observe = Callable[[str], RunObserver]
 """Returns the observer for the run of a workspace, by the workspace's name."""
+
+_MANY_DESCRIPTORS = 1_000_000
+"""Descriptors of a process without a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def read_members(settings: Settings, names: Iterable[str]) -> tuple[Member, ...]
 async def open_sessions(
     members: Iterable[Member], limits: Mapping[str, RunLimits], observe: Observe, *, few: bool = False
 ) -> AsyncIterator[dict[str, Session]]:
-    """Open a connection to the cloud of every workspace, for the length of the block.
+    """Open a connection to the cloud of every workspace, for the length of the block; share out the descriptors.
 
     Args:
         members: the workspaces.
@@ -63,11 +67,23 @@ async def open_sessions(
         observe: returns the observer for the run of a workspace.
         few: whether only few requests are sent, such as for a plan.
     """
+    members = tuple(members)
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if descriptors == resource.RLIM_INFINITY:
+        descriptors = _MANY_DESCRIPTORS
+    connections = share_connections(len(members), descriptors)
     error: OrchestratorError | None = None
     async with AsyncExitStack() as stack:
         sessions = {}
         for member in members:
-            session = open_session(member.settings, member.endpoint, limits[member.name], observe(member.name), few=few)
+            session = open_session(
+                member.settings,
+                member.endpoint,
+                limits[member.name],
+                observe(member.name),
+                few=few,
+                connections=connections,
+            )
             sessions[member.name] = await stack.enter_async_context(session)
         try:
             yield sessions

@@ -9,6 +9,7 @@ import anyio
 
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.fleet_log import FleetEvent, FleetRun, FleetState
+from orchestrator.audit.grouped_writer import write_in_groups
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.store import RunStore, StoredRun, require_sound
 from orchestrator.audit.verify import Reading
@@ -123,6 +124,7 @@ def reopen_fleet(fleet: StoredRun, store: RunStore) -> Iterator[ReopenedFleet]:
             )
         planned = () if state.finished is not None else state.runs
         runs = {run.workspace: _reopen_member(stack, store, run, state.fleet_id) for run in planned}
+        write_in_groups([log, *(run.log for run in runs.values())])
         yield ReopenedFleet(fleet, log, reading, state, runs)
 
 

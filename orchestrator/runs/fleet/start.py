@@ -13,6 +13,7 @@ import anyio
 from orchestrator import __version__
 from orchestrator.audit.fleet_log import FleetEvent, FleetState
 from orchestrator.audit.fleet_store import FleetStore, new_fleet_id
+from orchestrator.audit.grouped_writer import write_in_groups
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import new_run_id
@@ -180,6 +181,7 @@ async def _begin_logs(
             fleet.members = (*fleet.members, member)
         log.record(FleetEvent.FLEET_PLANNED, **_planned_fields(plan, fleet.members))
         await log.flush()
+        write_in_groups([log, *(each.opened.log for each in fleet.members if each.opened is not None)])
     except BaseException:
         fleet.__exit__()
         raise
