@@ -217,8 +217,9 @@ class AuditLog:
         self._waiting.append(self._chain.append(event, fields, self._wall()))
 
     def use_writer(self, sync: LogSync) -> None:
-        """Run the next writes by another function, such as a `GroupedWriter` for many logs."""
-        self._sync = sync
+        """Run the next writes by another function, such as a `GroupedWriter`; a function given at the start stays."""
+        if self._sync is in_thread:
+            self._sync = sync
 
     async def flush(self) -> None:
         """Return once all records so far are on disk.
