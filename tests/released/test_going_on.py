@@ -50,7 +50,7 @@ class Site:
         return self.end(self.start(*args, "--json"), code=code)
 
     def end(self, process: WarmProcess, *, code: int = 0) -> Any:  # noqa: ANN401 - any JSON value
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
         assert process.returncode == code, (out, err)
         return json.loads(out)
 
@@ -83,7 +83,7 @@ def site_of(version: Path, case: str, folder: Path, *, down: Collection[str] = (
         yield Site(version, case, folder, cloud)
 
 
-def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
+def until(condition: Callable[[], object], *, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -149,7 +149,7 @@ def test_the_service_knows_its_firings_and_snoozes_and_carries_none_out_twice(ve
             metrics = httpx.get(f"{url}/metrics").text
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=30)
+            process.communicate(timeout=120)
         assert process.returncode == 0
         scheduled = cases_of(version)["scheduled"]["run_id"]
         assert row["last"] == IsPartialDict(run_id=scheduled, result="ran", exit_code=0)
