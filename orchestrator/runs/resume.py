@@ -89,6 +89,7 @@ class ResumePlan:
             "ended": self.ended,
             "billing": self.ends.document() | ({"starts": self.begins.document()} if self.starts else {}),
             "warnings": [warning.document() for warning in self.warnings],
+            **({} if state.started.workspace_name is None else {"workspace_name": state.started.workspace_name}),
         }
 
     @property

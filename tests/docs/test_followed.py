@@ -1,5 +1,6 @@
 """Whoever follows a page to its end gets what the page says."""
 
+import json
 import shutil
 import subprocess
 import time
@@ -217,6 +218,9 @@ def prepare(page: str, reader: Reader, sim: BackgroundSimulator) -> None:
         (reader.folder / name).write_text("worker-1\nworker-7\n# the rest of the fleet\nstaging-api-1\n")
     (reader.folder / "key").write_text(sim.api_key)
     (reader.folder / "key").chmod(0o600)
+    named = {name: {"api_key_env": "PHALA_CLOUD_API_KEY"} for name in ("prod-eu", "prod-us", "dev")}
+    if page == "docs/how-to/many-workspaces.md":
+        reader.environment["ORCHESTRATOR_WORKSPACES"] = json.dumps(named)
     folder = reader.folder / "playbooks"
     shutil.copytree(ROOT / "playbooks", folder)
     files = PLAYBOOKS | {

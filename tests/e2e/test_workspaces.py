@@ -1,15 +1,16 @@
 """One workspace of the settings, by name: chosen by option or playbook, and named in every document."""
 
 import json
+import signal
 
 import pytest
 
 from tests.e2e.conftest import OpenSite
-from tests.e2e.site import Site
+from tests.e2e.site import Site, until
 
 
 @pytest.fixture
-def named_desk(open_site: OpenSite) -> Site:
+def named_site(open_site: OpenSite) -> Site:
     """A site without a default key, and with the workspaces `prod` and `spare`."""
     site = open_site()
     del site.environment["PHALA_CLOUD_API_KEY"]
@@ -22,8 +23,8 @@ def named_desk(open_site: OpenSite) -> Site:
     return site
 
 
-def test_a_run_of_a_named_workspace_is_planned_run_listed_and_undone_by_its_name(named_desk: Site) -> None:
-    site = named_desk
+def test_a_run_of_a_named_workspace_is_planned_run_listed_and_undone_by_its_name(named_site: Site) -> None:
+    site = named_site
     playbook = site.playbook("{name: 'web-*'}")
     plan_file = str(site.folder / "plan.json")
     plan, markdown, as_json = site.run_each(
@@ -62,8 +63,8 @@ def test_a_run_of_a_named_workspace_is_planned_run_listed_and_undone_by_its_name
 _NO_GUARDS = {"ORCHESTRATOR_WORKSPACES__PROD__GUARDS__PROTECT__NAME": None}
 
 
-def test_the_playbook_chooses_the_workspace_and_adhoc_commands_and_whoami_take_the_option(named_desk: Site) -> None:
-    site = named_desk
+def test_the_playbook_chooses_the_workspace_and_adhoc_commands_and_whoami_take_the_option(named_site: Site) -> None:
+    site = named_site
     playbook = site.playbook("{name: web-1}", more="}\nworkspaces: [prod]\nfleet: {max_targets: 3")
     run = site.run("run", playbook, "--yes", "--json")
     stop = site.run("stop", "web-2", "--workspace", "prod", "--yes", "--json")
@@ -81,8 +82,28 @@ def test_the_playbook_chooses_the_workspace_and_adhoc_commands_and_whoami_take_t
     assert keys[1]["message"].startswith("workspace spare: ")
 
 
-def test_cvms_and_whoami_of_several_workspaces_are_one_answer(named_desk: Site, open_site: OpenSite) -> None:
-    site, other = named_desk, open_site(fleet={"cvms": 1, "seed": 4, "names": ["solo"], "stopped_share": 0})
+def test_an_interrupted_run_of_a_named_workspace_is_resumed_or_abandoned_with_its_key(named_site: Site) -> None:
+    site = named_site
+    playbook = site.playbook("{name: 'web-*'}", rate=2, burst=1)
+    process = site.start("run", playbook, "--workspace", "prod", "--yes")
+    until(lambda: site.stops)
+    process.send_signal(signal.SIGINT)
+    ended = site.end(process)
+    assert ended.code == 130, ended.err
+    run_id = site.records[0]["run_id"]
+    # One after the other: each holds the log.
+    seen = site.run("resume", run_id, "--dry-run", "--json")
+    shown = site.run("resume", run_id, "--dry-run")
+    refused = site.run("resume", run_id, "--yes", "--profile", "x")
+    assert (seen.code, seen.document["workspace_name"]) == (0, "prod")
+    assert "prod" in shown.out
+    assert (refused.code, "leave --profile out" in refused.err) == (2, True)
+    abandoned = site.run("abandon", run_id, "--reason", "enough", "--json")
+    assert (abandoned.code, abandoned.document["workspace_name"]) == (8, "prod")
+
+
+def test_cvms_and_whoami_of_several_workspaces_are_one_answer(named_site: Site, open_site: OpenSite) -> None:
+    site, other = named_site, open_site(fleet={"cvms": 1, "seed": 4, "names": ["solo"], "stopped_share": 0})
     other_env = {
         "OTHER_KEY": other.sim.api_key,
         "ORCHESTRATOR_WORKSPACES__OTHER__API_KEY_ENV": "OTHER_KEY",
@@ -136,11 +157,11 @@ def test_cvms_and_whoami_of_several_workspaces_are_one_answer(named_desk: Site, 
         (("--workspace", "prod", "--simulate"), "--workspace and --simulate exclude each other"),
     ],
 )
-def test_a_wrong_choice_is_refused(named_desk: Site, args: tuple[str, ...], says: str) -> None:
-    ended = named_desk.run("stop", "web-1", "--yes", *args)
+def test_a_wrong_choice_is_refused(named_site: Site, args: tuple[str, ...], says: str) -> None:
+    ended = named_site.run("stop", "web-1", "--yes", *args)
     assert ended.code == 2
     assert says in ended.err
-    named_desk.assert_nothing_happened()
+    named_site.assert_nothing_happened()
 
 
 def test_a_run_without_a_name_names_no_workspace(open_site: OpenSite) -> None:

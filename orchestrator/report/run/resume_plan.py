@@ -34,6 +34,8 @@ def print_resume_plan(console: Console, plan: ResumePlan, state: RunState) -> No
     later = [step for step in plan.steps if step.name not in state.passed and _is_open(step)]
     if later:
         table.add_row("later", Text(", ".join(map(_describe_step, later))))
+    if state.started.workspace_name is not None:
+        table.add_row("workspace", Text(safe_text(state.started.workspace_name, 64)))
     table.add_row("rate", Text(_describe_rate(plan.limits)))
     if plan.stricter:
         table.add_row("stricter", Text(f"by the present settings: {', '.join(plan.stricter)}"))
