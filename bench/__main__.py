@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from bench import machine, result, table
 from bench.cases.adaptive import measure_adaptive
+from bench.cases.fleet import measure_fleet
 from bench.cases.inventory import measure_inventory
 from bench.cases.limited import measure_batch, measure_single
 from bench.cases.options import BenchOptions
@@ -24,6 +25,7 @@ CASES: dict[str, Callable[[BenchOptions], result.CaseResult]] = {
     "batch": measure_batch,
     "auto": measure_adaptive,
     "unlimited": measure_unlimited,
+    "fleet": measure_fleet,
     "virtual": measure_virtual,
 }
 

@@ -3,20 +3,23 @@
 The list (current shape), stops of one and of many, the status batch and the price list; keep-alive HTTP/1.1 by hand on
 an `asyncio.Protocol`, on uvloop where it is installed. Its first line of stdout is `{"url": …}`. Under `/__bench__`:
 `GET marks` gives the times of the first stop and of the last answer; `POST reset` starts all CVMs again.
+
+With `--workspaces W` the keys `key-0`, `key-1`, … have N CVMs each, and a rate limit each with `--requests-per-second`.
 """
 
 import argparse
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 PREFIX = "/api/v1"
 TEEPODS = 25
 CREATED = "2026-01-15T12:00:00.000000Z"
 MOST_AT_ONCE = 50
-_KEY = b"content-length:"
+_LENGTH = b"content-length:"
+_API_KEY = b"x-api-key: key-"
 
 
 def hashid(number: int) -> str:
@@ -36,10 +39,13 @@ class Fleet:
         requests: number of requests.
     """
 
-    def __init__(self, count: int, settle_seconds: float) -> None:
+    def __init__(
+        self, count: int, settle_seconds: float, *, first: int = 0, rate: float | None = None, burst: int = 10
+    ) -> None:
         self.count, self._settle = count, settle_seconds
-        self._number = {hashid(number): number for number in range(count)}
-        self._by_uuid = {_uuid(number).replace("-", ""): number for number in range(count)}
+        self._first, self._rate, self._burst = first, rate, burst
+        self._number = {hashid(first + number): number for number in range(count)}
+        self._by_uuid = {_uuid(first + number).replace("-", ""): number for number in range(count)}
         self._stopped_at: list[float | None] = []
         self.reset()
 
@@ -48,6 +54,8 @@ class Fleet:
         self._stopped_at = [None] * self.count
         self.requests = self.stops = self.batches = self.effects = 0
         self.first_stop = self.last_answer = 0.0
+        self.first_request = self.last_request = 0.0
+        self.throttled, self._tokens, self._filled_at = 0, float(self._burst), time.monotonic()
         self._cpu = time.process_time()
 
     def marks(self) -> dict[str, float]:
@@ -59,8 +67,25 @@ class Fleet:
             "effects": self.effects,
             "first_stop_at_seconds": self.first_stop,
             "last_stop_answered_at_seconds": self.last_answer,
+            "first_request_at_seconds": self.first_request,
+            "last_request_at_seconds": self.last_request,
+            "throttled": self.throttled,
             "cpu_seconds": time.process_time() - self._cpu,
         }
+
+    def take_token(self) -> bool:
+        """Note a request, and take a token of the rate limit; False if the limit refuses the request."""
+        now = self.last_request = time.monotonic()
+        self.first_request = self.first_request or now
+        if self._rate is None:
+            return True
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        if self._tokens < 1:
+            self.throttled += 1
+            return False
+        self._tokens -= 1
+        return True
 
     def _status(self, number: int, now: float) -> tuple[str, bool]:
         at = self._stopped_at[number]
@@ -82,7 +107,7 @@ class Fleet:
             self.first_stop = time.monotonic()
         self.stops += 1
         self._take(number)
-        teepod = number % TEEPODS
+        number, teepod = self._first + number, number % TEEPODS
         return _VM % (
             number,
             number,
@@ -118,8 +143,9 @@ class Fleet:
             number = self._by_uuid.get(uuid.replace("-", ""))
             if number is not None:
                 status, busy = self._status(number, now)
-                found[_uuid(number)] = {
-                    "vm_uuid": _uuid(number),
+                shown = _uuid(self._first + number)
+                found[shown] = {
+                    "vm_uuid": shown,
                     "status": status,
                     "uptime": None,
                     "in_progress": busy,
@@ -147,7 +173,7 @@ class Fleet:
 
     def _item(self, number: int, now: float) -> dict[str, Any]:
         status, busy = self._status(number, now)
-        teepod = number % TEEPODS
+        number, teepod = self._first + number, number % TEEPODS
         return {
             "id": hashid(number),
             "name": f"web-{number}",
@@ -204,8 +230,8 @@ _PRICES = json.dumps(
 class ServerProtocol(asyncio.Protocol):
     """One connection: parses requests as they arrive, pipelined requests too, and answers at once."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, fleets: Sequence[Fleet]) -> None:
+        self._fleets = fleets
         self._buffer = b""
         self._transport: asyncio.WriteTransport | None = None
 
@@ -220,36 +246,53 @@ class ServerProtocol(asyncio.Protocol):
         while (end := buffer.find(b"\r\n\r\n")) >= 0:
             begin, length = end + 4, 0
             head = buffer[:end]
-            at = head.lower().find(_KEY)
+            lower = head.lower()
+            at = lower.find(_LENGTH)
             if at >= 0:
                 line_end = head.find(b"\r\n", at)
-                length = int(head[at + len(_KEY) : line_end if line_end >= 0 else end])
+                length = int(head[at + len(_LENGTH) : line_end if line_end >= 0 else end])
             if len(buffer) < begin + length:
                 break
             body, buffer = buffer[begin : begin + length], buffer[begin + length :]
             method, target, _ = head[: head.index(b"\r\n")].decode("latin-1").split(" ", 2)
-            self._answer(method, target, body)
+            self._answer(self._find_fleet(lower), method, target, body)
         self._buffer = buffer
 
-    def _answer(self, method: str, target: str, body: bytes) -> None:
-        fleet = self._fleet
+    def _find_fleet(self, head: bytes) -> Fleet:
+        if len(self._fleets) == 1:
+            return self._fleets[0]
+        at = head.find(_API_KEY)
+        if at < 0:
+            return self._fleets[0]
+        line_end = head.find(b"\r\n", at)
+        return self._fleets[int(head[at + len(_API_KEY) : line_end if line_end >= 0 else None])]
+
+    def _answer(self, fleet: Fleet, method: str, target: str, body: bytes) -> None:
+        if not target.startswith("/__bench__") and not fleet.take_token():
+            self._write(fleet, b"429 Too Many Requests\r\nretry-after: 1", b'{"detail":"Rate limit exceeded"}')
+            return
         stop = method == "POST" and target.endswith("/stop")
         if stop:
             reply = fleet.stop(target[len(PREFIX) + 6 : -5])
         else:
             path, _, query = target.partition("?")
+            if path == "/__bench__/all":
+                self._write(fleet, b"200 OK", json.dumps([each.marks() for each in self._fleets]).encode())
+                return
             answer = _ANSWERS.get((method, path))
             reply = None if answer is None else answer(fleet, query, body)
-        fleet.requests += 1
         status = b"200 OK" if reply is not None else b"404 Not Found"
-        reply = b'{"detail":"Not Found"}' if reply is None else reply
+        self._write(fleet, status, b'{"detail":"Not Found"}' if reply is None else reply)
+        if stop or target.endswith("/batch-stop"):
+            fleet.last_answer = time.monotonic()
+
+    def _write(self, fleet: Fleet, status: bytes, reply: bytes) -> None:
+        fleet.requests += 1
         if self._transport is not None:
             self._transport.write(
                 b"HTTP/1.1 %s\r\ncontent-type: application/json\r\n"
                 b"x-request-id: req_%024x\r\ncontent-length: %d\r\n\r\n%s" % (status, fleet.requests, len(reply), reply)
             )
-        if stop or target.endswith("/batch-stop"):
-            fleet.last_answer = time.monotonic()
 
 
 def _reset(fleet: Fleet) -> bytes:
@@ -267,21 +310,34 @@ _ANSWERS: dict[tuple[str, str], Callable[[Fleet, str, bytes], bytes]] = {
 }
 
 
-async def serve(count: int, settle_seconds: float) -> None:
+async def serve(fleets: Sequence[Fleet]) -> None:
     """Serve until killed."""
-    fleet = Fleet(count, settle_seconds)
-    server = await asyncio.get_running_loop().create_server(lambda: ServerProtocol(fleet), "127.0.0.1", 0, backlog=1024)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: ServerProtocol(fleets), "127.0.0.1", 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     print(json.dumps({"url": f"http://127.0.0.1:{port}{PREFIX}"}), flush=True)
     await server.serve_forever()
 
 
 def main() -> None:
-    """Serve `count` CVMs."""
+    """Serve `count` CVMs in each workspace."""
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int)
     parser.add_argument("--settle-seconds", type=float, default=0.2)
+    parser.add_argument("--workspaces", type=int, default=1)
+    parser.add_argument("--requests-per-second", type=float)
+    parser.add_argument("--burst", type=int, default=10)
     asked = parser.parse_args()
+    fleets = [
+        Fleet(
+            asked.count,
+            asked.settle_seconds,
+            first=number * asked.count,
+            rate=asked.requests_per_second,
+            burst=asked.burst,
+        )
+        for number in range(asked.workspaces)
+    ]
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     try:
         import uvloop  # noqa: PLC0415 - not installed everywhere
@@ -290,7 +346,7 @@ def main() -> None:
     else:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve(asked.count, asked.settle_seconds))
+        runner.run(serve(fleets))
 
 
 if __name__ == "__main__":

@@ -277,6 +277,7 @@ async def open_session(
     *,
     few: bool = False,
     connections: int | None = None,
+    beside: float = 0.0,
 ) -> AsyncIterator[Session]:
     """Open a session for the length of the block.
 
@@ -287,6 +288,7 @@ async def open_session(
         observer: the observer of the run; by default none.
         few: whether the session is for a few reads only, at any rate.
         connections: the most connections and requests in flight, if fewer than in the limits.
+        beside: requests per second of other sessions in this process. The sum decides the choice of the HTTP client.
     """
     observer = observer or RunObserver()
     clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
@@ -309,7 +311,7 @@ async def open_session(
             api_version=settings.cloud.api_version,
             timeout=settings.cloud.timeout,
             max_in_flight=limits.max_in_flight,
-            many=not few and (limits.adaptive or limits.requests_per_second >= _MANY),
+            many=not few and (limits.adaptive or limits.requests_per_second + beside >= _MANY),
         ) as cloud:
             yield Session(
                 settings,

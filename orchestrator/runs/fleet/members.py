@@ -72,6 +72,7 @@ async def open_sessions(
     if descriptors == resource.RLIM_INFINITY:
         descriptors = _MANY_DESCRIPTORS
     connections = share_connections(len(members), descriptors)
+    rates = sum(limits[member.name].requests_per_second for member in members)
     error: OrchestratorError | None = None
     async with AsyncExitStack() as stack:
         sessions = {}
@@ -83,6 +84,7 @@ async def open_sessions(
                 observe(member.name),
                 few=few,
                 connections=connections,
+                beside=rates - limits[member.name].requests_per_second,
             )
             sessions[member.name] = await stack.enter_async_context(session)
         try:
