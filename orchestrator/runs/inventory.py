@@ -1,10 +1,11 @@
 """Read the inventory for people and files: every replica, with its facts at one moment."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from functools import partial
+from typing import Self, TypeVar
 
 import anyio
 
@@ -28,6 +29,7 @@ from orchestrator.runs.uptimes import read_uptimes, try_read_uptimes
 from orchestrator.runs.workspaces import name_workspace
 from orchestrator.settings.load import Settings
 
+_T = TypeVar("_T")
 _MOST_AT_ONCE = 8
 """Workspaces read at the same time."""
 
@@ -83,23 +85,30 @@ async def read_inventories(
     Raises:
         CloudError: when an inventory can't be read; the error names the workspace.
     """
-    found: dict[int, InventoryReading] = {}
+    return await _read_each(members, partial(read_inventory, select=select), observe)
+
+
+async def _read_each(
+    members: Sequence[Member], read: Callable[[Session], Awaitable[_T]], observe: Callable[[Settings], RunObserver]
+) -> list[_T]:
+    """Read something of every workspace, a few workspaces at a time; the first error ends all."""
+    found: dict[int, _T] = {}
     failures: dict[int, OrchestratorError] = {}
     limiter = anyio.CapacityLimiter(_MOST_AT_ONCE)
 
-    async def read(number: int, member: Member) -> None:
-        """Read an inventory, or keep the error."""
+    async def read_member(number: int, member: Member) -> None:
+        """Read a workspace, or keep the error."""
         settings, limits = member.settings, limits_of(Limits(), member.settings)
         try:
             async with limiter, open_session(settings, member.endpoint, limits, observe(settings), few=True) as session:
-                found[number] = await read_inventory(session, select)
+                found[number] = await read(session)
         except OrchestratorError as error:  # else the task group would wrap the error in an exception group
             failures[number] = name_workspace(error, member.name)
             group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
         for number, member in enumerate(members):
-            group.start_soon(read, number, member)
+            group.start_soon(read_member, number, member)
     if failures:
         raise failures[min(failures)]
     return [found[number] for number in range(len(members))]
@@ -142,7 +151,17 @@ async def read_running(settings: Settings, where: Endpoint, observer: RunObserve
         CloudError: when the inventory can't be read.
     """
     async with open_session(settings, where, limits_of(Limits(), settings), observer, few=True) as session:
-        begun = session.clock.wall()
-        inventory = await InventoryReader(session.cloud, session.gate, session.rng).read_all()
-        now = session.clock.wall()
-    return [SeenUp(where.base_url, cvm.ref, now, begun) for cvm in inventory.cvms if cvm.status == UP]
+        return await _list_running(session)
+
+
+async def read_running_of_each(members: Sequence[Member], observe: Callable[[Settings], RunObserver]) -> list[SeenUp]:
+    """List the running CVMs of several workspaces; arguments and errors as in `read_inventories`."""
+    return [each for found in await _read_each(members, _list_running, observe) for each in found]
+
+
+async def _list_running(session: Session) -> list[SeenUp]:
+    begun = session.clock.wall()
+    inventory = await InventoryReader(session.cloud, session.gate, session.rng).read_all()
+    now = session.clock.wall()
+    url = session.endpoint.base_url
+    return [SeenUp(url, cvm.ref, now, begun) for cvm in inventory.cvms if cvm.status == UP]

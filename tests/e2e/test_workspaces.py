@@ -70,9 +70,14 @@ def test_the_playbook_chooses_the_workspace_and_adhoc_commands_and_whoami_take_t
     stop = site.run("stop", "web-2", "--workspace", "prod", "--yes", "--json")
     assert (run.code, run.document["workspace_name"]) == (0, "prod")
     assert (stop.code, stop.document["workspace_name"]) == (0, "prod")
-    whoami, cvms, doctor = site.run_each(
-        ("whoami", "--workspace", "prod"), ("cvms", "--workspace", "prod", "--json"), ("doctor", "--json")
+    whoami, cvms, doctor, savings = site.run_each(
+        ("whoami", "--workspace", "prod"),
+        ("cvms", "--workspace", "prod", "--json"),
+        ("doctor", "--json"),
+        ("savings", "--json", "--live"),
+        envs=[{}, {}, {}, {"ORCHESTRATOR_WORKSPACES__SPARE__API_KEY_FILE": None}],
     )
+    assert (savings.code, savings.document["live"]) == (0, True), savings.err
     assert "environment variable PROD_KEY (workspaces.prod.api_key_env)" in " ".join(whoami.out.split())
     assert len(cvms.document) == 8
     assert doctor.code == 2

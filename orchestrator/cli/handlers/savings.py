@@ -76,14 +76,20 @@ def parse_period(since: str, until: str | None) -> tuple[datetime, datetime]:
 
 
 def _read_running(settings: Settings) -> list[SeenUp]:
+    """List the running CVMs of the default key and of every named workspace: a run may have been in any of these."""
     import anyio  # noqa: PLC0415 - the network takes long to load
 
     from orchestrator.cli.log_observer import LogObserver  # noqa: PLC0415 - the same
-    from orchestrator.runs.inventory import read_running  # noqa: PLC0415 - the same
+    from orchestrator.runs.fleet.members import read_members  # noqa: PLC0415 - the same
+    from orchestrator.runs.inventory import read_running, read_running_of_each  # noqa: PLC0415 - the same
     from orchestrator.runs.session import open_endpoint  # noqa: PLC0415 - the same
 
+    members = read_members(settings, settings.workspaces)
+    found = anyio.run(read_running_of_each, members, LogObserver) if members else []
+    if members and not settings.has_default_key:
+        return found
     with open_endpoint(settings, simulate=False) as where:
-        return anyio.run(read_running, settings, where, LogObserver(settings))
+        return found + anyio.run(read_running, settings, where, LogObserver(settings))
 
 
 def _compute_savings(
