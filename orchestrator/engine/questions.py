@@ -52,7 +52,7 @@ async def _wait_for_answer(
 ) -> Answer | None:
     if approver is None or control.ending is not None:
         return None
-    with control.interruptible_wait(step.timeout):
+    with control.interruptible_wait(step.timeout, is_idle=True):
         return await approver.wait_for_answer(step.name, step.question, expires_at)
     # The wait is over. A person may have answered since the approver's last check.
     return approver.find_answer() if control.cut_by is None else None

@@ -365,5 +365,5 @@ async def _wait_for_soak(control: RunControl, step: PlannedStep, number: int, *,
         ledger.record_step_event(Event.WAVE_SOAKING, step.name, wave=number, until=timestamp(control.soaks[wave]))
         await ledger.flush()
     left = (control.soaks[wave] - clock.wall()).total_seconds()
-    with control.interruptible_wait(min(step.soak, left)):
+    with control.interruptible_wait(min(step.soak, left), is_idle=True):
         await anyio.sleep_forever()

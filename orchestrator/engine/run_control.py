@@ -52,7 +52,7 @@ class RunControl:
         self.cut_by: Ending | None = None
         self.cut_short = False
         self.wave: Wave | None = None
-        self._waits: set[anyio.CancelScope] = set()
+        self._waits: dict[anyio.CancelScope, bool] = {}
 
     @property
     def jobs(self) -> list[Job]:
@@ -72,7 +72,8 @@ class RunControl:
             self.wave.halt(at_once=no_use, stop_watching=no_use, hurry=no_use and ending in _INTERRUPTIONS)
         if ending.resumable:
             self.cut_by = self.cut_by or ending
-            for scope in self._waits:
+        for scope, is_idle in self._waits.items():
+            if is_idle or ending.resumable:
                 scope.cancel()
 
     @property
@@ -86,23 +87,24 @@ class RunControl:
             self.halt(self.ending)
 
     @contextmanager
-    def interruptible_wait(self, seconds: float = float("inf")) -> Iterator[None]:
-        """Cancel the block once `cut_by` is set, or after a timeout.
+    def interruptible_wait(self, seconds: float = float("inf"), *, is_idle: bool = False) -> Iterator[None]:
+        """Cancel the block once `cut_by` is set, or after a timeout; an idle block once the run has any ending.
 
         With `cut_by` set already, the block ends at its first await. Every wait of a run outside a wave uses this
         block.
 
         Args:
             seconds: the timeout.
+            is_idle: whether the block only waits for a time or a person; only a fleet run ends such a run early.
         """
         with anyio.move_on_after(seconds) as scope:
-            self._waits.add(scope)
+            self._waits[scope] = is_idle
             if self.cut_by is not None:
                 scope.cancel()
             try:
                 yield
             finally:
-                self._waits.discard(scope)
+                del self._waits[scope]
 
     def count_failures(self, step: PlannedStep | None = None) -> None:
         """End the run if the failures exceed the limit of the run, or of this step."""

@@ -91,6 +91,17 @@ async def test_too_many_failures_in_all_workspaces_together_end_every_run(tmp_pa
     assert all(run.finished for run in fleet.read_runs().values())
 
 
+async def test_too_many_failures_elsewhere_end_a_run_between_two_waves(tmp_path: Path) -> None:
+    fleet = fleet_of(tmp_path, prod=4, test=4)
+    fleet.clouds["test"].latency, fleet.clouds["test"].stop_script = 60, refuse
+    steps = [{"action": "stop", "select": {"all": "true"}, "waves": [1, "100%"], "soak": "1h"}]
+    began = anyio.current_time()
+    result = await fleet.run(steps=steps, fleet={"max_failures": "0"})
+    assert result.exit_code is Exit.ENDED_EARLY
+    assert fleet.read_runs()["prod"].counts == {"settled": 1, "not_sent": 3}
+    assert anyio.current_time() - began < 1800
+
+
 async def test_an_interruption_ends_every_run_and_leaves_the_fleet_run_resumable(tmp_path: Path) -> None:
     fleet, stop = fleet_of(tmp_path, prod=9, test=9), StopRequest()
     fleet.clouds["prod"].on_stop = lambda ref: stop.request_end(Ending.SIGINT) if ref.name == "web-3" else None
