@@ -36,7 +36,7 @@ COLUMNS = {
     "charge_state": "`charged`, `pending`, `none`, `unknown` or `not_asked`; empty for a target without a charge",
     "charge_expected_usd": "the expected charge, estimated",
     "charged_usd": "the charge, observed",
-    "workspace": "the name of the workspace in the settings; empty for the default key",
+    "workspace": "the workspace by its name in the settings; the column is there only with a name",
 }
 """The columns with their meaning, in order. New columns go to the end; existing columns stay as they are."""
 
@@ -45,13 +45,15 @@ def build_report_csv(document: Mapping[str, Any]) -> str:
     """Build the CSV text of a run, or of all runs of a fleet run, with the column names in the first line."""
     out = StringIO()
     writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    for each in document.get("workspaces", [document]):
-        run = each["run"]
-        about = {"run_id": run["run_id"], "workspace": each.get("workspace", run.get("workspace_name"))}
+    runs = document.get("workspaces", [document])
+    names = [each.get("workspace", each["run"].get("workspace_name")) for each in runs]
+    columns = [column for column in COLUMNS if column != "workspace" or any(name is not None for name in names)]
+    writer.writerow(columns)
+    for name, each in zip(names, runs, strict=True):
+        about = {"run_id": each["run"]["run_id"], "workspace": name}
         for target in each["targets"]:
             row = about | _target_fields(target)
-            writer.writerow([cell(row[column]) for column in COLUMNS])
+            writer.writerow([cell(row[column]) for column in columns])
     return out.getvalue()
 
 
