@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import click
@@ -30,6 +31,9 @@ from orchestrator.runs.execute import (
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.session import Session
 from orchestrator.runs.start import OpenRun
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _UNNOTICED_S = 1.5
 """Seconds of waiting for notices without an explanation."""
@@ -71,12 +75,12 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
     )
     run = prepare_run(session, opened, _choose_approver(session, opened, progress, as_json=as_json))
     progress.is_ending = lambda: run.is_ending
-    progress.trouble = partial(_find_trouble, run, session)
-    signals = _Signals(run, progress)
+    progress.trouble = partial(find_trouble, run, session)
+    signals = Signals(run.interrupt, progress)
     # Signals are handled until the end of the output, so that no signal can cut the output off.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
         async with deliver_notices(session, log, state) as finish:
-            beside: list[Beside] = [partial(signals.listen, received), *_choose_display(progress, as_json=as_json)]
+            beside: list[Beside] = [partial(signals.listen, received), *choose_display(progress, as_json=as_json)]
             result = await carry_to_end(session, opened, run, beside)
             code = int(result.exit_code) if result is not None else signals.exit_code
             _show_result(opened, code, as_json=as_json)
@@ -119,7 +123,7 @@ async def _cancel_on_signal(received: AsyncIterator[signal.Signals], waiting: an
             waiting.cancel()
 
 
-def _find_trouble(run: Run, session: Session) -> str | None:
+def find_trouble(run: Run, session: Session) -> str | None:
     """Return the reason why the run can't ask the API now."""
     if run.outage is not None:
         return describe_outage(session, run.outage)
@@ -127,12 +131,24 @@ def _find_trouble(run: Run, session: Session) -> str | None:
     return wait_text(seconds) if seconds >= LONG_PAUSE else None
 
 
-class _Signals:
+class HasNote(Protocol):
+    """A view of the progress with a notice for a person."""
+
+    note: str | None
+
+
+class Signals:
     """Signal handler: the first Ctrl-C or SIGTERM stops sending and sets the exit code; a second exits at once."""
 
-    def __init__(self, run: Run, progress: Progress) -> None:
+    def __init__(self, interrupt: Callable[[Ending], object], progress: HasNote) -> None:
+        """Set up.
+
+        Args:
+            interrupt: ends the run, or all runs.
+            progress: the view with a note for a person.
+        """
         self.exit_code = 128 + signal.SIGINT
-        self._run, self._progress = run, progress
+        self._interrupt, self._progress = interrupt, progress
         self._seen = 0
 
     async def listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
@@ -148,12 +164,22 @@ class _Signals:
             everything.cancel()
             return
         self.exit_code = 128 + number
-        self._run.interrupt(_ENDINGS[number])
+        self._interrupt(_ENDINGS[number])
         self._progress.note = "Sending nothing more; watching the sent requests. Press Ctrl-C again to exit at once."
         structlog.get_logger().warning("interrupting", note=self._progress.note)
 
 
-def _choose_display(progress: Progress, *, as_json: bool) -> list[Beside]:
+class Display(Protocol):
+    """A view of the progress, on a terminal or as plain lines."""
+
+    async def live(self, console: "Console") -> None:
+        """Show the view until cancelled."""
+
+    async def plain(self, write: Callable[[str], None]) -> None:
+        """Write a line every few seconds until cancelled."""
+
+
+def choose_display(progress: Display, *, as_json: bool) -> list[Beside]:
     """Choose the display of a run: live on a terminal, plain lines to a pipe, nothing for `--json` in a pipe."""
     if redraws(sys.stderr):
         return [lambda _: progress.live(stderr_console())]

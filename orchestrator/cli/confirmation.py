@@ -67,6 +67,7 @@ def confirm_plan(
     expect: int | None,
     show: Callable[[TextIO], None] | None = None,
     lister: str = "orchestrator plan",
+    about: str = "",
 ) -> None:
     """Get a confirmation: `--yes`, `--expect` with the right number, or the number typed by a person.
 
@@ -78,6 +79,7 @@ def confirm_plan(
         expect: the number of `--expect`.
         show: shows the plan on a terminal, if the person has not seen the plan yet.
         lister: the command that lists the CVMs, for a hint.
+        about: a sentence before the question.
 
     Raises:
         NotConfirmedError: when there is no confirmation.
@@ -90,7 +92,7 @@ def confirm_plan(
         )
     if yes or expect is not None or has_nothing_to_do(plan):
         return
-    require_answer(plan_question(plan), str(count), show=show)
+    require_answer(about + plan_question(plan), str(count), show=show)
 
 
 def has_nothing_to_do(plan: Plan) -> bool:

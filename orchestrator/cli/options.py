@@ -149,6 +149,17 @@ def narrow_options(command: _F) -> _F:
     )(command)
 
 
+def skip_unreachable_option(command: _F) -> _F:
+    """Add `--skip-unreachable`. The command takes `skip`."""
+    return click.option(
+        "--skip-unreachable",
+        "skip",
+        metavar="NAME",
+        multiple=True,
+        help="With several workspaces: leave this workspace out if the API can't be reached or refuses its key.",
+    )(command)
+
+
 def ignore_running_option(command: _F) -> _F:
     """Add `--ignore-running`."""
     return click.option(

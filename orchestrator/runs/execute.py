@@ -150,15 +150,20 @@ async def carry_to_end(session: Session, opened: OpenRun, run: Run, beside: Sequ
     return result
 
 
-async def carry_out(session: Session, opened: OpenRun, stop: StopRequest) -> RunResult:
+async def carry_out(
+    session: Session, opened: OpenRun, stop: StopRequest, on_run: Callable[[Run], object] | None = None
+) -> RunResult:
     """Carry a run out without a person: send notices, and end the run on request.
 
     Args:
         session: the connection to the cloud.
         opened: the run; its log and its claim are closed at the end.
         stop: the request to end the run. Sent requests are still watched.
+        on_run: called with the run before its begin, for a live view.
     """
     run = prepare_run(session, opened)
+    if on_run is not None:
+        on_run(run)
     if stop.requested.is_set():  # the task beside the run may begin after the first request
         run.interrupt(stop.ending)
 

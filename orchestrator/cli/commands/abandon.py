@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, run_argument, settings_options, verbosity_options
+from orchestrator.cli.options import fleet_handler, json_option, run_argument, settings_options, verbosity_options
 
 
 @click.command("abandon", epilog="\b\nExample: orchestrator abandon 20261123T080000Z-4f2a --reason 'wrong teepod'")
@@ -13,6 +13,7 @@ from orchestrator.cli.options import json_option, run_argument, settings_options
 @json_option
 @settings_options
 @verbosity_options
+@fleet_handler("abandon.abandon_interrupted_fleet")
 def command(**options: Any) -> int:
     """End an interrupted run without sending requests to its CVMs.
 

@@ -9,6 +9,7 @@ from orchestrator.cli.options import (
     ignore_running_option,
     json_option,
     out_option,
+    skip_unreachable_option,
     verbosity_options,
     workspace_options,
     yes_option,
@@ -47,6 +48,7 @@ def make_command(action: Action) -> click.Command:
     )
     @ignore_running_option
     @json_option
+    @skip_unreachable_option
     @workspace_options
     @verbosity_options
     def command(**options: Any) -> int:

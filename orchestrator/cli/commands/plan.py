@@ -9,6 +9,7 @@ from orchestrator.cli.options import (
     narrow_options,
     out_option,
     playbook_options,
+    skip_unreachable_option,
     verbosity_options,
     workspace_options,
 )
@@ -20,6 +21,7 @@ from orchestrator.cli.options import (
 @out_option("Write the plan to FILE, for a review and for `run --plan FILE`. An older plan there is replaced.")
 @click.option("--details", is_flag=True, help="List every CVM of the inventory, with the reason for skipping it.")
 @format_option("text", "json", "md")
+@skip_unreachable_option
 @workspace_options
 @verbosity_options
 def command(**options: Any) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, run_argument, settings_options
+from orchestrator.cli.options import fleet_handler, json_option, run_argument, settings_options
 
 
 @click.command("reconcile", epilog="\b\nExample: orchestrator reconcile 20261123T080000Z-4f2a")
@@ -12,6 +12,7 @@ from orchestrator.cli.options import json_option, run_argument, settings_options
 @click.option("--details", is_flag=True, help="List every CVM.")
 @json_option
 @settings_options
+@fleet_handler("reconcile.reconcile_fleet")
 def command(**options: Any) -> int:
     """Compare a run's charges with the vendor's usage records.
 

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import (
+    fleet_handler,
     ignore_running_option,
     json_option,
     run_argument,
@@ -22,6 +23,7 @@ from orchestrator.cli.options import (
 @json_option
 @settings_options
 @verbosity_options
+@fleet_handler("restore.restore_fleet")
 def command(**options: Any) -> int:
     """Undo a finished run: start the CVMs it stopped.
 

@@ -5,10 +5,12 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import (
+    fleet_handler,
     ignore_running_option,
     json_option,
     run_argument,
     settings_options,
+    skip_unreachable_option,
     verbosity_options,
     yes_option,
 )
@@ -20,8 +22,10 @@ from orchestrator.cli.options import (
 @ignore_running_option
 @click.option("--dry-run", is_flag=True, help="Show the next requests; send and write nothing.")
 @json_option
+@skip_unreachable_option
 @settings_options
 @verbosity_options
+@fleet_handler("resume.resume_fleet")
 def command(**options: Any) -> int:
     """Continue an interrupted run from its audit log.
 

@@ -11,6 +11,7 @@ from orchestrator.cli.options import (
     json_option,
     narrow_options,
     playbook_options,
+    skip_unreachable_option,
     verbosity_options,
     workspace_options,
     yes_option,
@@ -31,6 +32,7 @@ from orchestrator.cli.options import (
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets.")
 @ignore_running_option
 @json_option
+@skip_unreachable_option
 @workspace_options
 @verbosity_options
 def command(**options: Any) -> int:

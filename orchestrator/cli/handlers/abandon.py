@@ -29,9 +29,7 @@ def abandon_interrupted_run(
     run_id: str, config: Path | None, assignments: tuple[str, ...], *, reason: str, as_json: bool
 ) -> int:
     """End an unfinished run without a request to its CVMs."""
-    reason = reason.strip()
-    if not 0 < len(reason) <= _LONGEST_REASON:
-        raise UsageError(f"--reason needs 1 to {_LONGEST_REASON} characters")
+    reason = check_reason(reason)
     settings = load_settings(config, assignments)
     configure_log(settings.log)
     with reopen_run(find_run_to_change(run_store(settings), run_id), in_fleet=True) as reopened:
@@ -52,6 +50,18 @@ def abandon_interrupted_run(
     else:
         print_run(stdout_console(), state, code, location)
     return code
+
+
+def check_reason(reason: str) -> str:
+    """Check the length of a reason, and return it without outer spaces.
+
+    Raises:
+        UsageError: when the reason is empty or too long.
+    """
+    reason = reason.strip()
+    if not 0 < len(reason) <= _LONGEST_REASON:
+        raise UsageError(f"--reason needs 1 to {_LONGEST_REASON} characters")
+    return reason
 
 
 async def _open_and_abandon(settings: Settings, where: Endpoint, reopened: ReopenedRun, reason: str) -> RunResult:

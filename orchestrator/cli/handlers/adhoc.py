@@ -13,6 +13,7 @@ from orchestrator.cli.handlers.plan import print_result, write_plan
 from orchestrator.cli.handlers.run import run_in_session
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.plan_file import check_place
+from orchestrator.cli.workspace_choice import choose_several
 from orchestrator.errors import UsageError
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.load import LoadedPlaybook
@@ -34,6 +35,7 @@ def act(
     selectors: Mapping[str, Sequence[str]],
     excludes: tuple[str, ...],
     workspaces: tuple[str, ...],
+    skip: tuple[str, ...],
     config: Path | None,
     assignments: tuple[str, ...],
     expect: int | None,
@@ -46,7 +48,21 @@ def act(
     """Act on named or selected CVMs: plan, confirm, act, watch until settled."""
     names = _read_choice(action, cvms, sources, selectors, excludes)
     loaded = None if names else build_playbook(action, build_select(selectors, excludes))
-    settings = choose_settings(load_settings(config, assignments), workspaces, simulate=simulate)
+    every = load_settings(config, assignments)
+    several = choose_several(every, workspaces, skip=skip, simulate=simulate)
+    if several:
+        if loaded is None:
+            raise UsageError(
+                f"named CVMs need one workspace, but {len(several)} workspaces match",
+                hint=f"name one workspace, or select by name in all: orchestrator {action} --name {names[0]}",
+            )
+        from orchestrator.cli.handlers.fleet.plan import PlaybookOrder, refuse_plan_file  # noqa: PLC0415 - seldom needed
+        from orchestrator.cli.handlers.fleet.run import FleetCommand, run_fleet  # noqa: PLC0415 - the same
+
+        refuse_plan_file(several, has_out=out is not None)
+        fleet_order = PlaybookOrder(loaded, ignore_running=ignore_running)
+        return run_fleet(every, several, FleetCommand(fleet_order, skip, yes, expect, as_json))
+    settings = choose_settings(every, workspaces, simulate=simulate)
     if out is not None:
         if simulate:
             raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")

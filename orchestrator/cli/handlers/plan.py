@@ -10,6 +10,7 @@ from orchestrator import __version__
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.plan_file import check_place, write_plan_file
 from orchestrator.cli.print_error import print_error
+from orchestrator.cli.workspace_choice import choose_several
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
@@ -29,6 +30,7 @@ def show_plan(
     assignments: tuple[str, ...],
     *,
     workspaces: tuple[str, ...],
+    skip: tuple[str, ...],
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     simulate: bool,
@@ -40,6 +42,13 @@ def show_plan(
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     narrowing = Narrowing.parse_options(only, exclude)
     every = load_settings(config, assignments)
+    names = choose_several(every, workspaces, loaded.playbook.workspaces, skip=skip, simulate=simulate)
+    if names:
+        from orchestrator.cli.handlers.fleet.plan import PlaybookOrder, show_fleet_plan  # noqa: PLC0415 - seldom needed
+
+        order = PlaybookOrder(loaded, narrowing)
+        has_out = out is not None
+        return show_fleet_plan(every, names, order, skip=skip, details=details, form=form, has_out=has_out)
     settings = choose_settings(every, workspaces, loaded.playbook.workspaces, simulate=simulate)
     if out is not None:
         if simulate:

@@ -41,13 +41,7 @@ def reconcile_run(
     """Find the charges for the stops of a run, unless already known."""
     settings = load_settings(config, assignments)
     run = find_run_to_change(run_store(settings), run_id)
-    state = RunState()
-    log, reading = run.open_log(state.apply_record)
-    try:
-        _check_log(reading, state, run)
-        found = _find_charges(settings_of_run(settings, state), log, reading, state)
-    finally:
-        log.close()
+    found, state = reconcile_log(settings, run)
     code = int(Exit.UNSETTLED if found.open else Exit.OK)
     if as_json:
         document = reconciliation_document(found, state, run.location, code)
@@ -55,6 +49,23 @@ def reconcile_run(
     else:
         print_reconciliation(stdout_console(), found, state, run.location, details=details)
     return code
+
+
+def reconcile_log(settings: Settings, run: StoredRun) -> tuple[Reconciliation, RunState]:
+    """Find the charges for the stops of a run, and record new charges in its log.
+
+    Raises:
+        UsageError: when the run is not finished, or when its simulated cloud ended.
+        SettingsError: when the log can't be continued, or was altered.
+        CloudError: when the usage can't be read.
+    """
+    state = RunState()
+    log, reading = run.open_log(state.apply_record)
+    try:
+        _check_log(reading, state, run)
+        return _find_charges(settings_of_run(settings, state), log, reading, state), state
+    finally:
+        log.close()
 
 
 def _check_log(reading: Reading, state: RunState, run: StoredRun) -> None:

@@ -1,5 +1,6 @@
 """`orchestrator resume`."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.event_log import configure_log
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.named_runs import find_run_to_change
+from orchestrator.cli.workspace_choice import require_no_skip
 from orchestrator.outcome import Exit
 from orchestrator.report.run.resume_plan import print_resume_plan
 from orchestrator.report.run.text import print_run
@@ -40,8 +42,10 @@ def resume_run(
     yes: bool,
     ignore_running: bool,
     as_json: bool,
+    skip: tuple[str, ...] = (),
 ) -> int:
     """Resume an interrupted run from its audit log."""
+    require_no_skip(skip)
     settings = load_settings(config, assignments)
     configure_log(settings.log)
     store = run_store(settings)
@@ -110,21 +114,23 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _ResumeRe
             if order.as_json:
                 for warning in plan.warnings:
                     session.observer.on_warning("resume.warning", run_id=state.run_id, message=warning.message)
-            _confirm_resume(plan, yes=order.yes)
+            confirm_resume([plan], yes=order.yes)
         opened = await order.run.record_resume(session, plan, order.claim, ignore_running=order.ignore_running)
         return await carry_out(session, opened, as_json=order.as_json)
 
 
-def _confirm_resume(plan: ResumePlan, *, yes: bool) -> None:
-    """Ask about a different key, and about an old plan: someone may have started a CVM on purpose since."""
+def confirm_resume(plans: Sequence[ResumePlan], *, yes: bool) -> None:
+    """Ask about a different key, and about old plans: someone may have started a CVM on purpose since."""
     if yes:
         return
-    if plan.checked.other_key is not None:
-        ask_about_key(plan.checked.other_key.message)
-    if not plan.doubtful:
+    for plan in plans:
+        if plan.checked.other_key is not None:
+            ask_about_key(plan.checked.other_key.message)
+    number = sum(plan.doubtful for plan in plans)
+    if not number:
         return
-    age, number = format_duration(plan.age), plan.doubtful
-    if any(job.action.leaves_running for job in plan.unsent):
+    age = format_duration(max(plan.age for plan in plans))
+    if any(job.action.leaves_running for plan in plans for job in plan.unsent):
         require_answer(
             f"The plan is {age} old. {plural(number, 'CVM')} did not reach the planned state, and no "
             f"request to them is known to have had an effect. Someone may have changed them on purpose.\n"

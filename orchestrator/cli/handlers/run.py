@@ -16,9 +16,10 @@ from orchestrator.cli.confirmation import ask_about_key, confirm_plan, has_nothi
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.cli.print_error import print_error
+from orchestrator.cli.workspace_choice import choose_several, require_no_skip
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.playbook.frozen_plan import FrozenPlan
-from orchestrator.playbook.load import find_playbook, load_playbook, parse_assignments
+from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import WarningCode
@@ -41,6 +42,7 @@ def run_playbook(
     expect: int | None,
     *,
     workspaces: tuple[str, ...],
+    skip: tuple[str, ...],
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     simulate: bool,
@@ -52,6 +54,13 @@ def run_playbook(
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     narrowing = Narrowing.parse_options(only, exclude)
     every = load_settings(config, assignments)
+    names = choose_several(every, workspaces, loaded.playbook.workspaces, skip=skip, simulate=simulate)
+    if names:
+        from orchestrator.cli.handlers.fleet.plan import PlaybookOrder  # noqa: PLC0415 - seldom needed
+        from orchestrator.cli.handlers.fleet.run import FleetCommand, run_fleet  # noqa: PLC0415 - the same
+
+        fleet_order = PlaybookOrder(loaded, narrowing, ignore_running)
+        return run_fleet(every, names, FleetCommand(fleet_order, skip, yes, expect, as_json))
     settings = choose_settings(every, workspaces, loaded.playbook.workspaces, simulate=simulate)
     run_store(settings).prepare()
     limits = limits_of(loaded.playbook.limits, settings)
@@ -69,6 +78,7 @@ def run_plan_file(
     assignments: tuple[str, ...],
     expect: int | None,
     workspaces: tuple[str, ...],
+    skip: tuple[str, ...],
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     simulate: bool,
@@ -85,6 +95,7 @@ def run_plan_file(
     for given, name in ((only, "--only"), (exclude, "--exclude")):
         if given:
             raise UsageError(f"--plan excludes {name}", hint=f"make a new plan: `plan PLAYBOOK {name} … --out FILE`")
+    require_no_skip(skip)
     lock = read_plan(read_plan_file(plan_file), plan_file)
     settings = settings_of_name(load_settings(config, assignments), lock.workspace_name, "the plan file")
     run_store(settings).prepare()
@@ -128,7 +139,7 @@ async def _plan_and_start(
     try:
         prepared = await plan_request(session, order)
     except OrchestratorError as failure:
-        await _notify_refusal(session, order, failure, meant=meant)
+        await notify_refusal_of(session, order.loaded, failure, meant=meant)
         raise
     plan = prepared.plan
     show = partial(_print_plan, order, plan)
@@ -142,7 +153,7 @@ async def _plan_and_start(
             run = await start_run(session, order, prepared, ask_person)
     except OrchestratorError as refused:
         print_error(refused, as_json=as_json, extra=plan_document(plan))
-        await _notify_refusal(session, order, refused, meant=meant)
+        await notify_refusal_of(session, order.loaded, refused, meant=meant)
         return int(refused.exit_code)
     if not as_json:
         click.echo("Nothing to do: 0 targets.\n" if has_nothing_to_do(plan) else "")
@@ -175,13 +186,13 @@ def _print_plan(order: RunRequest, plan: Plan, stream: TextIO) -> None:
     print_plan(console, plan, order.loaded.playbook.description)
 
 
-async def _notify_refusal(session: Session, order: RunRequest, error: OrchestratorError, *, meant: bool) -> None:
+async def notify_refusal_of(session: Session, loaded: LoadedPlaybook, error: OrchestratorError, *, meant: bool) -> None:
     """Send a notice about a refused run, if a run was meant and no person is at the terminal."""
     if meant and session.settings.notify.somebody and not sys.stdin.isatty():
         from orchestrator.runs.notifications import notify_refusal  # noqa: PLC0415 - takes long to import
 
         url, simulated = session.endpoint.base_url, session.is_simulated
-        await notify_refusal(session.settings, order.loaded, error, url, session.observer, simulated=simulated)
+        await notify_refusal(session.settings, loaded, error, url, session.observer, simulated=simulated)
 
 
 def _describe_origin(lock: FrozenPlan, file: Path, now: datetime) -> str:

@@ -15,6 +15,9 @@ def fleet_plan_document(
     plans: Sequence[tuple[str, Plan]],
     guards: Iterable[GuardCheck] = (),
     left_out: Sequence[Mapping[str, Any]] = (),
+    *,
+    first: str | None = None,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Build the document of `plan --json` for several workspaces.
 
@@ -22,6 +25,8 @@ def fleet_plan_document(
         plans: the name of every workspace, and its plan.
         guards: the guards of the total.
         left_out: the unreachable workspaces left out on request.
+        first: the name of the canary workspace.
+        warnings: the warnings about the order as a whole.
     """
     total = merge_plans([plan for _, plan in plans], guards)
     documents = [{"workspace": name, **plan_document(plan)} for name, plan in plans]
@@ -38,6 +43,8 @@ def fleet_plan_document(
             "billing": found["billing"],
         },
         "guards": found["guards"],
+        "first": first,
+        "warnings": [*warnings],
         "left_out": [dict(each) for each in left_out],
     }
 

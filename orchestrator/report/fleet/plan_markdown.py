@@ -19,6 +19,7 @@ def render_fleet_plan_markdown(
     guards: Sequence[GuardCheck] = (),
     first: str | None = None,
     left_out: Sequence[Mapping[str, Any]] = (),
+    warnings: Sequence[str] = (),
     refusal: str | None = None,
     details: bool = False,
 ) -> str:
@@ -30,6 +31,7 @@ def render_fleet_plan_markdown(
         guards: the guards of the total.
         first: the name of the canary workspace.
         left_out: the unreachable workspaces left out on request.
+        warnings: the warnings about the order as a whole.
         refusal: the reason for refusing the plan.
         details: whether to list the skipped CVMs, each with its reason.
     """
@@ -39,17 +41,17 @@ def render_fleet_plan_markdown(
         lines += [f"**This plan can't be executed: {escape_markdown(refusal)}**", ""]
     lines += [f"**{escape_markdown(describe_fleet_effects(plans, total))}**", ""]
     pairs = fact_pairs(list_total_facts(plans, total, first=first, left_out=left_out))
-    blocks = _list_blocks(plans, total, description, Facts(pairs))
+    blocks = _list_blocks(plans, total, description, Facts(pairs), warnings)
     sections = [render_plan_markdown(plan, None, details=details, workspace=name) for name, plan in plans]
     return "\n".join([*lines, *(line for block in blocks for line in render_block(block)), *sections])
 
 
 def _list_blocks(
-    plans: Sequence[tuple[str, Plan]], total: Plan, description: str | None, facts: Facts
+    plans: Sequence[tuple[str, Plan]], total: Plan, description: str | None, facts: Facts, more: Sequence[str]
 ) -> Iterator[Block]:
     if description:
         yield Paragraph(description)
-    warnings = merge_warnings(plans)
+    warnings = [*more, *merge_warnings(plans)]
     if warnings:
         yield Items([f"Warning: {message}" for message in warnings])
     kinds = [ColumnKind.NUMBER if column.right else ColumnKind.NAME for column in COLUMNS]

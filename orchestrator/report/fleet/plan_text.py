@@ -25,7 +25,7 @@ from orchestrator.report.plan.text import (
 from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration
 
-_MOST_LISTED = 12
+_MOST_LISTED = 16
 _MOST_TEEPODS = 8
 _MOST_WARNINGS = 10
 
@@ -47,6 +47,7 @@ def print_fleet_plan(
     guards: Sequence[GuardCheck] = (),
     first: str | None = None,
     left_out: Sequence[Mapping[str, Any]] = (),
+    warnings: Sequence[str] = (),
     details: bool = False,
     now: datetime | None = None,
 ) -> None:
@@ -59,6 +60,7 @@ def print_fleet_plan(
         guards: the guards of the total.
         first: the name of the canary workspace.
         left_out: the unreachable workspaces left out on request.
+        warnings: the warnings about the order as a whole.
         details: whether to list every CVM by name.
         now: the reference time for ages; the present by default.
     """
@@ -68,11 +70,10 @@ def print_fleet_plan(
         head.append(f"  {safe_text(description)}", "dim")
     print_lines(console, prose_lines(console, head))
     print_lines(console, fact_lines(console, list_order_facts(total)))
+    console.print()
     for name, plan in plans:
         if details or plan.targets or not all(check.ok for check in plan.guards):
-            console.print()
             _print_section(console, name, plan, details=details, now=now)
-    console.print()
     print_lines(console, prose_lines(console, Text(describe_fleet_effects(plans, total), "bold")))
     console.print()
     print_table(console, COLUMNS, [list(row) for row in workspace_rows(plans, total)])
@@ -83,11 +84,11 @@ def print_fleet_plan(
         print_table(console, [Column("teepod"), Column("CVMs", right=True), Column("$/h", right=True)], rows)
         console.print()
     print_lines(console, fact_lines(console, list_total_facts(plans, total, first=first, left_out=left_out)))
-    warnings = merge_warnings(plans) if total.has_matches else []
-    for message in warnings[:_MOST_WARNINGS]:
+    found = [*warnings, *(merge_warnings(plans) if total.has_matches else ())]
+    for message in found[:_MOST_WARNINGS]:
         print_lines(console, warning_lines(console, message))
-    if len(warnings) > _MOST_WARNINGS:
-        print_lines(console, [Text(f"and {len(warnings) - _MOST_WARNINGS} more warnings: --format json")])
+    if len(found) > _MOST_WARNINGS:
+        print_lines(console, [Text(f"and {len(found) - _MOST_WARNINGS} more warnings: --format json")])
 
 
 def _print_section(console: Console, name: str, plan: Plan, *, details: bool, now: datetime | None) -> None:
@@ -97,6 +98,8 @@ def _print_section(console: Console, name: str, plan: Plan, *, details: bool, no
     guards = plan.guards if details else [check for check in plan.guards if not check.ok]
     facts = [*list_choice_facts(plan), *(list_guards(guards) if guards else ())]
     print_lines(console, fact_lines(console, facts))
+    if facts:
+        console.print()
 
 
 def describe_fleet_effects(plans: Sequence[tuple[str, Plan]], total: Plan) -> str:

@@ -1,0 +1,141 @@
+"""A plan over several workspaces: `orchestrator plan`, and the plan of `run` before its confirmation."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anyio
+import click
+
+from orchestrator.cli.log_observer import LogObserver
+from orchestrator.cli.print_error import print_error
+from orchestrator.errors import UsageError
+from orchestrator.outcome import Exit
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.narrowing import Narrowing
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.resolved_steps import RunLimits
+from orchestrator.report.fleet.document import fleet_plan_document
+from orchestrator.runs.fleet.members import Member, Observe, open_sessions, read_members
+from orchestrator.runs.fleet.plan import FleetPlan, WorkspaceRequest, find_fleet_refusal, plan_fleet
+from orchestrator.runs.session import RunObserver, Session, limits_of
+from orchestrator.runs.start import RunRequest
+from orchestrator.settings.load import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybookOrder:
+    """The order of a playbook for several workspaces.
+
+    Attributes:
+        loaded: the playbook.
+        narrowing: the conditions of `--only` and `--exclude`.
+        ignore_running: whether to act on CVMs claimed by another run.
+    """
+
+    loaded: LoadedPlaybook
+    narrowing: Narrowing | None = None
+    ignore_running: bool = False
+
+    def list_requests(self, sessions: Mapping[str, Session]) -> tuple[WorkspaceRequest, ...]:
+        """List the request of every workspace."""
+        return tuple(
+            WorkspaceRequest(
+                name,
+                session,
+                RunRequest(self.loaded, session.limits, ignore_running=self.ignore_running, narrowing=self.narrowing),
+            )
+            for name, session in sessions.items()
+        )
+
+
+def limits_of_members(members: tuple[Member, ...], loaded: LoadedPlaybook) -> dict[str, RunLimits]:
+    """Return the limits of a playbook in every workspace."""
+    return {member.name: limits_of(loaded.playbook.limits, member.settings) for member in members}
+
+
+def observe_members(settings: Settings) -> Observe:
+    """Return the function that makes the observer for the run of a workspace."""
+
+    def observe(name: str) -> RunObserver:
+        return LogObserver(settings.for_workspace(name))
+
+    return observe
+
+
+def show_fleet_plan(
+    settings: Settings,
+    names: tuple[str, ...],
+    order: PlaybookOrder,
+    *,
+    skip: tuple[str, ...],
+    details: bool,
+    form: str,
+    has_out: bool,
+) -> int:
+    """Print the plan of a playbook over several workspaces. Sends no changing request."""
+    refuse_plan_file(names, has_out=has_out)
+    members = read_members(settings, names)
+    plan = anyio.run(partial(_read_and_plan, settings, members, order, skip))
+    return _print_result(plan, details=details, form=form)
+
+
+def refuse_plan_file(names: tuple[str, ...], *, has_out: bool) -> None:
+    """Refuse a plan file for several workspaces.
+
+    Raises:
+        UsageError: when a plan file is wanted.
+    """
+    if has_out:
+        raise UsageError(
+            f"--out writes the plan of one workspace, but {len(names)} workspaces match",
+            hint=f"write a plan file for each workspace: --workspace {names[0]} --out FILE",
+        )
+
+
+async def _read_and_plan(
+    settings: Settings, members: tuple[Member, ...], order: PlaybookOrder, skip: tuple[str, ...]
+) -> FleetPlan:
+    limits = limits_of_members(members, order.loaded)
+    async with open_sessions(members, limits, observe_members(settings), few=True) as sessions:
+        requests = order.list_requests(sessions)
+        return await plan_fleet(order.loaded, requests, base_guards=settings.guards, skip=skip)
+
+
+def list_plans(plan: FleetPlan) -> list[tuple[str, Plan]]:
+    """List the name and the plan of every workspace."""
+    return [(each.name, each.plan) for each in plan.workspaces]
+
+
+def describe_order(plan: FleetPlan) -> dict[str, Any]:
+    """Return the facts of the whole order, as the functions of `report.fleet` take them."""
+    left_out = [each.document() for each in plan.left_out]
+    return {"guards": plan.guards, "first": plan.first, "left_out": left_out, "warnings": plan.warnings}
+
+
+def plan_document_of(plan: FleetPlan) -> dict[str, Any]:
+    """Build the document of a plan over several workspaces."""
+    return fleet_plan_document(list_plans(plan), **describe_order(plan))
+
+
+def _print_result(plan: FleetPlan, *, details: bool, form: str) -> int:
+    error, plans, about = find_fleet_refusal(plan), list_plans(plan), describe_order(plan)
+    description = plan.loaded.playbook.description
+    if form == "text":
+        from orchestrator.cli.consoles import stdout_console  # noqa: PLC0415 - only the format that was asked for
+        from orchestrator.report.fleet.plan_text import print_fleet_plan  # noqa: PLC0415 - the same
+
+        print_fleet_plan(stdout_console(), plans, description, details=details, **about)
+    elif form == "md":
+        from orchestrator.report.fleet.plan_markdown import render_fleet_plan_markdown  # noqa: PLC0415 - the same
+
+        refusal = None if error is None else error.message
+        click.echo(render_fleet_plan_markdown(plans, description, refusal=refusal, details=details, **about))
+    elif error is None:
+        click.echo(json.dumps(plan_document_of(plan), indent=2))
+    if error is None:
+        return int(Exit.OK)
+    print_error(error, as_json=form == "json", extra=plan_document_of(plan))
+    return int(error.exit_code)

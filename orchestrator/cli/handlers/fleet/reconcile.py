@@ -1,0 +1,48 @@
+"""`orchestrator reconcile FLEET_ID`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.consoles import stdout_console
+from orchestrator.cli.handlers.fleet.reading import read_fleet
+from orchestrator.cli.handlers.reconcile import reconcile_log
+from orchestrator.errors import UsageError
+from orchestrator.outcome import Exit
+from orchestrator.report.savings.reconcile import print_reconciliation, reconciliation_document
+from orchestrator.runs.documents import write_document
+from orchestrator.runs.fleet.resume import naming
+from orchestrator.settings.load import load_settings
+from orchestrator.text import safe_text
+
+
+def reconcile_fleet(
+    run_id: str, config: Path | None, assignments: tuple[str, ...], *, details: bool, as_json: bool
+) -> int:
+    """Find the charges for the stops of all runs of a fleet run, unless already known."""
+    settings = load_settings(config, assignments)
+    fleet = read_fleet(settings, run_id)
+    if fleet.state.finished is None:
+        raise UsageError(
+            "the fleet run is not finished, so its stops are not certain",
+            file=fleet.stored.location,
+            hint=f"first: orchestrator resume {safe_text(fleet.state.fleet_id)}",
+        )
+    documents: list[dict[str, Any]] = []
+    code = Exit.OK
+    for number, (workspace, run) in enumerate(fleet.runs):
+        with naming(workspace):
+            found, state = reconcile_log(settings, run)
+        own = Exit.UNSETTLED if found.open else Exit.OK
+        code = max(code, own)
+        if as_json:
+            documents.append({"workspace": workspace, **reconciliation_document(found, state, run.location, int(own))})
+        else:
+            click.echo(f"{chr(10) if number else ''}Workspace {safe_text(workspace, 64)}")
+            print_reconciliation(stdout_console(), found, state, run.location, details=details)
+    if as_json:
+        document = {"fleet_id": fleet.state.fleet_id, "exit_code": int(code), "workspaces": documents}
+        write_document(document, partial(click.echo, nl=False))
+    return int(code)

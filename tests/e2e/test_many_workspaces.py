@@ -1,0 +1,160 @@
+"""One order for several workspaces: planned, carried out, reported, undone and continued as a whole."""
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import OpenSite, RunAll
+from tests.e2e.site import Ended, Site, until
+
+NAMES = ("eu", "us", "ap")
+
+
+def open_fleet(open_site: OpenSite, **sections: Any) -> Site:  # noqa: ANN401 - whatever a configuration file may hold
+    """Open a site with three workspaces of four CVMs each, all named in the settings."""
+    fleet = {"cvms": 4, "names": [f"web-{number}" for number in range(1, 5)], "stopped_share": 0}
+    site = open_site(fleet=fleet, workspaces=[{"workspace": {"name": name}} for name in NAMES], **sections)
+    del site.environment["PHALA_CLOUD_API_KEY"]
+    for key, workspace in site.sim.workspaces.by_key.items():
+        name = workspace.world.settings.workspace.name.upper()
+        site.environment |= {f"KEY_{name}": key, f"ORCHESTRATOR_WORKSPACES__{name}__API_KEY_ENV": f"KEY_{name}"}
+    return site
+
+
+def playbook(site: Site, *, max_targets: int = 12, rate: float = 200, burst: int = 50) -> str:
+    """Write a playbook for all workspaces."""
+    return site.playbook(more=f"}}\nworkspaces: ['*']\nfleet: {{max_targets: {max_targets}", rate=rate, burst=burst)
+
+
+def count_stops(site: Site) -> list[int]:
+    """Return the effective stops of every CVM of all workspaces."""
+    worlds = [workspace.world for workspace in site.sim.workspaces.by_key.values()]
+    return [cvm.effective_stops for world in worlds for cvm in world.cvms]
+
+
+def fleet_id(site: Site) -> str:
+    (log,) = (site.state / "fleets").glob("*.jsonl")
+    return log.stem
+
+
+@pytest.fixture(scope="module")
+def finished(run_all: RunAll) -> tuple[Site, Ended]:
+    """A site after a fleet run."""
+
+    def run(open_site: OpenSite) -> tuple[Site, Ended]:
+        site = open_fleet(open_site)
+        return site, site.run("run", playbook(site), "--expect", "12", "--json")
+
+    return run_all({"run": run})["run"]
+
+
+def test_a_run_over_three_workspaces_stops_every_cvm_once(finished: tuple[Site, Ended]) -> None:
+    site, ended = finished
+    assert ended.code == 0, ended.err
+    document = ended.document
+    assert [each["workspace"] for each in document["workspaces"]] == [*NAMES]
+    assert document["totals"]["counts"] == {"settled": 12}
+    assert count_stops(site) == [1] * 12
+    assert {line.get("workspace") for line in ended.logged} >= {*NAMES}
+    assert document["fleet_id"] == fleet_id(site)
+
+
+def test_the_commands_for_logs_take_the_id_of_a_fleet_run(finished: tuple[Site, Ended]) -> None:
+    site, _ = finished
+    name = fleet_id(site)
+    shown, report, verified, told, exported, reconciled, resumed, listed, restored = site.run_each(
+        ("show", name),
+        ("report", name, "--format", "html"),
+        ("audit", "verify", name),
+        ("audit", "show", name),
+        ("audit", "export", name),
+        ("reconcile", name, "--json"),
+        ("resume", name),
+        ("runs", "--json"),
+        ("restore", name, "--json"),
+    )
+    assert "succeeded: 12 of 12 CVMs as planned in 3 workspaces (exit 0)" in shown.out
+    assert all(f"Workspace {workspace}" in report.out for workspace in NAMES)
+    assert (verified.code, f"{name}: agrees with the logs of its runs" in verified.out) == (0, True)
+    assert "planned: 3 runs with 12 targets" in told.out
+    assert len({json.loads(line)["labels"]["run_id"] for line in exported.out.splitlines()}) == 4
+    assert [each["workspace"] for each in reconciled.document["workspaces"]] == [*NAMES]
+    assert (resumed.code, "nothing to resume" in resumed.out) == (0, True)
+    assert {run["workspace_name"] for run in listed.document} == {*NAMES}
+    assert (restored.code, restored.document["totals"]["targets"]) == (3, 12)
+
+
+def test_an_interrupted_fleet_run_is_resumed_as_a_whole(open_site: OpenSite) -> None:
+    site = open_fleet(open_site)
+    process = site.start("run", playbook(site, rate=4, burst=1), "--yes")
+    until(lambda: sum(count_stops(site)) >= 3, seconds=20)
+    process.send_signal(signal.SIGINT)
+    ended = site.end(process)
+    assert ended.code == 130
+    name = fleet_id(site)
+    assert f"orchestrator resume {name}" in ended.out
+    run_id = next(site.runs.glob("*.jsonl")).stem
+    single = site.run("resume", run_id, "--yes")
+    assert (single.code, name in single.err) == (2, True)
+    dry = site.run("resume", name, "--dry-run", "--json")
+    assert (dry.code, len(dry.document["workspaces"])) == (0, 3)
+    resumed = site.run("resume", name, "--yes", "--json")
+    assert resumed.code == 0, resumed.err
+    assert count_stops(site) == [1] * 12
+    assert site.run("audit", "verify", name).code == 0
+
+
+def test_an_abandoned_fleet_run_is_finished(open_site: OpenSite) -> None:
+    site = open_fleet(open_site)
+    process = site.start("run", playbook(site, rate=4, burst=1), "--yes")
+    until(lambda: sum(count_stops(site)) >= 3, seconds=20)
+    process.send_signal(signal.SIGTERM)
+    assert site.end(process).code == 143
+    name = fleet_id(site)
+    abandoned = site.run("abandon", name, "--reason", "wrong order", "--json")
+    assert abandoned.code == 8, abandoned.err
+    assert abandoned.document["exit_code"] == 8
+    assert site.run("audit", "verify", name).code == 0
+
+
+def test_an_unreachable_workspace_refuses_the_order_unless_skipped(open_site: OpenSite) -> None:
+    site = open_fleet(open_site)
+    file = playbook(site)
+    wrong = {"KEY_US": "phak_wrong"}
+    refused, skipped, one, twice, named, plan_file = site.run_each(
+        ("plan", file),
+        ("plan", file, "--skip-unreachable", "us", "--json"),
+        ("plan", file, "--workspace", "eu", "--skip-unreachable", "eu"),
+        ("plan", file),
+        ("stop", "web-1", "--workspace", "*", "--yes"),
+        ("plan", file, "-o", str(site.folder / "plan.json")),
+        envs=[wrong, wrong, {}, {"KEY_US": site.environment["KEY_EU"]}, {}, {}],
+    )
+    assert (refused.code, "us: " in refused.err, "--skip-unreachable us" in refused.err) == (5, True, True)
+    assert skipped.code == 0, skipped.err
+    assert [each["workspace"] for each in skipped.document["left_out"]] == ["us"]
+    assert len(skipped.document["workspaces"]) == 2
+    assert (one.code, "--skip-unreachable needs several workspaces" in one.err) == (2, True)
+    assert (twice.code, "have the same API key" in twice.err) == (2, True)
+    assert (named.code, "named CVMs need one workspace" in named.err) == (2, True)
+    assert (plan_file.code, "--out writes the plan of one workspace" in plan_file.err) == (2, True)
+    run = site.run("run", file, "--yes", "--skip-unreachable", "us", env=wrong)
+    assert run.code == 6
+    assert "left out" in run.out
+
+
+def test_a_guard_of_the_total_and_a_wrong_number_refuse_the_order(open_site: OpenSite) -> None:
+    site = open_fleet(open_site)
+    file = playbook(site, max_targets=11)
+    guarded, unexpected, silent = site.run_each(
+        ("run", file, "--yes", "--json"),
+        ("stop", "--name", "web-*", "--workspace", "*", "--expect", "4"),
+        ("stop", "--name", "web-*", "--workspace", "*"),
+    )
+    assert guarded.code == 3
+    assert "max_targets" in guarded.fault["message"]
+    assert (unexpected.code, "--expect 4, but the plan has 12 targets" in unexpected.err) == (3, True)
+    assert (silent.code, "12 CVMs of 12 will be stopped (forced), in 3 workspaces" in silent.out) == (3, True)
+    assert count_stops(site) == [0] * 12
