@@ -93,6 +93,11 @@ class RunState:
     _bills: dict[tuple[object, ...], dict[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
+    def resume_id(self) -> str:
+        """Id for `resume`: of the fleet run if the run belongs to one, else of the run."""
+        return self.started.fleet or self.run_id
+
+    @property
     def ended_at(self) -> str | None:
         """Timestamp of the end, or of the last interruption; None for any other run. Later records do not count."""
         end = self.finished or self.interrupted

@@ -92,6 +92,7 @@ def _make_row(state: RunState, verdict: str) -> Json:
         "targets": state.cvm_count,
         "cloud_url": state.started.record.get("cloud_url"),
         "workspace_name": state.started.workspace_name,
+        "fleet": state.started.fleet,
         "question": state.question and {key: state.question.record[key] for key in ("step", "question", "expires_at")},
     }
 

@@ -18,12 +18,14 @@ class RunFilter:
         playbooks: patterns of the playbook's name, with * and ?.
         outcomes: outcomes of at least one target.
         exit_codes: exit codes of the run.
+        fleet: the id of the fleet run, or its beginning; None for all runs.
     """
 
     time_range: TimeRange = field(default_factory=TimeRange)
     playbooks: Collection[str] = ()
     outcomes: Collection[str] = ()
     exit_codes: Collection[int] = ()
+    fleet: str | None = None
 
     def takes(self, row: Json) -> bool:
         """Return True if a run with this row matches."""
@@ -32,6 +34,7 @@ class RunFilter:
             and (not self.playbooks or any(fnmatchcase(row.get("playbook") or "", each) for each in self.playbooks))
             and (not self.outcomes or any(outcome in row["counts"] for outcome in self.outcomes))
             and (not self.exit_codes or row.get("exit_code") in self.exit_codes)
+            and (self.fleet is None or (row.get("fleet") or "").startswith(self.fleet))
         )
 
     def _began_then(self, started_at: str | None) -> bool:

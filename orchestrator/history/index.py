@@ -23,7 +23,7 @@ from orchestrator.state_files import open_or_create
 
 _T = TypeVar("_T")
 
-_FORMAT = 6
+_FORMAT = 7
 """Raise this number when the entry of the same log changes."""
 _NEW_NS = 2_000_000_000
 """A file changed more recently than this may change again without a visible difference in its times."""

@@ -214,7 +214,7 @@ def _notice_of_interruption(event: RunInterrupted, state: RunState) -> Notice:
         "counts": words.count_outcomes(state),
         "open": event.open,
     }
-    commands = () if state.cloud_ended else (f"orchestrator resume {state.run_id}",)
+    commands = () if state.cloud_ended else (f"orchestrator resume {state.resume_id}",)
     return make_notice(event.record, state, {"end", "failure"}, headline, (), facts=facts, commands=commands)
 
 

@@ -37,7 +37,7 @@ def find_question(
     if state.finished is not None:
         raise NotAskedError("the run is finished", hint="; ".join([*_last_answer(state), show]))
     if not held:
-        again = f"`orchestrator resume {state.run_id}` asks again"
+        again = f"`orchestrator resume {state.resume_id}` asks again"
         hint = "its simulated cloud ended with the run" if state.cloud_ended else again
         raise NotAskedError("no process executes the run, so no process can read an answer", hint=hint)
     question = state.question

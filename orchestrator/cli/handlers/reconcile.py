@@ -78,7 +78,7 @@ def _check_log(reading: Reading, state: RunState, run: StoredRun) -> None:
             hint="to try this command, run against `orchestrator simulate`",
         )
     if not reading.finished:
-        resume = f"first: orchestrator resume {safe_text(state.run_id)}"
+        resume = f"first: orchestrator resume {safe_text(state.resume_id)}"
         raise UsageError(
             "the run is not finished, so its stops are not certain",
             file=run.location,

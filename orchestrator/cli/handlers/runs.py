@@ -41,6 +41,7 @@ def list_runs(
     playbooks: tuple[str, ...],
     outcomes: tuple[str, ...],
     exit_codes: tuple[int, ...],
+    fleet: str | None,
     limit: int,
     config: Path | None,
     assignments: tuple[str, ...],
@@ -48,7 +49,7 @@ def list_runs(
     as_json: bool,
 ) -> None:
     """List runs, newest first, and the next command for unfinished runs."""
-    choice = RunFilter(parse_time_range(since, until, utc_now()), playbooks, outcomes, exit_codes)
+    choice = RunFilter(parse_time_range(since, until, utc_now()), playbooks, outcomes, exit_codes, fleet)
     settings = load_settings(config, assignments)
     store = run_store(settings)
     store.prepare()
@@ -100,6 +101,8 @@ def _select_runs(
         }
         if row.get("workspace_name") is not None:
             listed["workspace_name"] = row["workspace_name"]
+        if row.get("fleet") is not None:
+            listed["fleet"] = row["fleet"]
         yield listed, row.get("stages") or {}
 
 
@@ -121,7 +124,7 @@ def _find_state(row: dict[str, Any], run: StoredRun) -> str:
 def _next_command(row: dict[str, Any], state: str, run_id: str) -> str | None:
     """Return the next command to type."""
     if state == "unfinished":
-        return f"orchestrator resume {run_id}"
+        return f"orchestrator resume {row.get('fleet') or run_id}"
     return f"orchestrator approve {run_id}" if state == "running" and row.get("question") else None
 
 
@@ -153,7 +156,7 @@ def _print_runs(found: list[tuple[dict[str, Any], dict[str, int]]], now: datetim
         for row, stages in found
     ]
     print_table(stdout_console(), columns, rows)
-    commands = [row["next"] for row, _ in found if row["next"]]
+    commands = dict.fromkeys(row["next"] for row, _ in found if row["next"])
     if commands:
         click.echo("\n".join(("next commands:", *commands)))
 

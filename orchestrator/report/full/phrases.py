@@ -120,7 +120,7 @@ def next_command(document: _Document) -> str | None:
     run = document["run"]
     if run["state"] != "unfinished" or run["cloud_ended"]:
         return None
-    return f"orchestrator resume {run['run_id']}"
+    return f"orchestrator resume {run.get('fleet') or run['run_id']}"
 
 
 def list_skip_reasons(document: _Document) -> list[tuple[str, int, list[str]]]:

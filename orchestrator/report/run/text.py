@@ -151,6 +151,8 @@ def _list_facts(state: RunState, code: int | None, audit_log: Path | str) -> _Fa
     yield from _cut_short(state)
     if state.started.workspace_name is not None:
         yield "workspace", Text(safe_text(state.started.workspace_name))
+    if state.started.fleet is not None:
+        yield "fleet run", Text(safe_text(state.started.fleet, 64))
     yield from _describe_start(state)
     if state.started.narrowed:
         yield "narrowed", Text(safe_text(describe_narrowing(state.started.narrowed), _WIDTH))
@@ -170,7 +172,7 @@ def _list_facts(state: RunState, code: int | None, audit_log: Path | str) -> _Fa
     yield "audit log", Text(safe_text(audit_log, 4096), no_wrap=True)
     yield "verify", Text(f"orchestrator audit verify {run_id}", no_wrap=True)
     if state.finished is None and code is not None and not state.cloud_ended:
-        yield "resume", Text(f"orchestrator resume {run_id}", "bold", no_wrap=True)
+        yield "resume", Text(f"orchestrator resume {safe_text(state.resume_id)}", "bold", no_wrap=True)
 
 
 def _left_alone(state: RunState) -> _Facts:

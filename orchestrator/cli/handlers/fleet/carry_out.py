@@ -20,10 +20,10 @@ from orchestrator.report.fleet.totals import WorkspaceRun
 from orchestrator.report.run.live import Progress
 from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.fleet.execute import FleetResult, carry_out_fleet
-from orchestrator.runs.fleet.plan import name_workspace
 from orchestrator.runs.fleet.start import OpenFleet, OpenMember
 from orchestrator.runs.status import StopRequest
 from orchestrator.runs.stores import fleet_store, run_store
+from orchestrator.runs.workspaces import name_workspace
 from orchestrator.settings.load import Settings
 
 

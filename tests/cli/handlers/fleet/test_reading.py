@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.errors import UsageError
 from tests.cli.handlers.fleet.conftest import FLEET_ID, Invoke, write_fleet
+from tests.logs import START, LogBuilder
 
 
 def test_show_prints_the_outcome_of_every_workspace(state: Path, invoke: Invoke) -> None:
@@ -83,3 +84,16 @@ def test_an_unknown_fleet_run_is_named(state: Path, invoke: Invoke) -> None:
     write_fleet(state)
     with pytest.raises(UsageError, match="there is no fleet run 'fleet-2020'"):
         invoke("show", "fleet-2020")
+
+
+def test_runs_lists_the_runs_of_a_fleet_run_and_its_resume_once(state: Path, invoke: Invoke) -> None:
+    write_fleet(state)
+    for log in (state / "runs").glob("*.jsonl"):
+        log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    other = LogBuilder.start(START, suffix="ffff")
+    other.write(state)
+    assert len(json.loads(invoke("runs", "--json").output)) == 3
+    rows = json.loads(invoke("runs", "--fleet", FLEET_ID, "--json").output)
+    assert [row["fleet"] for row in rows] == [FLEET_ID] * 2
+    assert invoke("runs").output.count(f"orchestrator resume {FLEET_ID}") == 1
+    assert f"orchestrator resume {FLEET_ID}" in invoke("show", rows[0]["run_id"]).output
