@@ -65,6 +65,18 @@ def test_runs_on_different_cvms_go_on_side_by_side(site: Site) -> None:
     assert_one_stop_each(site, "web-1", "web-2", "web-3", "web-4", "web-5")
 
 
+def test_two_runs_together_stay_within_the_rate_of_their_workspace(open_site: OpenSite) -> None:
+    site = open_site(limit={"requests_per_second": 10, "burst": 6}, timing={"stop_seconds": [0.1, 0.2]})
+    rate = ("--set", "rate.requests_per_second=10", "--set", "rate.burst=6")
+    processes = [
+        site.start("run", only(site, *names), "--yes", *rate)
+        for names in (("web-1", "web-2", "web-3", "web-4"), ("web-5", "web-6", "web-7", "web-8"))
+    ]
+    assert [site.end(process).code for process in processes] == [0, 0]
+    assert [record.status for record in site.sim.requests if record.status == 429] == []
+    assert len(site.sim.requests) > 12  # both plans and all stops
+
+
 def test_ignore_running_acts_all_the_same_and_is_on_record(site: Site) -> None:
     first = site.start("run", only(site, "web-1", "web-2", "web-3", rate=2, burst=1), "--yes")
     until(lambda: site.stops)
