@@ -176,6 +176,7 @@ _EXAMPLES: dict[str, str] = {
     "workspaces.NAME.base_url": '"https://cloud-api.phala.com/api/v1"',
     "workspaces.NAME.requests_per_second": "5",
     "workspaces.NAME.burst": "5",
+    "store.url": '"postgresql://orchestrator_worker@db.example.com/orchestrator"',
     "notify.webhook_url": '"https://hooks.example.com/orchestrator"',
     "notify.webhook_url_file": '"/etc/orchestrator/webhook-url"',
     "notify.webhook_secret": '"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"',

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.settings.credentials import Credentials, read_current_profile, read_profile
-from orchestrator.settings.error_source import EXCLUSIVE, KEY_SETTINGS, locate_fault
+from orchestrator.settings.error_source import EXCLUSIVE, KEY_SETTINGS, error_at, locate_fault
 from orchestrator.settings.key_command import read_key_from_command
 from orchestrator.settings.merge import COMMAND_LINE, Origin, merge_sources
 from orchestrator.settings.model import (
@@ -30,6 +30,8 @@ from orchestrator.settings.model import (
     NotifySection,
     RateSection,
     SettleSection,
+    StoreSection,
+    WorkerSection,
 )
 from orchestrator.settings.secret_file import read_secret
 from orchestrator.settings.sources import (
@@ -43,7 +45,8 @@ from orchestrator.settings.sources import (
 )
 from orchestrator.settings.toml import check_owner, drop_untrusted, read_toml
 from orchestrator.settings.workspaces import WorkspaceName, WorkspaceSection, list_key_groups
-from orchestrator.validation_messages import suggest_nearest
+from orchestrator.times import format_duration
+from orchestrator.validation_messages import Place, suggest_nearest
 
 _MOST_FINDINGS = 50
 
@@ -82,6 +85,8 @@ class Settings(BaseSettings):
     billing: BillingSection = BillingSection()
     notify: NotifySection = NotifySection()
     log: LogSection = LogSection()
+    store: StoreSection = StoreSection()
+    worker: WorkerSection = WorkerSection()
     workspaces: dict[WorkspaceName, WorkspaceSection] = {}
 
     _workspace_name: str | None = PrivateAttr(default=None)
@@ -265,5 +270,21 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         first, *rest = faults
         first.more = tuple(rest)
         raise first from None
+    _check_lease(loaded, merged.origins, text)
     loaded._origin = SettingsOrigin(file, is_found, merged.sources, warnings)  # noqa: SLF001 - made above
     return loaded
+
+
+def _check_lease(settings: Settings, origins: Mapping[Place, Origin], text: str) -> None:
+    """Refuse a lease that could end during a request: another worker would send the request again.
+
+    Raises:
+        SettingsError: when the lease is shorter than twice the timeout of a request.
+    """
+    lease, timeout = settings.store.lease, settings.cloud.timeout
+    if settings.store.url is None or lease >= 2 * timeout:
+        return
+    places: tuple[Place, ...] = (("store", "lease"), ("cloud", "timeout"), ("store", "url"))
+    place = next(place for place in places if place in origins)
+    message = f"store.lease ({format_duration(lease)}) is shorter than twice cloud.timeout ({format_duration(timeout)})"
+    raise error_at(origins[place], place, message, f"set store.lease to {format_duration(2 * timeout)} or more", text)

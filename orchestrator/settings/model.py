@@ -41,6 +41,21 @@ def _check_base_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _check_store_url(url: str) -> str:
+    """Check the URL of a database. Errors never repeat the URL: a wrong URL may hold a password."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("must be a URL without spaces or characters beyond ASCII")
+    scheme, _, rest = url.partition("://")
+    # Several hosts may stand in the URL, so `urlsplit` can't read every valid URL.
+    address, _, query = rest.partition("?")
+    user = address.rpartition("@")[0]
+    if scheme not in {"postgresql", "postgres"} or not rest:
+        raise ValueError("must be a URL such as postgresql://orchestrator_worker@db.example.com/orchestrator")
+    if ":" in user or "password=" in query:
+        raise ValueError("must have no password; use PGPASSFILE (~/.pgpass), PGPASSWORD or a client certificate")
+    return url
+
+
 def check_webhook_url(secret: SecretStr) -> SecretStr:
     """Check the URL of a webhook. Errors never repeat the URL, because the URL itself permits posts.
 
@@ -117,6 +132,7 @@ def _check_path(path: Path) -> Path:
 FilePath = Annotated[Path, AfterValidator(_check_path)]
 ApiKey = Annotated[SecretStr, AfterValidator(_check_key)]
 BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
+StoreUrl = Annotated[str, AfterValidator(_check_store_url)]
 
 
 def _refuse_secret(path: Path) -> Path:
@@ -251,3 +267,23 @@ class LogSection(DocumentedModel):
     """`each`: a line per CVM. `by_teepod`: a line per failure and teepod. `auto`: by teepod on a terminal, otherwise
     each.
     """
+
+
+class StoreSection(DocumentedModel):
+    """The team store: a PostgreSQL database for runs from several machines. Without `url`, runs are files."""
+
+    url: StoreUrl | None = None
+    """URL of the database, without a password; needs the extra `postgres` of the package."""
+    lease: PositiveDuration = 60.0
+    """Time until another worker may take over the run of a dead worker; at least twice `cloud.timeout`."""
+    outage: PositiveDuration = 600.0
+    """Longest outage of the database before a run ends (resumable)."""
+    listen: bool = True
+    """Wait for notifications of the database; `false` behind PgBouncer in transaction mode."""
+
+
+class WorkerSection(DocumentedModel):
+    """Limits of `worker`."""
+
+    runs: Count = 50
+    """Most runs of one worker at the same time."""
