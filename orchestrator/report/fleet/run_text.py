@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.outcome import AS_WANTED, TROUBLE
+from orchestrator.outcome import AS_WANTED, TROUBLE, Exit
 from orchestrator.report.fleet.plan_text import list_left_out
 from orchestrator.report.fleet.totals import FleetOutcome, WorkspaceRun
 from orchestrator.report.layout import Column, fact_lines, moment, print_lines, print_table, prose_lines
@@ -15,6 +15,8 @@ from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration, parse_timestamp
 
 _MOST_TROUBLES = 20
+_BY_A_PERSON = frozenset({Exit.SIGINT, Exit.SIGTERM})
+"""Interruptions of all runs at once; the head names the interruption."""
 
 
 def print_fleet(console: Console, fleet: FleetOutcome) -> None:
@@ -42,7 +44,7 @@ def describe_fleet(fleet: FleetOutcome) -> str:
     if fleet.exit_code is None:
         return f"running: {result} so far"
     if fleet.is_unfinished:
-        return f"not finished: {result} so far"
+        return f"not finished, {meaning_of(fleet.exit_code)}: {result} so far"
     return f"{meaning_of(fleet.exit_code)}: {result} (exit {fleet.exit_code})"
 
 
@@ -75,7 +77,7 @@ def describe_workspace_run(run: WorkspaceRun) -> Text:
     waiting = describe_wait(run.state) if run.exit_code is None else None
     if waiting is not None:
         return Text.assemble(tally, "  ", (waiting, "yellow"))
-    if run.exit_code is not None and run.is_unfinished:
+    if run.exit_code is not None and run.is_unfinished and run.exit_code not in _BY_A_PERSON:
         return Text.assemble(tally, f"{'; ' if tally else ''}{meaning_of_run(run.state, running=False)}")
     return tally or Text("nothing to do", "dim")
 

@@ -28,7 +28,7 @@ def test_a_fleet_run_has_a_row_for_every_workspace_the_failures_and_the_bill() -
 
 def test_an_unfinished_fleet_run_names_the_command_to_resume() -> None:
     text = printed(fleet(workspace_run(0, "settled"), workspace_run(1, "settled", finished=False), code=130), 120)
-    assert "not finished: 2 of 2 CVMs as planned in 2 workspaces so far" in text
+    assert "not finished, interrupted (Ctrl-C): 2 of 2 CVMs as planned in 2 workspaces so far" in text
     assert f"orchestrator resume {FLEET_ID}" in text
 
 

@@ -60,9 +60,18 @@ def observe_members(settings: Settings) -> Observe:
     """Return the function that makes the observer for the run of a workspace."""
 
     def observe(name: str) -> RunObserver:
-        return LogObserver(settings.for_workspace(name))
+        return _MemberObserver(settings.for_workspace(name))
 
     return observe
+
+
+class _MemberObserver(LogObserver):
+    """Logs the run of a workspace, without the interruption: one line stands for the interruption of all runs."""
+
+    def on_warning(self, event: str, /, **facts: object) -> None:
+        """Log a warning."""
+        if event != "interrupting":
+            super().on_warning(event, **facts)
 
 
 def show_fleet_plan(
