@@ -14,7 +14,7 @@ from orchestrator.cli.print_error import print_error
 from orchestrator.engine.result import RunResult
 from orchestrator.engine.run import Run
 from orchestrator.errors import OrchestratorError
-from orchestrator.outcome import Ending
+from orchestrator.outcome import Ending, Exit
 from orchestrator.report.fleet.live import FleetProgress, WorkspaceProgress
 from orchestrator.report.fleet.totals import WorkspaceRun
 from orchestrator.report.run.live import Progress
@@ -37,6 +37,17 @@ async def carry_out_in_view(settings: Settings, fleet: OpenFleet, *, as_json: bo
         fleet: the fleet run; all logs and claims are closed before the return.
         as_json: whether stdout is for a JSON document.
     """
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        return await _carry_out(settings, fleet, as_json=as_json)
+    except anyio.get_cancelled_exc_class():
+        # The signal came before the receiver below was ready. The logs have begun, so the user has to know the id.
+        code = Exit.SIGTERM if getattr(on_sigterm, "was_called", False) else Exit.SIGINT
+        _print_end(settings, fleet, int(code), as_json=as_json)
+        return int(code)
+
+
+async def _carry_out(settings: Settings, fleet: OpenFleet, *, as_json: bool) -> int:
     structlog.get_logger().info("fleet.started", fleet_id=fleet.fleet_id, workspaces=len(fleet.members))
     view = _FleetView(fleet)
     failure: Exception | None = None
@@ -54,7 +65,9 @@ async def carry_out_in_view(settings: Settings, fleet: OpenFleet, *, as_json: bo
                 failure = caught
             group.cancel_scope.cancel()
         code = signals.exit_code if result is None else int(result.exit_code)
-        _print_end(settings, fleet, None if failure is not None else code, as_json=as_json)
+        if failure is not None:
+            code = int(failure.exit_code if isinstance(failure, OrchestratorError) else Exit.BUG)
+        _print_end(settings, fleet, code, as_json=as_json)
         for error in view.list_errors():
             print_error(error, as_json=False)
     if failure is not None:
@@ -62,7 +75,7 @@ async def carry_out_in_view(settings: Settings, fleet: OpenFleet, *, as_json: bo
     return code
 
 
-def _print_end(settings: Settings, fleet: OpenFleet, code: int | None, *, as_json: bool) -> None:
+def _print_end(settings: Settings, fleet: OpenFleet, code: int, *, as_json: bool) -> None:
     store = run_store(settings)
     runs = tuple(
         WorkspaceRun(
