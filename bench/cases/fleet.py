@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bench import figures
 from bench.cases.options import BenchOptions
 from bench.machine import find_file_system
-from bench.process import PYTHON, ServerProcess, run_process
+from bench.process import COMMAND, PYTHON, ServerProcess, run_process
 from bench.result import CaseResult, Row, Target
 from bench.work_folder import ROOT, fetch_json
 
@@ -14,6 +14,7 @@ _SETTLE_SECONDS = 3.0
 _BURST = 10
 _WIDE = {"max_in_flight": 20, "per_teepod": 50}
 _DESCRIPTORS = 1024
+_WITHIN_DESCRIPTORS = ("/bin/sh", "-c", f'ulimit -n {_DESCRIPTORS} && exec "$@"', "sh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,6 @@ def measure_fleet(options: BenchOptions) -> CaseResult:
     result.targets += [
         Target("MiB of memory at the peak", slow.label, "peak_rss_mib", 350),
         Target("share of a core used", slow.label, "cpu_share", 0.6),
-        Target("descriptors open at once", slow.label, "descriptors", _DESCRIPTORS),
     ]
     for number in range(options.runs):
         for shape in (slow, fast):
@@ -60,23 +60,21 @@ def _measure_shape(options: BenchOptions, row: Row, shape: _Shape) -> None:
         *("--settle-seconds", str(_SETTLE_SECONDS)),
         *("--requests-per-second", str(shape.rate), "--burst", str(_BURST)),
     ]
-    playbook = options.work_folder.write_playbook(_WIDE)
-    options.work_folder.clear_state()
+    folder = options.work_folder
+    playbook, config = folder.write_playbook(_WIDE), folder.path / "fleet.toml"
+    names = {f"ws-{number:03}": f"KEY_{number}" for number in range(shape.workspaces)}
+    sections = [f'[workspaces.{name}]\napi_key_env = "{variable}"\n' for name, variable in names.items()]
+    rate = f"[rate]\nrequests_per_second = {shape.rate}\nburst = {_BURST}\n"
+    config.write_text("\n".join([rate, *sections]), encoding="utf-8")
+    folder.clear_state()
     with ServerProcess(server, folder=ROOT) as process:
         url = json.loads(process.first_line)["url"]
-        ended = run_process(
-            [
-                *(PYTHON, "-m", "bench.many_workspaces", url, str(shape.workspaces)),
-                *(str(shape.rate), str(_BURST), playbook, str(options.work_folder.path / "state")),
-            ],
-            folder=options.work_folder.path,
-            env=options.work_folder.make_environment(url, "unused") | {"PYTHONPATH": str(ROOT)},
-            seconds=600,
-        ).require_exit(0)
+        env = folder.make_environment(url, "unused") | {
+            variable: f"key-{number}" for number, variable in enumerate(names.values())
+        }
+        run = [COMMAND, "run", playbook, "--config", str(config), "--workspace", "*", "--yes", "--json"]
+        ended = run_process([*_WITHIN_DESCRIPTORS, *run], folder=folder.path, env=env, seconds=600).require_exit(0)
         marks = fetch_json(url, "/__bench__/all")
-    facts = json.loads(ended.out)
-    if facts["exit_code"]:
-        row.add_values(exit_code=facts["exit_code"])
     first = min(each["first_request_at_seconds"] for each in marks)
     time = max(each["last_request_at_seconds"] for each in marks) - first
     bound = figures.bound_seconds(figures.fewest_requests(shape.cvms), shape.rate, _SETTLE_SECONDS)
@@ -93,6 +91,4 @@ def _measure_shape(options: BenchOptions, row: Row, shape: _Shape) -> None:
         cpu_seconds=ended.cpu_seconds,
         cpu_share=ended.cpu_seconds / ended.seconds,
         whole_process_seconds=ended.seconds,
-        descriptors=facts["descriptors"],
-        **{f"warnings_{name}": number for name, number in facts["warnings"].items()},
     )
