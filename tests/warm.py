@@ -33,8 +33,9 @@ _POLLING = threading.Lock()
 
 _HANDLERS = Path(str(sys.modules["orchestrator"].__file__)).parent / "cli" / "handlers"
 if sys.argv[0] == "-c":  # in the process to fork
-    for handler in _HANDLERS.glob("[a-z]*.py"):
-        import_module(f"orchestrator.cli.handlers.{handler.stem}")
+    for handler in _HANDLERS.rglob("[a-z]*.py"):
+        name = ".".join(handler.relative_to(_HANDLERS).with_suffix("").parts)
+        import_module(f"orchestrator.cli.handlers.{name}")
     import_module("orchestrator.cloud.aio")
 
 

@@ -138,3 +138,11 @@ def test_bash_splits_words_at_an_equals_sign_and_completion_joins_them(
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(number))
     assert kind(group, {}, "orchestrator", COMPLETING).get_completion_args() == read
+
+
+def test_ids_of_fleet_runs_are_offered_among_the_run_ids_by_time(tmp_path: Path) -> None:
+    fleets = tmp_path / "state" / "fleets"
+    fleets.mkdir()
+    (fleets / "fleet-20261123T083000Z-4f2a.jsonl").touch()
+    assert offered("show ") == [IDS[0], "fleet-20261123T083000Z-4f2a", IDS[1], "last"]
+    assert offered("show fleet-") == ["fleet-20261123T083000Z-4f2a"]

@@ -1,12 +1,15 @@
 """The shared options: one declaration for every command."""
 
+import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+import orchestrator.cli.commands
 from orchestrator.cli.main import DOCS, group
 from orchestrator.cli.options import format_option, json_option, out_option
 
@@ -124,3 +127,12 @@ def test_every_help_ends_with_a_line_that_names_the_docs() -> None:
 
 def test_the_help_names_a_page_of_the_source() -> None:
     assert (Path(__file__).parents[2] / DOCS.split()[1]).is_file()
+
+
+def test_every_handler_of_fleet_runs_exists() -> None:
+    commands = Path(orchestrator.cli.commands.__file__).parent.glob("*.py")
+    names = [name for file in commands for name in re.findall(r'fleet_handler\("([\w.]+)"\)', file.read_text())]
+    assert len(names) == 7
+    for name in names:
+        module, _, function = name.partition(".")
+        assert callable(getattr(import_module(f"orchestrator.cli.handlers.fleet.{module}"), function))
