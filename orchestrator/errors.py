@@ -14,6 +14,7 @@
     ├── NotAskedError         exit 3  a run has no open question
     ├── NoMatchError          exit 4  the selectors matched no CVM at all
     ├── CloudError            exit 5  no connection to the cloud, a refused key, or an unreadable answer
+    ├── StoreDownError        exit 5  no connection to the database of the team store
     ├── AlteredError          exit 6  an audit log was altered
     ├── UnfinishedError       exit 7  an audit log is whole so far, but unfinished or torn
     └── AuditError            exit 8  the audit log can't be written or continued
@@ -156,6 +157,13 @@ class CloudError(OrchestratorError):
 
     exit_code = Exit.CLOUD
     code = "cloud"
+
+
+class StoreDownError(OrchestratorError):
+    """Raised when the database of the team store can't be reached."""
+
+    exit_code = Exit.CLOUD
+    code = "store"
 
 
 class AlteredError(OrchestratorError):

@@ -58,6 +58,9 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
 _SLOW = ("docs", "released", "packages", "chaos", "crash", "e2e", "service", "virtual")
 """Folders of slow tests: begun first, the longest before all, and shared out one by one among the test processes."""
 
+_TOGETHER = ("postgres",)
+"""Folders with one costly fixture for the whole session, such as a database server: all tests in one test process."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow tests."""
@@ -73,6 +76,8 @@ class _FilesAndSlowTests(LoadScopeScheduling):  # type: ignore[misc] # xdist has
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
+        if _room_of(nodeid) in _TOGETHER:
+            return _room_of(nodeid)
         return nodeid if _room_of(nodeid) in _SLOW and not _has_common_fixture(file) else file
 
 

@@ -1,0 +1,87 @@
+"""A PostgreSQL server of the tests' own: in a temporary folder, on a free port of this machine only."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+import psycopg
+
+PASSWORD = "a-password-of-the-tests"
+USERS = {
+    "ann_owner": "orchestrator_owner",
+    "wes_worker": "orchestrator_worker",
+    "oli_operator": "orchestrator_operator",
+    "vic_viewer": "orchestrator_viewer",
+    "sam_stranger": None,
+}
+"""Login roles, each with the role granted."""
+
+
+def find_binaries() -> Path | None:
+    """Find the folder of `initdb` and `postgres`: `$PG_BIN`, else the newest version of Debian's packages."""
+    if "PG_BIN" in os.environ:
+        return Path(os.environ["PG_BIN"])
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    return found[-1].parent if found else None
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running server."""
+
+    binaries: Path
+    folder: Path
+    port: int
+
+    def admin_url(self, database: str) -> str:
+        """URL of a database for the superuser, without a password: through the socket."""
+        return f"postgresql://postgres@/{database}?host={self.folder}&port={self.port}"
+
+    def url(self, database: str, user: str) -> str:
+        """URL of a database for a user; the password comes from the environment."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        """Execute a statement as the superuser."""
+        with psycopg.connect(self.admin_url(database), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@contextmanager
+def start_cluster(binaries: Path) -> Iterator[Cluster]:
+    """Start a server; end the server, and remove its folder, at the end.
+
+    The server refuses to run as root, so root runs the server as `nobody`.
+    """
+    folder = Path(mkdtemp(prefix="pg-", dir="/tmp"))
+    data = folder / "data"
+    other_user: list[str] = []
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
+        other_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    initdb = [str(binaries / "initdb"), "--pgdata", str(data), "--username=postgres", "--encoding=UTF8"]
+    initdb += ["--locale=C", "--no-sync", "--no-instructions"]
+    subprocess.run([*other_user, *initdb], check=True, capture_output=True, cwd=folder)
+    (data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+    # With fsync on, as `store check` requires; a commit of a test need not reach the disk at once.
+    options = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", f"unix_socket_directories={folder}"]
+    options += ["-c", "max_connections=50", "-c", "autovacuum=off", "-c", "shared_buffers=16MB"]
+    ctl = [*other_user, str(binaries / "pg_ctl"), "--pgdata", str(data), "--wait"]
+    log = ["--log", str(folder / "log")]
+    try:
+        subprocess.run(
+            [*ctl, *log, "--options", " ".join(options), "start"], check=True, capture_output=True, cwd=folder
+        )
+        yield Cluster(binaries, folder, port)
+    finally:
+        subprocess.run([*ctl, "--mode=immediate", "stop"], check=False, capture_output=True, cwd=folder)
+        shutil.rmtree(folder, ignore_errors=True)

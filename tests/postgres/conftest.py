@@ -1,0 +1,69 @@
+"""A PostgreSQL server for the session, and a database for each test."""
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import psycopg
+import pytest
+
+from orchestrator.postgres.migrate import migrate
+from tests.postgres.cluster import PASSWORD, USERS, Cluster, find_binaries, start_cluster
+
+_NUMBERS = count(1)
+
+Connect = Callable[[str], "psycopg.Connection"]
+"""Opens a connection for a user, such as `wes_worker`; closed at the end of the test."""
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A server with the login roles and a migrated template database. In CI a missing server is a failure."""
+    binaries = find_binaries()
+    if binaries is None:
+        message = "PostgreSQL is not installed: set PG_BIN, or install Debian's package `postgresql`"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with start_cluster(binaries) as running:
+        running.execute("CREATE DATABASE template_store")
+        with psycopg.connect(running.admin_url("template_store"), autocommit=True) as connection:
+            migrate(connection)
+            for user, role in USERS.items():
+                granted = f"IN ROLE {role}" if role else ""
+                connection.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}' {granted}".encode())
+        yield running
+
+
+@pytest.fixture
+def empty_database(cluster: Cluster) -> Iterator[str]:
+    """Name of a database without a schema."""
+    name = f"test_{next(_NUMBERS)}"
+    cluster.execute(f"CREATE DATABASE {name}")
+    yield name
+    cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[str]:
+    """Name of a migrated database."""
+    name = f"test_{next(_NUMBERS)}"
+    cluster.execute(f"CREATE DATABASE {name} TEMPLATE template_store")
+    yield name
+    cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def connect(cluster: Cluster, database: str) -> Iterator[Connect]:
+    """Open connections to the database of the test."""
+    opened = []
+
+    def open_connection(user: str) -> "psycopg.Connection":
+        connection = psycopg.connect(f"postgresql://{user}@/{database}?host={cluster.folder}&port={cluster.port}")
+        connection.autocommit = True
+        opened.append(connection)
+        return connection
+
+    yield open_connection
+    for connection in opened:
+        connection.close()
