@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +18,8 @@ from orchestrator.times import format_duration
 _PLAIN_EVERY = 5.0
 _SPARE_LINES = 6
 """Lines of the screen without a workspace: the total, the notes, and some lines above."""
+_JUSTIFY: tuple[JustifyMethod, ...] = ("left", "right", "right")
+"""The alignment of the name, the number of finished targets, and the remaining time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +97,7 @@ class FleetProgress:
             ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {self._describe_remaining()}")
         )
         shown = self._choose_shown(max(1, height - _SPARE_LINES))
-        rows = Table.grid(padding=(0, 1))
-        for column in ("workspace", "done", "left"):
-            rows.add_column(
-                column, no_wrap=True, overflow="ellipsis", justify="left" if column == "workspace" else "right"
-            )
-        rows.add_column("stages", no_wrap=True, overflow="ellipsis")
-        for run in shown:
-            rows.add_row(*_format_row(run))
-        parts: list[RenderableType] = [head, rows]
+        parts: list[RenderableType] = [head, _format_table([_format_row(run) for run in shown])]
         if len(shown) < len(self.runs):
             hidden = [run for run in self.runs if run not in shown]
             finished = sum(run.has_finished for run in hidden)
@@ -135,12 +129,25 @@ class FleetProgress:
         return f"about {format_duration(max(known))} left" if known and len(known) == len(left) else "…"
 
 
+def _format_table(cells: list[tuple[Text, Text, Text, Text]]) -> Table:
+    """Format the rows; only the last column is cut on a narrow screen."""
+    found = Table.grid(padding=(0, 1))
+    for number, justify in enumerate(_JUSTIFY):
+        least = max((row[number].cell_len for row in cells), default=0)
+        found.add_column(no_wrap=True, overflow="ellipsis", justify=justify, min_width=least)
+    found.add_column(no_wrap=True, overflow="ellipsis")
+    for row in cells:
+        found.add_row(*row)
+    return found
+
+
 def _format_row(run: WorkspaceProgress) -> tuple[Text, Text, Text, Text]:
     done, total = run.progress.count_done()
-    trouble = run.trouble
     state = run.progress.state
+    is_asking = describe_wait(state) is not None
+    trouble = f"waits: orchestrator approve {safe_text(state.run_id)}" if is_asking else run.trouble
     remaining = "finished" if run.has_finished else run.progress.describe_remaining() if run.has_begun else "waiting"
-    stages = Text(trouble, "bold yellow" if describe_wait(state) else "bold red") if trouble else None
+    stages = Text(trouble, "bold yellow" if is_asking else "bold red") if trouble else None
     return (
         Text(safe_text(run.workspace, 24), "green" if run.has_finished else ""),
         Text(f"{done}/{total}"),

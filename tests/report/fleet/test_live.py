@@ -47,3 +47,11 @@ def test_the_note_of_an_interruption_is_shown() -> None:
     progress = runs(("settled",))
     progress.note = "Sending nothing more."
     assert "Sending nothing more." in drawn(progress)
+
+
+def test_a_long_trouble_leaves_the_names_of_the_workspaces_whole() -> None:
+    progress = runs(("settled",), ("settled",))
+    progress.runs[1].progress.trouble = lambda: "the API is down, and the next probe is in a while, " * 3
+    rows = drawn(progress, width=60).splitlines()
+    assert rows[2].startswith("prod-1")
+    assert all(len(row) <= 60 for row in rows)
