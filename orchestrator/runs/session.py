@@ -24,6 +24,7 @@ from orchestrator.engine.rate.adaptive import START, AdaptiveRate, KnownRate
 from orchestrator.engine.rate.adaptive_cloud import AdaptiveCloud
 from orchestrator.engine.rate.gate import Gate, Priority
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
+from orchestrator.engine.workspace import ObservedCloud
 from orchestrator.errors import CloudError, UsageError
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
@@ -48,7 +49,12 @@ class RunObserver:
     """Receives the audit records and the warnings of a run, and ignores both: override the methods of interest.
 
     The methods run in the event loop of the run: they must return soon, and not raise.
+
+    Attributes:
+        on_reply: called with every reply of the API; None for an observer without interest in replies.
     """
+
+    on_reply: Callable[[Reply[object]], None] | None = None
 
     def on_record(self, record: "Record", state: "RunState") -> None:
         """Receive a durable record of the audit log.
@@ -313,11 +319,12 @@ async def open_session(
             max_in_flight=limits.max_in_flight,
             many=not few and (limits.adaptive or limits.requests_per_second + beside >= _MANY),
         ) as cloud:
+            client: Cloud = cloud if finder is None else AdaptiveCloud(cloud, finder, budget, clock)
             yield Session(
                 settings,
                 where,
                 limits,
-                cloud if finder is None else AdaptiveCloud(cloud, finder, budget, clock),
+                client if observer.on_reply is None else ObservedCloud(client, observer.on_reply),
                 gate,
                 clock,
                 rng,

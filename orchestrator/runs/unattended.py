@@ -1,24 +1,25 @@
-"""Unattended runs: no terminal, no question, no own signal handlers. The guards hold all the same."""
+"""Unattended runs: no terminal, no question, no own signal handlers. The guards hold all the same.
+
+A firing in several workspaces is a fleet run under the id of a fleet run; `FleetRunner` carries the fleet run out.
+"""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
 
+from orchestrator.audit.fleet_store import is_fleet_id
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, read_run
 from orchestrator.audit.verify import Verdict
-from orchestrator.engine.workspace import ObservedCloud
 from orchestrator.errors import ClaimedError, OrchestratorError
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.resolved_steps import RunLimits
-from orchestrator.reply import Reply
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.firing import FiringClaim
@@ -28,73 +29,85 @@ from orchestrator.runs.session import Endpoint, RunObserver, Session, limits_of,
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.runs.stores import claim_store, run_store
-from orchestrator.runs.workspaces import choose_settings, settings_of_run
+from orchestrator.runs.workspaces import choose_names, choose_settings, settings_of_run
 from orchestrator.settings.load import Settings
 from orchestrator.times import parse_timestamp, timestamp
 
 _T = TypeVar("_T")
 _POLL_EVERY_S = 1.0
-_INTERRUPTED = Ended(int(Exit.SIGTERM), interrupted=True)
+INTERRUPTED = Ended(int(Exit.SIGTERM), interrupted=True)
+"""The end of a firing stopped before its first request, or while the firing waited."""
+
+ObserveRun = Callable[[FiringClaim, str | None], RunObserver]
+"""Returns the observer for a run of a firing, by the name of the workspace; None for the default key."""
+
+
+class FleetRunner(Protocol):
+    """Carries out the firings in several workspaces."""
+
+    def read_status(self, fleet_id: str) -> RunStatus:
+        """Return the status of a fleet run from its log and the logs of its runs."""
+        ...
+
+    async def start(
+        self, claim: FiringClaim, loaded: LoadedPlaybook, names: tuple[str, ...], stop: StopRequest
+    ) -> Ended:
+        """Plan a fleet run in these workspaces, and carry the plan out if the guards pass.
+
+        Raises:
+            OrchestratorError: when the fleet run does not begin.
+        """
+        ...
+
+    async def resume(self, claim: FiringClaim, stop: StopRequest) -> Ended:
+        """Resume a fleet run from its logs.
+
+        Raises:
+            OrchestratorError: when the fleet run does not continue.
+        """
+        ...
 
 
 class UnattendedRunner:
     """Carries the runs of firings out in this process, with a connection to the cloud for every run."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        observe: Callable[[FiringClaim], RunObserver],
-        replied: Callable[[str, str | None, Reply[object]], None],
-    ) -> None:
+    def __init__(self, settings: Settings, observe: ObserveRun, fleets: FleetRunner) -> None:
         """Set up.
 
         Args:
             settings: the settings.
-            observe: returns the observer for the run of a firing.
-            replied: called with a playbook's name, the name of the workspace, and every answer of the API to its runs.
+            observe: returns the observer for a run of a firing.
+            fleets: carries out the firings in several workspaces.
         """
-        self._settings, self._observe, self._replied = settings, observe, replied
+        self._settings, self._observe, self._fleets = settings, observe, fleets
         self._store, self._claims = run_store(settings), claim_store(settings)
         self._notified_runs: set[str] = set()
 
-    def read_status(self, run_id: str) -> RunStatus:
-        """Return the status of a run from its audit log."""
+    def is_fleet(self, loaded: LoadedPlaybook) -> bool:
+        """Return True if a firing of the playbook acts in several workspaces; False also for an unknown workspace."""
         try:
-            return self._read_status(self._store.get_run(run_id))
-        except FileNotFoundError:
-            return RunStatus(State.NOTHING_SENT)
-        except OSError:
-            return RunStatus(State.UNREADABLE)
+            return len(choose_names(self._settings, (), loaded.playbook.workspaces)) > 1
+        except OrchestratorError:
+            return False
 
-    @staticmethod
-    def _read_status(run: StoredRun) -> RunStatus:
-        if run.is_locked():
-            return RunStatus(State.HELD)
-        state = RunState()
-        if read_run(run, state.apply_record).verdict is Verdict.ALTERED:
-            return RunStatus(State.ALTERED)
-        if not state.has_plan:
-            return RunStatus(State.VOID)
-        if state.finished is not None:
-            return RunStatus(State.FINISHED, exit_code=int(state.finished.exit_code))
-        return RunStatus(State.UNFINISHED, parse_timestamp(state.last_ts))
+    def read_status(self, run_id: str) -> RunStatus:
+        """Return the status of a run or of a fleet run from the logs."""
+        return self._fleets.read_status(run_id) if is_fleet_id(run_id) else read_run_status(self._store.get_run(run_id))
 
     async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: StopRequest) -> Ended:
         """Plan a run, and carry the plan out if the guards pass."""
-        trigger = {
-            "schedule": claim.playbook,
-            "planned": timestamp(claim.planned),
-            "moment": timestamp(claim.moment),
-        }
         settings = self._settings
         try:
+            if is_fleet_id(claim.run_id):
+                names = choose_names(settings, (), loaded.playbook.workspaces)
+                return await self._fleets.start(claim, loaded, names, stop)
             settings = choose_settings(settings, (), loaded.playbook.workspaces)
             limits = limits_of(loaded.playbook.limits, settings)
-            request = RunRequest(loaded, limits, origin_fields={"trigger": trigger}, run_id=claim.run_id)
+            request = RunRequest(loaded, limits, origin_fields={"trigger": trigger_of(claim)}, run_id=claim.run_id)
             async with self._open_session(claim, settings, limits) as session:
-                opened = await _run_unless(stop, partial(_plan_and_start, session, request))
+                opened = await run_unless(stop, partial(_plan_and_start, session, request))
                 if opened is None:
-                    return _INTERRUPTED
+                    return INTERRUPTED
                 return await _carry_out(session, opened, stop)
         except ClaimedError as error:
             return await self._wait_for_others(claim, error, stop)
@@ -104,11 +117,11 @@ class UnattendedRunner:
     async def _wait_for_others(self, claim: FiringClaim, error: ClaimedError, stop: StopRequest) -> Ended:
         """Wait until no live run acts on the same CVMs; the run is then planned again."""
         facts = {"run_id": claim.run_id, "playbook": claim.playbook, "reason": str(error)}
-        self._observe(claim).on_warning("waiting_for_run", **facts)
+        self._observe(claim, None).on_warning("waiting_for_run", **facts)
         while True:
             with anyio.move_on_after(_POLL_EVERY_S):
                 await stop.requested.wait()
-                return _INTERRUPTED
+                return INTERRUPTED
             if not self._claims.is_any_live(error.run_ids):
                 return Ended(int(error.exit_code), reason=str(error), waits=True)
 
@@ -118,22 +131,24 @@ class UnattendedRunner:
         """Send a notice about a refused firing: only once, however often the firing is retried."""
         if claim.run_id not in self._notified_runs:
             self._notified_runs.add(claim.run_id)
-            observer, url = self._observe(claim), settings.find_base_url()
+            observer, url = self._observe(claim, settings.workspace_name), settings.find_base_url()
             await notify_refusal(settings, loaded, error, url, observer, number=claim.run_id)
         return _refusal(error)
 
     async def resume(self, claim: FiringClaim, stop: StopRequest) -> Ended:
-        """Resume a run from its audit log."""
+        """Resume a run or a fleet run from the logs."""
         try:
+            if is_fleet_id(claim.run_id):
+                return await self._fleets.resume(claim, stop)
             with reopen_run(self._store.get_run(claim.run_id)) as reopened:
                 state = reopened.state
                 settings = settings_of_run(self._settings, state)
                 applied = reopened.apply_settings(settings)
                 with claim_again(self._claims, state, ignore_running=False) as held:
                     async with self._open_session(claim, settings, applied.limits, state.started.cloud_url) as session:
-                        plan = await _run_unless(stop, partial(reopened.plan, session, applied, held))
+                        plan = await run_unless(stop, partial(reopened.plan, session, applied, held))
                         if plan is None:
-                            return _INTERRUPTED
+                            return INTERRUPTED
                         for warning in plan.warnings:
                             session.observer.on_warning("resume.warning", run_id=claim.run_id, message=warning.message)
                         return await _carry_out(session, await reopened.record_resume(session, plan, held), stop)
@@ -152,9 +167,37 @@ class UnattendedRunner:
         where = Endpoint(found.base_url, found.api_key)
         if cloud_url is not None:
             where.require_url(cloud_url)
-        async with open_session(settings, where, limits, self._observe(claim)) as session:
-            replied = partial(self._replied, claim.playbook, settings.workspace_name)
-            yield replace(session, cloud=ObservedCloud(session.cloud, replied))
+        async with open_session(settings, where, limits, self._observe(claim, settings.workspace_name)) as session:
+            yield session
+
+
+def trigger_of(claim: FiringClaim) -> dict[str, str]:
+    """Build `trigger` of the first record of a log: the schedule and the times of the firing."""
+    return {"schedule": claim.playbook, "planned": timestamp(claim.planned), "moment": timestamp(claim.moment)}
+
+
+def read_run_status(run: StoredRun) -> RunStatus:
+    """Return the status of a run from its audit log."""
+    try:
+        return _read_run_status(run)
+    except FileNotFoundError:
+        return RunStatus(State.NOTHING_SENT)
+    except OSError:
+        return RunStatus(State.UNREADABLE)
+
+
+def _read_run_status(run: StoredRun) -> RunStatus:
+    if run.is_locked():
+        return RunStatus(State.HELD)
+    state = RunState()
+    if read_run(run, state.apply_record).verdict is Verdict.ALTERED:
+        return RunStatus(State.ALTERED)
+    if not state.has_plan:
+        return RunStatus(State.VOID)
+    last_at = parse_timestamp(state.last_ts)
+    if state.finished is not None:
+        return RunStatus(State.FINISHED, last_at, int(state.finished.exit_code))
+    return RunStatus(State.UNFINISHED, last_at)
 
 
 async def _plan_and_start(session: Session, request: RunRequest) -> OpenRun:
@@ -176,11 +219,12 @@ async def _carry_out(session: Session, opened: OpenRun, stop: StopRequest) -> En
     )
 
 
-async def _run_unless(stop: StopRequest, do: Callable[[], Coroutine[Any, Any, _T]]) -> _T | None:
+async def run_unless(stop: StopRequest, do: Callable[[], Coroutine[Any, Any, _T]]) -> _T | None:
     """Return the result of a task; None for a task stopped before its end."""
     result: _T | None = None
 
     async def watch(scope: anyio.CancelScope) -> None:
+        """Cancel the task at the request to stop."""
         await stop.requested.wait()
         scope.cancel()
 

@@ -22,8 +22,12 @@ class WallClock(Protocol):
 class Runner(Protocol):
     """Executes runs. Failures of a run are results, not exceptions."""
 
+    def is_fleet(self, loaded: LoadedPlaybook) -> bool:
+        """Return True if a firing of the playbook is a fleet run, under the id of a fleet run."""
+        ...
+
     def read_status(self, run_id: str) -> RunStatus:
-        """Read the status of a run from its audit log."""
+        """Read the status of a run from its audit log, or of a fleet run from its logs."""
         ...
 
     async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: StopRequest) -> Ended:

@@ -12,10 +12,12 @@ from datetime import datetime, timedelta
 import anyio
 from anyio.abc import TaskGroup
 
+from orchestrator.audit.fleet_store import is_fleet_id, new_fleet_id
 from orchestrator.audit.store import new_run_id
 from orchestrator.outcome import Exit
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
+from orchestrator.service.folder import ScheduledPlaybook
 from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.protocols import Runner, WallClock
 from orchestrator.service.registry import ScheduleRegistry
@@ -77,13 +79,17 @@ class RunQueue:
         """Number of firings left for the next start."""
         return self.interrupted + sum(map(len, self._waiting.values()))
 
-    def find_unused_id(self, now: datetime) -> str:
-        """Create a run id unused by claims and runs: ids of the same second can collide."""
+    def find_unused_id(self, watched: ScheduledPlaybook | None, now: datetime) -> str:
+        """Create the id of a run or a fleet run, unused by claims and logs: ids of the same second can collide."""
         taken = {claim.run_id for claim in self._writer.state.claims.values()}
+        new_id = new_fleet_id if self._is_fleet(watched) else new_run_id
         while True:
-            run_id = new_run_id(now)
+            run_id = new_id(now)
             if run_id not in taken and self._runner.read_status(run_id).state is State.NOTHING_SENT:
                 return run_id
+
+    def _is_fleet(self, watched: ScheduledPlaybook | None) -> bool:
+        return watched is not None and self._runner.is_fleet(watched.loaded)
 
     async def claim_firing(self, claim: FiringClaim) -> None:
         """Claim a firing, then start its run, now or after the active run.
@@ -164,8 +170,9 @@ class RunQueue:
         began = self._clock.wall()
         while True:
             status = self._runner.read_status(claim.run_id)
-            if status.state is State.VOID:
-                claim = replace(claim, run_id=self.find_unused_id(self._clock.wall()))
+            if self._needs_new_id(claim, status):
+                watched = self._registry.watched.get(claim.playbook)
+                claim = replace(claim, run_id=self.find_unused_id(watched, self._clock.wall()))
                 try:
                     await self._writer.write("firing.claimed", **claim.record_fields())
                 except OSError:
@@ -186,6 +193,13 @@ class RunQueue:
             with anyio.move_on_after(TRY_AGAIN):
                 await self._stop.requested.wait()
                 return claim, replace(ended, interrupted=True)
+
+    def _needs_new_id(self, claim: FiringClaim, status: RunStatus) -> bool:
+        """Check for a log without a plan, or for an edit of the playbook's workspaces since the claim."""
+        if status.state is not State.NOTHING_SENT:
+            return status.state is State.VOID
+        watched = self._registry.watched.get(claim.playbook)
+        return watched is not None and self._is_fleet(watched) != is_fleet_id(claim.run_id)
 
     def _is_snoozed(self, claim: FiringClaim) -> bool:
         return self._registry.is_snoozed(claim.playbook, claim.planned, self._clock.wall())

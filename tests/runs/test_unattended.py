@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.playbook.load import load_playbook
 from orchestrator.runs.firing import FiringClaim
+from orchestrator.runs.fleet.unattended import UnattendedFleetRunner
 from orchestrator.runs.session import RunObserver
 from orchestrator.runs.status import State, StopRequest
 from orchestrator.runs.unattended import UnattendedRunner
@@ -43,13 +44,27 @@ def settings(folder: Path, sim: BackgroundSimulator, box: Mailbox, monkeypatch: 
     return load_settings(config)
 
 
+class Watcher(RunObserver):
+    """Keeps the name of the workspace of every reply."""
+
+    def __init__(self, name: str | None, names: list[str | None]) -> None:
+        self.on_reply = lambda _: names.append(name)
+
+
+def runner_of(settings: Settings, names: list[str | None] | None = None) -> UnattendedRunner:
+    def observe(_: FiringClaim, name: str | None) -> RunObserver:
+        return Watcher(name, [] if names is None else names)
+
+    return UnattendedRunner(settings, observe, UnattendedFleetRunner(settings, observe))
+
+
 async def test_a_scheduled_run_sends_notices_and_a_refused_firing_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = parse_settings({"fleet": {"cvms": 4, "stopped_share": 0}, "timing": {"stop_seconds": [0.05, 0.1]}})
     claims = [FiringClaim("nightly", NOON, NOON, f"20261123T12000{number}Z-4f2a") for number in range(2)]
     with BackgroundSimulator(world) as sim, mailbox() as box:
-        runner = UnattendedRunner(settings(tmp_path, sim, box, monkeypatch), lambda _: RunObserver(), lambda *_: None)
+        runner = runner_of(settings(tmp_path, sim, box, monkeypatch))
         file = tmp_path / "nightly.yaml"
         file.write_text(PLAYBOOK.format(most=1))
         refused = [await runner.start(claims[0], load_playbook(file, {}), StopRequest()) for _ in range(2)]
@@ -72,7 +87,7 @@ async def test_a_firing_runs_in_the_workspace_of_the_playbook_and_a_missing_one_
         loaded = settings(tmp_path, sim, box, monkeypatch)
         monkeypatch.setenv("PHALA_CLOUD_API_KEY", "phak_wrong")
         names: list[str | None] = []
-        runner = UnattendedRunner(loaded, lambda _: RunObserver(), lambda _, name, __: names.append(name))
+        runner = runner_of(loaded, names)
         file = tmp_path / "nightly.yaml"
         file.write_text(PLAYBOOK.format(most=9) + "workspaces: [test]\n")
         refused = await runner.start(claims[0], load_playbook(file, {}), StopRequest())
@@ -92,7 +107,7 @@ async def test_other_work_goes_on_while_a_command_prints_the_key(
     file.write_text(PLAYBOOK.format(most=1))
     monkeypatch.setenv("ORCHESTRATOR_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("ORCHESTRATOR_CLOUD__API_KEY_COMMAND", f'["cat", "{key}"]')
-    runner = UnattendedRunner(load_settings(), lambda _: RunObserver(), lambda *_: None)
+    runner = runner_of(load_settings())
     ended = []
 
     async def start() -> None:
@@ -115,7 +130,7 @@ async def test_other_work_goes_on_while_a_command_prints_the_key(
 
 def test_a_log_that_cannot_be_read_is_a_state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with BackgroundSimulator(parse_settings({"fleet": {"cvms": 1}})) as sim, mailbox() as box:
-        runner = UnattendedRunner(settings(tmp_path, sim, box, monkeypatch), lambda _: RunObserver(), lambda *_: None)
+        runner = runner_of(settings(tmp_path, sim, box, monkeypatch))
         assert runner.read_status("20261123T120000Z-4f2a").state is State.NOTHING_SENT
         (tmp_path / "state" / "runs" / "20261123T120000Z-4f2a.jsonl").mkdir(parents=True)  # opens, and cannot be read
         assert runner.read_status("20261123T120000Z-4f2a").state is State.UNREADABLE

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 
+from orchestrator.audit.fleet_store import is_fleet_id
 from orchestrator.audit.log import write_inline
 from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
@@ -84,6 +85,9 @@ class FakeRunner:
         self.dies: Callable[[str], None] = lambda _place: None
         self.order: list[str] = []
 
+    def is_fleet(self, loaded: LoadedPlaybook) -> bool:
+        return len(loaded.playbook.workspaces or ()) > 1
+
     def read_status(self, run_id: str) -> RunStatus:
         run = self.world.runs.get(run_id)
         if run is None:
@@ -97,6 +101,7 @@ class FakeRunner:
     async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: StopRequest) -> Ended:
         assert loaded.playbook.name == claim.playbook
         assert claim.run_id not in self.world.runs
+        assert is_fleet_id(claim.run_id) == self.is_fleet(loaded)
         if self.codes:
             return Ended(self.codes.pop(0), reason="as the test has it")
         with anyio.move_on_after(self.seconds / 10):

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
+from orchestrator.audit.fleet_store import is_fleet_id
 from orchestrator.service.journal import FileJournalStore
 from orchestrator.times import parse_timestamp, timestamp
 from tests.service.host import MONDAY, FakeRunner, Host, KilledError
@@ -95,15 +96,17 @@ def firings(until: datetime) -> list[datetime]:
 
 
 async def hold_to_once(home: Host, seed: int, share: float, days: int) -> None:
-    """Days of two playbooks: with `on_missed: run_once` and with `skip`."""
+    """Days of three playbooks: with `on_missed: run_once`, with `skip`, and a fleet playbook."""
     rng = Random(seed)
+    fleet = "workspaces: [eu, us]\n"
+    home.write("everywhere", cron="*/20 * * * *", timezone="UTC", on_missed="run_once", on_overlap="queue", more=fleet)
     home.write("makes-up", cron="*/20 * * * *", timezone="UTC", on_missed="run_once", on_overlap="queue")
     home.write("lets-go", cron="*/20 * * * *", timezone="UTC", on_missed="skip", on_overlap="queue")
     home.scan_interval = 600
     written: list[dict[str, Any]] = []
     lives = await live(home, rng, share, written, days)
     end = lives[-1][1] - timedelta(minutes=10)
-    for name in ("makes-up", "lets-go"):
+    for name in ("makes-up", "lets-go", "everywhere"):
         assert home.world.carried_out(name)
         fired = [parse_timestamp(each) for each in home.world.carried_out(name)]
         assert len(fired) == len(set(fired)), "a firing was carried out twice"
@@ -123,7 +126,9 @@ async def hold_to_once(home: Host, seed: int, share: float, days: int) -> None:
         if run.finished
         for number in range(FakeRunner.actions)
     )
-    made_up_for(home, lives, end, written)
+    for name in ("makes-up", "everywhere"):
+        made_up_for(home, name, lives, end, written)
+    assert all(is_fleet_id(run_id) == (run.playbook == "everywhere") for run_id, run in home.world.runs.items())
     still_open = FileJournalStore(home.state).read_state().claims.values()
     assert [claim for claim in still_open if claim.planned < end] == []
 
@@ -139,10 +144,10 @@ def was_there(lives: list[tuple[datetime, datetime]], moment: datetime) -> bool:
 
 
 def made_up_for(
-    home: Host, lives: list[tuple[datetime, datetime]], end: datetime, written: list[dict[str, Any]]
+    home: Host, name: str, lives: list[tuple[datetime, datetime]], end: datetime, written: list[dict[str, Any]]
 ) -> None:
     """After each gap with missed firings, the last missed firing ran, or the next firing was in time."""
-    fired = set(home.world.carried_out("makes-up"))
+    fired = set(home.world.carried_out(name))
     crowded = {
         each["planned"] for each in written if each["event"] == "firing.left_out"
     }  # two others before it are not through yet

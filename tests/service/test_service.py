@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import anyio
 import pytest
 
+from orchestrator.audit.fleet_store import is_fleet_id
 from orchestrator.errors import RunHeldError
 from orchestrator.runs.status import RunStatus, State
 from orchestrator.service.journal import FileJournalStore
@@ -723,3 +724,22 @@ async def test_a_service_is_stopped_also_while_it_looks_at_the_folder(host: Open
         with anyio.fail_after(5):
             await home.stop()
         assert home.left == 0
+
+
+FLEET = "workspaces: [eu, us]\n"
+
+
+@pytest.mark.parametrize(("before", "after"), [("", FLEET), (FLEET, "")])
+async def test_an_edit_of_the_workspaces_gives_a_waiting_firing_another_id(
+    host: OpenHost, before: str, after: str
+) -> None:
+    home = host(seconds=5000)
+    schedule = {"cron": "0 * * * *", "timezone": "UTC", "on_overlap": "queue"}
+    home.write("edited", **schedule, more=before)
+    async with home.process():
+        await home.until(at("1 02:10"))  # the first run is active, the second firing waits
+        home.write("edited", **schedule, more=after)
+        await home.until(at("1 05:00"))
+    assert home.world.carried_out("edited")[:2] == planned("1 01:00", "1 02:00")
+    assert [is_fleet_id(run_id) for run_id in home.world.runs][:2] == [bool(before), bool(after)]
+    assert home.events("firing.ended")[1]["run_id"] == list(home.world.runs)[1]

@@ -17,6 +17,7 @@ import anyio.to_thread
 import structlog
 
 from orchestrator import __version__
+from orchestrator.audit.fleet_store import is_fleet_id
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.event_log import configure_log, log_record
@@ -24,6 +25,7 @@ from orchestrator.errors import SettingsError, UsageError
 from orchestrator.loopback import is_loopback
 from orchestrator.outcome import Ending
 from orchestrator.runs.firing import FiringClaim
+from orchestrator.runs.fleet.unattended import UnattendedFleetRunner
 from orchestrator.runs.session import RunObserver, SystemClock
 from orchestrator.runs.stores import run_store
 from orchestrator.runs.unattended import UnattendedRunner
@@ -61,19 +63,21 @@ def serve_playbooks(playbooks: Path, listen: str, config: Path | None, assignmen
 class _FiringObserver(RunObserver):
     """Logs and counts the records of a firing's run, and logs its warnings."""
 
-    def __init__(self, metrics: Metrics, claim: FiringClaim) -> None:
-        self._metrics, self._claim = metrics, claim
+    def __init__(self, metrics: Metrics, claim: FiringClaim, workspace: str | None) -> None:
+        self._metrics, self._playbook, self._workspace = metrics, claim.playbook, workspace
+        self._about = {} if workspace is None else {"workspace": workspace}
+        if is_fleet_id(claim.run_id):
+            self._about["fleet"] = claim.run_id
+        self.on_reply = partial(metrics.count_reply, claim.playbook, workspace)
 
     def on_record(self, record: Record, state: RunState) -> None:
         """Log and count a record."""
-        name = state.started.workspace_name
-        about = {} if name is None else {"workspace": name}
-        log_record(record, playbook=self._claim.playbook, run_id=self._claim.run_id, **about)
-        self._metrics.count_record(self._claim.playbook, record, name)
+        log_record(record, playbook=self._playbook, run_id=state.run_id, **self._about)
+        self._metrics.count_record(self._playbook, record, self._workspace)
 
     def on_warning(self, event: str, /, **facts: object) -> None:
         """Log a warning."""
-        structlog.get_logger().warning(event, **facts)
+        structlog.get_logger().warning(event, **{**self._about, **facts})
 
 
 class _Serving:
@@ -92,7 +96,7 @@ class _Serving:
             scan=self._scan_folder,
             snoozes=snooze_store(self._settings),
             journal=self._journal,
-            runner=UnattendedRunner(self._settings, partial(_FiringObserver, self._metrics), self._metrics.count_reply),
+            runner=self._create_runner(),
             clock=SystemClock(),
             emit=self._emit_event,
             resume_within=timedelta(seconds=self._settings.audit.resume_without_asking),
@@ -107,6 +111,10 @@ class _Serving:
                 everything.cancel_scope.cancel()
                 return self._exit_code if left else 0
         return self._exit_code
+
+    def _create_runner(self) -> UnattendedRunner:
+        observe = partial(_FiringObserver, self._metrics)
+        return UnattendedRunner(self._settings, observe, UnattendedFleetRunner(self._settings, observe))
 
     async def _serve_requests(self) -> int:
         """Run the schedules, and serve HTTP requests; returns the number of firings left for the next start."""

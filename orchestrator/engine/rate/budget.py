@@ -7,7 +7,6 @@ class Budget(Protocol):
     """Rate budget, in memory or shared with other processes.
 
     Attributes:
-        rate: requests per second, at most `cap`.
         burst: the most requests at once after a pause.
         cap: present upper limit of the rate, in requests per second.
     """
@@ -16,7 +15,9 @@ class Budget(Protocol):
     cap: float
 
     @property
-    def rate(self) -> float: ...  # noqa: D102 - an attribute
+    def rate(self) -> float:
+        """Requests per second, at most `cap`."""
+        ...
 
     @rate.setter
     def rate(self, rate: float) -> None: ...

@@ -239,14 +239,26 @@ async def open_fleet_resume(
     members = fleet.read_members(settings)
     applied = fleet.apply_settings(members, assignments)
     limits = {name: each.limits for name, each in applied.items()}
+    with ExitStack() as stack:
+        claims: dict[str, Claim] = {}
+        if not dry_run:
+            claims = stack.enter_context(claim_open_runs(fleet, settings, ignore_running=ignore_running))
+        async with open_sessions(members, limits, observe) as sessions:
+            yield await plan_fleet_resume(fleet, sessions, applied, claims, skip=skip)
+
+
+@contextmanager
+def claim_open_runs(
+    fleet: ReopenedFleet, settings: Settings, *, ignore_running: bool = False
+) -> Iterator[dict[str, Claim]]:
+    """Claim the CVMs of all unfinished runs by workspace, for the length of the block; errors name the workspace."""
     store = claim_store(settings)
     with ExitStack() as stack:
         claims = {}
-        for name, run in ({} if dry_run else fleet.open_runs).items():
+        for name, run in fleet.open_runs.items():
             with naming(name):
                 claims[name] = stack.enter_context(claim_again(store, run.state, ignore_running=ignore_running))
-        async with open_sessions(members, limits, observe) as sessions:
-            yield await plan_fleet_resume(fleet, sessions, applied, claims, skip=skip)
+        yield claims
 
 
 async def plan_fleet_resume(

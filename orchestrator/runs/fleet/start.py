@@ -4,8 +4,9 @@ The order of the writes: `fleet.started`, then the start and the plan of every r
 ids. Requests begin after `fleet.planned`, so a fleet log without this record proves that nothing was sent.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Self
 
 import anyio
@@ -91,14 +92,22 @@ Confirm = Callable[[FleetPlan], Awaitable[bool]]
 """Asks for the confirmation of a fleet plan without refusal: True to carry the plan out."""
 
 
-async def start_fleet(store: FleetStore, plan: FleetPlan, confirm: Confirm, **about: object) -> OpenFleet:
+async def start_fleet(
+    store: FleetStore,
+    plan: FleetPlan,
+    confirm: Confirm,
+    *,
+    fleet_id: str | None = None,
+    about: Mapping[str, object] = MappingProxyType({}),
+) -> OpenFleet:
     """Check and confirm a fleet plan, claim all targets, and begin all logs. Sends no changing request.
 
     Args:
         store: the store of fleet logs.
         plan: the plan, by `plan_fleet`.
         confirm: asks for the confirmation. After a late answer, all statuses are read again.
-        **about: further fields of `fleet.started`, such as `trigger`.
+        fleet_id: the id of the fleet run; None for an id generated at the start.
+        about: further fields of `fleet.started`, such as `trigger`.
 
     Raises:
         NoMatchError: when the selectors match no CVM in any workspace.
@@ -117,7 +126,7 @@ async def start_fleet(store: FleetStore, plan: FleetPlan, confirm: Confirm, **ab
     wait = Wait(clock)
     if not await confirm(plan):
         raise NotConfirmedError("the plan was not confirmed", hint="nothing was sent")
-    fleet_id = new_fleet_id(wait.asked_on)
+    fleet_id = fleet_id or new_fleet_id(wait.asked_on)
     waited = wait.seconds
     claimed = await _claim_all(plan.workspaces, waited)
     try:
@@ -168,10 +177,12 @@ def _new_run_id(session: Session, taken: set[str]) -> str:
 
 
 async def _begin_logs(
-    store: FleetStore, plan: FleetPlan, fleet_id: str, claimed: dict[str, ClaimedTargets], about: dict[str, object]
+    store: FleetStore, plan: FleetPlan, fleet_id: str, claimed: dict[str, ClaimedTargets], about: Mapping[str, object]
 ) -> OpenFleet:
     state = FleetState()
-    log = store.create_log(fleet_id, [(FleetEvent.FLEET_STARTED, _started_fields(plan) | about)], [state.apply_record])
+    log = store.create_log(
+        fleet_id, [(FleetEvent.FLEET_STARTED, {**_started_fields(plan), **about})], [state.apply_record]
+    )
     fleet = OpenFleet(log, state, (), plan.max_failures)
     try:
         for each in plan.workspaces:

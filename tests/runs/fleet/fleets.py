@@ -99,7 +99,7 @@ class Fleet:
         undo = read_fleet_undo(fleet, FileRunStore(self.folder))
         requests = undo.list_requests({name: self.session(name) for name in undo.names})
         plan = await plan_fleet(undo.loaded, requests, base_guards=Guards())
-        opened = await start_fleet(self.store, plan, agree, restores=fleet.run_id)
+        opened = await start_fleet(self.store, plan, agree, about={"restores": fleet.run_id})
         write_inline(opened)
         return await carry_out_fleet(opened, StopRequest())
 

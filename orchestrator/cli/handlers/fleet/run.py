@@ -102,7 +102,7 @@ async def _plan_and_start(
         _print_plan(command, plan, sys.stdout)
     try:
         with last_line(as_json=as_json):
-            fleet = await start_fleet(fleet_store(settings), plan, partial(_confirm, command), **command.about)
+            fleet = await start_fleet(fleet_store(settings), plan, partial(_confirm, command), about=command.about)
     except OrchestratorError as refused:
         print_error(refused, as_json=as_json, extra=plan_document_of(plan))
         await notify(refused)
