@@ -12,6 +12,9 @@ from enum import StrEnum
 from orchestrator.audit.events import Json, LogEvent, Optional, RecordView, Required
 from orchestrator.audit.record import Record
 
+RUNS_LEFT = "runs_left"
+"""Reason of `fleet.interrupted` if the unfinished runs did not continue."""
+
 
 class FleetEvent(StrEnum):
     """Events of a fleet log."""
@@ -101,7 +104,7 @@ class FleetInterrupted(LogEvent):
     """`fleet.interrupted`.
 
     Attributes:
-        reason: an `Ending`, the most important one of the runs.
+        reason: an `Ending`, the most important one of the unfinished runs; otherwise `RUNS_LEFT`.
         exit_code: exit code of the command.
     """
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.action import Action
+from orchestrator.audit.fleet_log import RUNS_LEFT
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Verdict
 from orchestrator.billing.reconciled import ChargeState
@@ -56,6 +57,7 @@ ENDINGS: Mapping[str, str] = {
     Ending.SIGINT: "interrupted (Ctrl-C)",
     Ending.SIGTERM: "terminated (SIGTERM)",
     Ending.ABANDONED: "an operator abandoned the run",
+    RUNS_LEFT: "some runs did not continue",
 }
 """The reasons for the end or the interruption of a run."""
 

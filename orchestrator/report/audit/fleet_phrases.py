@@ -17,7 +17,7 @@ def describe_fleet_event(event: LogEvent) -> str:
             runs = as_list(event.record.get("runs"))
             return f"planned: {plural(len(runs), 'run')} with {plural(event.targets, 'target')}"
         case FleetInterrupted():
-            return f"interrupted: {ENDINGS.get(event.reason, safe_text(event.reason, ID))}"
+            return f"not finished: {ENDINGS.get(event.reason, safe_text(event.reason, ID))}"
         case FleetResumed():
             return "resumed"
         case FleetFinished():

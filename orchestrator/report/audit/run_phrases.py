@@ -53,7 +53,7 @@ def _describe_start(event: RunStarted) -> str:
 
 
 def _describe_plan(event: RunPlanned) -> str:
-    text = f"planned: {_count_targets(event)}, {len(as_list(event.skipped))} CVMs skipped"
+    text = f"planned: {_count_targets(event)}, {plural(len(as_list(event.skipped)), 'CVM')} skipped"
     return f"{text}, of {safe_text(event.workspace_size, ID)} in the workspace" if event.workspace_size else text
 
 

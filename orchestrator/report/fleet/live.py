@@ -46,6 +46,12 @@ class WorkspaceProgress:
         stages = self.progress.state.stages
         return stages["waiting"] < stages.total()
 
+    def describe_remaining(self) -> str:
+        """Describe the remaining time; nothing for an ending run, because its stages have the number to finish."""
+        if not self.has_begun:
+            return "waiting"
+        return "ending" if self.progress.is_ending() else self.progress.describe_remaining()
+
     @property
     def trouble(self) -> str | None:
         """The reason for a wait: an open question, or an unreachable API."""
@@ -146,7 +152,7 @@ def _format_row(run: WorkspaceProgress) -> tuple[Text, Text, Text, Text]:
     state = run.progress.state
     is_asking = describe_wait(state) is not None
     trouble = f"waits: orchestrator approve {safe_text(state.run_id)}" if is_asking else run.trouble
-    remaining = "finished" if run.has_finished else run.progress.describe_remaining() if run.has_begun else "waiting"
+    remaining = "finished" if run.has_finished else run.describe_remaining()
     stages = Text(trouble, "bold yellow" if is_asking else "bold red") if trouble else None
     return (
         Text(safe_text(run.workspace, 24), "green" if run.has_finished else ""),

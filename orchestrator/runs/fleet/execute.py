@@ -18,6 +18,7 @@ from orchestrator.runs.fleet.result import (
     combine_exit_codes,
     decide_after_canary,
     has_too_many_failures,
+    name_interruption,
     sum_counts,
 )
 from orchestrator.runs.fleet.start import OpenFleet, OpenMember
@@ -212,7 +213,7 @@ async def record_end(fleet: OpenFleet, ends: tuple[MemberEnd, ...]) -> FleetResu
     if result.has_finished:
         fleet.log.record(FleetEvent.FLEET_FINISHED, **finished_fields(fleet, result))
     else:
-        fleet.log.record(FleetEvent.FLEET_INTERRUPTED, reason=result.ending.value, exit_code=int(code))
+        fleet.log.record(FleetEvent.FLEET_INTERRUPTED, reason=name_interruption(ends), exit_code=int(code))
     await fleet.log.flush()
     return result
 

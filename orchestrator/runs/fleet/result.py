@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from orchestrator.audit.fleet_log import RUNS_LEFT
 from orchestrator.outcome import COUNTS_AS_FAILURE, Ending, Exit, Outcome
 from orchestrator.playbook.value_types import Share
 
@@ -73,6 +74,16 @@ def choose_ending(ends: Iterable[MemberEnd]) -> Ending:
     begun = [end for end in ends if end.ending is not None and end.exit_code is not None]
     first = min(begun, key=lambda end: order.index(end.exit_code or Exit.OK), default=None)
     return Ending.COMPLETED if first is None or first.ending is None else first.ending
+
+
+def name_interruption(ends: Iterable[MemberEnd]) -> str:
+    """Name the reason for an unfinished fleet run: the most important ending of its unfinished runs.
+
+    Returns:
+        an `Ending`, or `RUNS_LEFT` without such an ending, as after `--skip-unreachable`.
+    """
+    ending = choose_ending(end for end in ends if not end.has_finished)
+    return ending.value if ending.resumable else RUNS_LEFT
 
 
 def sum_counts(counts: Iterable[Mapping[Outcome, int]]) -> dict[Outcome, int]:

@@ -55,3 +55,11 @@ def test_a_long_trouble_leaves_the_names_of_the_workspaces_whole() -> None:
     rows = drawn(progress, width=60).splitlines()
     assert rows[2].startswith("prod-1")
     assert all(len(row) <= 60 for row in rows)
+
+
+def test_an_ending_run_shows_the_number_to_finish_once() -> None:
+    progress = runs(("settled",), finished=False)
+    progress.runs[0].progress.is_ending = lambda: True
+    progress.runs[0].progress.state.stages.update({"settled": -1, "settling": 1})
+    row = drawn(progress).splitlines()[1]
+    assert row.split() == ["prod-0", "0/1", "ending", "1", "to", "finish"]

@@ -13,6 +13,7 @@ from orchestrator.runs.fleet.result import (
     combine_exit_codes,
     decide_after_canary,
     has_too_many_failures,
+    name_interruption,
     sum_counts,
 )
 
@@ -60,6 +61,26 @@ def test_the_ending_is_that_of_the_most_important_exit_code() -> None:
     waiting = MemberEnd("c", "3")
     assert choose_ending([ok, failures, waiting]) is Ending.MAX_FAILURES
     assert choose_ending([waiting]) is Ending.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("ends", "reason"),
+    [
+        ([MemberEnd("a", "1", Ending.COMPLETED, Exit.OK, "h"), MemberEnd("b", "2")], "runs_left"),
+        ([MemberEnd("a", "1", Ending.ABANDONED, Exit.ENDED_EARLY, "h"), MemberEnd("b", "2")], "runs_left"),
+        ([MemberEnd("a", "1", Ending.MAX_FAILURES, Exit.ENDED_EARLY, "h"), MemberEnd("b", "2")], "runs_left"),
+        (
+            [
+                MemberEnd("a", "1", Ending.MAX_FAILURES, Exit.ENDED_EARLY, "h"),
+                MemberEnd("b", "2", Ending.KEY_REFUSED, Exit.CLOUD),
+                MemberEnd("c", "3", Ending.SIGTERM, Exit.SIGTERM),
+            ],
+            "sigterm",
+        ),
+    ],
+)
+def test_an_unfinished_fleet_run_is_named_after_its_unfinished_runs(ends: list[MemberEnd], reason: str) -> None:
+    assert name_interruption(ends) == reason
 
 
 @pytest.mark.parametrize(
