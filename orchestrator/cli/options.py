@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from orchestrator.errors import UsageError
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SUFFIXES = {"htm": "html", "txt": "text"}
 
@@ -158,6 +160,19 @@ def skip_unreachable_option(command: _F) -> _F:
         multiple=True,
         help="With several workspaces: leave this workspace out if the API can't be reached or refuses its key.",
     )(command)
+
+
+def require_no_skip(skip: tuple[str, ...]) -> None:
+    """Refuse `--skip-unreachable` for a single workspace.
+
+    Raises:
+        UsageError: when a name is given.
+    """
+    if skip:
+        raise UsageError(
+            "--skip-unreachable needs several workspaces",
+            hint="leave --skip-unreachable out, or choose more workspaces with --workspace",
+        )
 
 
 def ignore_running_option(command: _F) -> _F:

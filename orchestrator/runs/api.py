@@ -274,7 +274,7 @@ def _find_settings(options: Options, playbook: Playbook | None = None) -> Settin
     settings = settings.replace_sections(**sections)
     if playbook is None or "api_key" in options:
         return settings
-    return choose_settings(settings, (), playbook.workspaces)
+    return choose_settings(settings, playbook.workspaces)
 
 
 def _load_playbook(playbook: str | Path | Playbook, variables: Mapping[str, str]) -> LoadedPlaybook:

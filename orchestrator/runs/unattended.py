@@ -101,7 +101,7 @@ class UnattendedRunner:
             if is_fleet_id(claim.run_id):
                 names = choose_names(settings, (), loaded.playbook.workspaces)
                 return await self._fleets.start(claim, loaded, names, stop)
-            settings = choose_settings(settings, (), loaded.playbook.workspaces)
+            settings = choose_settings(settings, loaded.playbook.workspaces)
             limits = limits_of(loaded.playbook.limits, settings)
             request = RunRequest(loaded, limits, origin_fields={"trigger": trigger_of(claim)}, run_id=claim.run_id)
             async with self._open_session(claim, settings, limits) as session:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.settings.load import Settings
 from orchestrator.settings.merge import COMMAND_LINE
-from orchestrator.settings.workspaces import choose_workspaces
+from orchestrator.settings.workspaces import match_workspaces
 from orchestrator.text import safe_text
 from orchestrator.validation_messages import suggest_nearest
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # `plan` starts without the audit log
     from orchestrator.audit.replay import RunState
 
 _MOST_WARNINGS = 3
+_MOST_NAMES = 5
+"""Enough to recognise a section of the settings."""
 
 
 def choose_names(
@@ -38,32 +40,42 @@ def choose_names(
     if playbook and not options and settings.origin.source_of("cloud.profile") == COMMAND_LINE:
         hint = "add --workspace NAME, or leave --profile out"
         raise UsageError("--profile and the playbook's `workspaces` exclude each other", hint=hint)
-    has_default_key = not settings.workspaces or settings.has_default_key
+    known = tuple(settings.workspaces)
     try:
-        return choose_workspaces(tuple(settings.workspaces), options, playbook or (), has_default_key=has_default_key)
+        if options:
+            return match_workspaces(known, options, "--workspace")
+        if playbook:
+            return match_workspaces(known, playbook, "the playbook's `workspaces`")
+        if known and not settings.has_default_key:
+            raise UsageError(  # noqa: TRY301 - explained below, as a pattern without a match
+                "no workspace is named, and there is no default API key",
+                hint=f"add --workspace NAME (or '*' for all); the settings have {_list_first(known)}",
+            )
     except UsageError as error:
         # A warning explains a workspace ignored in a file that was merely found.
         hints = [*([error.hint] if error.hint else []), *settings.origin.warnings[:_MOST_WARNINGS]]
         error.hint = "; ".join(hints)
         raise
+    return ()
 
 
-def choose_settings(
-    settings: Settings, options: Sequence[str] = (), playbook: Sequence[str] | None = None, *, simulate: bool = False
-) -> Settings:
-    """Return the settings of the only chosen workspace; arguments and further errors as in `choose_names`.
+def choose_settings(settings: Settings, playbook: Sequence[str] | None = None) -> Settings:
+    """Return the settings of the only workspace of a playbook; arguments and further errors as in `choose_names`.
 
     Raises:
         UsageError: when several workspaces match.
     """
     if settings.workspace_name is not None:
         return settings  # chosen by the caller of the Python API
-    names = choose_names(settings, options, playbook, simulate=simulate)
+    names = choose_names(settings, (), playbook)
     if len(names) > 1:
-        listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")  # noqa: PLR2004 - enough to recognise
-        message = f"{len(names)} workspaces match ({listed}), but this command acts in one workspace"
+        message = f"{len(names)} workspaces match ({_list_first(names)}), but this command acts in one workspace"
         raise UsageError(message, hint=f"name one workspace, such as --workspace {names[0]}")
     return settings.for_workspace(names[0]) if names else settings
+
+
+def _list_first(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
 
 
 def settings_of_run(settings: Settings, state: "RunState") -> Settings:

@@ -37,6 +37,7 @@ from orchestrator.settings.secret_file import read_secret
 from orchestrator.settings.sources import (
     ADDING_UP,
     SettingPaths,
+    list_key_groups,
     list_settings,
     read_assignments,
     read_short_names,
@@ -44,7 +45,7 @@ from orchestrator.settings.sources import (
     read_variables,
 )
 from orchestrator.settings.toml import check_owner, drop_untrusted, read_toml
-from orchestrator.settings.workspaces import WorkspaceName, WorkspaceSection, list_key_groups
+from orchestrator.settings.workspaces import WorkspaceName, WorkspaceSection
 from orchestrator.times import format_duration
 from orchestrator.validation_messages import Place, suggest_nearest
 

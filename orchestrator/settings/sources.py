@@ -6,7 +6,7 @@ is an error: `a-*,b-*` would protect nothing. The highest source replaces the lo
 
 import difflib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -215,6 +215,13 @@ def read_tree(
         except NotAListError as error:
             why, hint = error.args
             raise error_at(origin, path, f"{format_path(path)} {why}", hint, text) from None
+
+
+def list_key_groups(sources: Iterable[Mapping[SettingPath, object]]) -> Iterator[tuple[SettingPath, ...]]:
+    """Yield the settings with the key of every workspace: the highest source with one of them gives the key."""
+    names = {path[1] for source in sources for path in source if path[0] == "workspaces" and len(path) > 1}
+    for name in sorted(names):
+        yield tuple(("workspaces", name, key) for key in ("api_key_file", "api_key_env"))
 
 
 def _refuse_unknown_variables(environment: Mapping[str, str], model: type[BaseModel]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import Annotated, Self
 
@@ -12,7 +12,6 @@ from orchestrator.documented_model import DocumentedModel
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.value_types import Count, RateOrAuto
-from orchestrator.settings.merge import SettingPath
 from orchestrator.settings.model import ApiKey, BaseUrl, SecretPath
 from orchestrator.settings.secret_file import read_secret
 from orchestrator.validation_messages import suggest_nearest
@@ -88,13 +87,6 @@ class WorkspaceSection(DocumentedModel):
         return found.get_secret_value(), f"environment variable {self.api_key_env} (workspaces.{name}.api_key_env)"
 
 
-def list_key_groups(sources: Iterable[Mapping[SettingPath, object]]) -> Iterator[tuple[SettingPath, ...]]:
-    """Yield the settings with the key of every workspace: the highest source with one of them gives the key."""
-    names = {path[1] for source in sources for path in source if path[0] == "workspaces" and len(path) > 1}
-    for name in sorted(names):
-        yield tuple(("workspaces", name, key) for key in ("api_key_file", "api_key_env"))
-
-
 def match_workspaces(known: Collection[str], patterns: Iterable[str], source: str) -> tuple[str, ...]:
     """Return the names that match any pattern, in the order of the settings. Case counts.
 
@@ -112,33 +104,3 @@ def match_workspaces(known: Collection[str], patterns: Iterable[str], source: st
             hint = suggest_nearest(pattern, known) if known else "add a section [workspaces.NAME] to the settings"
             raise UsageError(f"{source} {pattern!r} matches no workspace of the settings", hint=hint)
     return tuple(name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns))
-
-
-def choose_workspaces(
-    known: Collection[str], options: Sequence[str], playbook: Sequence[str], *, has_default_key: bool
-) -> tuple[str, ...]:
-    """Choose the workspaces of an order: by `--workspace`, else by the playbook.
-
-    Args:
-        known: the names of the settings.
-        options: the patterns of `--workspace`.
-        playbook: the patterns of the playbook's `workspaces`.
-        has_default_key: whether the settings have a key without a workspace name.
-
-    Returns:
-        The names in the order of the settings; empty for the default key.
-
-    Raises:
-        UsageError: when a pattern matches no name, or when there is no choice and no default key.
-    """
-    if options:
-        return match_workspaces(known, options, "--workspace")
-    if playbook:
-        return match_workspaces(known, playbook, "the playbook's `workspaces`")
-    if known and not has_default_key:
-        names = ", ".join(list(known)[:5]) + (", …" if len(known) > 5 else "")  # noqa: PLR2004 - enough to recognise
-        raise UsageError(
-            "no workspace is named, and there is no default API key",
-            hint=f"add --workspace NAME (or '*' for all); the settings have {names}",
-        )
-    return ()

@@ -28,8 +28,13 @@ def test_the_option_wins_over_the_playbook_and_a_simulated_cloud_has_no_workspac
     assert choose_names(settings, ("dev",), ["prod-*"]) == ("dev",)
     assert choose_names(settings, (), ["prod-*"]) == ("prod-eu", "prod-us")
     assert choose_names(settings, (), ["prod-*"], simulate=True) == ()
-    assert choose_settings(settings, ("dev",)).workspace_name == "dev"
-    assert choose_settings(settings, simulate=True).workspace_name is None
+    assert choose_settings(settings, ["dev"]).workspace_name == "dev"
+
+
+def test_named_workspaces_without_a_choice_and_without_a_default_key_are_refused(settings: Settings) -> None:
+    with pytest.raises(UsageError, match="no default API key") as caught:
+        choose_names(settings)
+    assert caught.value.hint == "add --workspace NAME (or '*' for all); the settings have prod-eu, prod-us, dev"
 
 
 def test_a_profile_of_the_command_line_excludes_the_workspaces_of_a_playbook(settings: Settings) -> None:
@@ -49,13 +54,13 @@ def test_a_workspace_ignored_in_a_found_file_is_explained(tmp_path: Path, monkey
 
 def test_several_matches_are_refused_where_a_command_acts_in_one_workspace(settings: Settings) -> None:
     with pytest.raises(UsageError, match=r"2 workspaces match \(prod-eu, prod-us\)") as caught:
-        choose_settings(settings, ("prod-*",))
+        choose_settings(settings, ["prod-*"])
     assert caught.value.hint == "name one workspace, such as --workspace prod-eu"
 
 
 def test_a_workspace_chosen_in_a_program_stays(settings: Settings) -> None:
     chosen = settings.for_workspace("dev")
-    assert choose_settings(chosen, (), ["prod-*"]) is chosen
+    assert choose_settings(chosen, ["prod-*"]) is chosen
     assert settings_of_name(chosen, "dev", "the run") is chosen
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.settings.load import load_settings
-from orchestrator.settings.workspaces import choose_workspaces
+from orchestrator.settings.workspaces import match_workspaces
 
 TWO = """
 [cloud]
@@ -158,27 +158,14 @@ KNOWN = ("prod-eu", "prod-us", "test")
 
 
 @pytest.mark.parametrize(
-    ("options", "playbook", "chosen"),
-    [
-        ((), (), ()),
-        (("prod-*",), (), ("prod-eu", "prod-us")),
-        (("test", "prod-us"), ("prod-eu",), ("prod-us", "test")),
-        ((), ("*",), KNOWN),
-    ],
+    ("patterns", "chosen"),
+    [((), ()), (("prod-*",), ("prod-eu", "prod-us")), (("test", "prod-us"), ("prod-us", "test")), (("*",), KNOWN)],
 )
-def test_options_win_over_the_playbook(
-    options: tuple[str, ...], playbook: tuple[str, ...], chosen: tuple[str, ...]
-) -> None:
-    assert choose_workspaces(KNOWN, options, playbook, has_default_key=True) == chosen
+def test_patterns_match_in_the_order_of_the_settings(patterns: tuple[str, ...], chosen: tuple[str, ...]) -> None:
+    assert match_workspaces(KNOWN, patterns, "--workspace") == chosen
 
 
 def test_a_pattern_without_a_match_is_refused_even_beside_a_match() -> None:
     with pytest.raises(UsageError, match="--workspace 'tset' matches no workspace") as caught:
-        choose_workspaces(KNOWN, ("prod-*", "tset"), (), has_default_key=True)
+        match_workspaces(KNOWN, ("prod-*", "tset"), "--workspace")
     assert caught.value.hint == "did you mean 'test'?"
-
-
-def test_named_workspaces_without_a_choice_and_without_a_default_key_are_refused() -> None:
-    with pytest.raises(UsageError, match="no default API key"):
-        choose_workspaces(KNOWN, (), (), has_default_key=False)
-    assert choose_workspaces((), (), (), has_default_key=False) == ()

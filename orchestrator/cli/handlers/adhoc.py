@@ -12,8 +12,8 @@ from orchestrator.cli.cvm_list import read_names
 from orchestrator.cli.handlers.plan import print_result, write_plan
 from orchestrator.cli.handlers.run import run_in_session
 from orchestrator.cli.log_observer import LogObserver
+from orchestrator.cli.options import require_no_skip
 from orchestrator.cli.plan_file import check_place
-from orchestrator.cli.workspace_choice import choose_several
 from orchestrator.errors import UsageError
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.load import LoadedPlaybook
@@ -23,7 +23,7 @@ from orchestrator.runs.prepare import find_refusal
 from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import RunRequest, plan_request
 from orchestrator.runs.stores import run_store
-from orchestrator.runs.workspaces import choose_settings
+from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -49,20 +49,21 @@ def act(
     names = _read_choice(action, cvms, sources, selectors, excludes)
     loaded = None if names else build_playbook(action, build_select(selectors, excludes))
     every = load_settings(config, assignments)
-    several = choose_several(every, workspaces, skip=skip, simulate=simulate)
-    if several:
+    members = choose_names(every, workspaces, simulate=simulate)
+    if len(members) > 1:
         if loaded is None:
             raise UsageError(
-                f"named CVMs need one workspace, but {len(several)} workspaces match",
+                f"named CVMs need one workspace, but {len(members)} workspaces match",
                 hint=f"name one workspace, or select by name in all: orchestrator {action} --name {names[0]}",
             )
         from orchestrator.cli.handlers.fleet.plan import PlaybookOrder, refuse_plan_file  # noqa: PLC0415 - seldom needed
         from orchestrator.cli.handlers.fleet.run import FleetCommand, run_fleet  # noqa: PLC0415 - the same
 
-        refuse_plan_file(several, has_out=out is not None)
+        refuse_plan_file(members, has_out=out is not None)
         fleet_order = PlaybookOrder(loaded, ignore_running=ignore_running)
-        return run_fleet(every, several, FleetCommand(fleet_order, skip, yes, expect, as_json))
-    settings = choose_settings(every, workspaces, simulate=simulate)
+        return run_fleet(every, members, FleetCommand(fleet_order, skip, yes, expect, as_json))
+    require_no_skip(skip)
+    settings = every.for_workspace(members[0]) if members else every
     if out is not None:
         if simulate:
             raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")

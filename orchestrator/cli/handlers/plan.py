@@ -8,9 +8,9 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.log_observer import LogObserver
+from orchestrator.cli.options import require_no_skip
 from orchestrator.cli.plan_file import check_place, write_plan_file
 from orchestrator.cli.print_error import print_error
-from orchestrator.cli.workspace_choice import choose_several
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
@@ -18,7 +18,7 @@ from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
-from orchestrator.runs.workspaces import choose_settings
+from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.times import utc_now
 
@@ -42,14 +42,15 @@ def show_plan(
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     narrowing = Narrowing.parse_options(only, exclude)
     every = load_settings(config, assignments)
-    names = choose_several(every, workspaces, loaded.playbook.workspaces, skip=skip, simulate=simulate)
-    if names:
+    names = choose_names(every, workspaces, loaded.playbook.workspaces, simulate=simulate)
+    if len(names) > 1:
         from orchestrator.cli.handlers.fleet.plan import PlaybookOrder, show_fleet_plan  # noqa: PLC0415 - seldom needed
 
         order = PlaybookOrder(loaded, narrowing)
         has_out = out is not None
         return show_fleet_plan(every, names, order, skip=skip, details=details, form=form, has_out=has_out)
-    settings = choose_settings(every, workspaces, loaded.playbook.workspaces, simulate=simulate)
+    require_no_skip(skip)
+    settings = every.for_workspace(names[0]) if names else every
     if out is not None:
         if simulate:
             raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")

@@ -17,7 +17,7 @@ from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.event_log import configure_log
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.named_runs import find_run_to_change
-from orchestrator.cli.workspace_choice import require_no_skip
+from orchestrator.cli.options import require_no_skip
 from orchestrator.outcome import Exit
 from orchestrator.report.run.resume_plan import print_resume_plan
 from orchestrator.report.run.text import print_run

@@ -14,9 +14,9 @@ import click
 
 from orchestrator.cli.confirmation import ask_about_key, confirm_plan, has_nothing_to_do, last_line
 from orchestrator.cli.log_observer import LogObserver
+from orchestrator.cli.options import require_no_skip
 from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.cli.print_error import print_error
-from orchestrator.cli.workspace_choice import choose_several, require_no_skip
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.playbook.frozen_plan import FrozenPlan
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
@@ -28,7 +28,7 @@ from orchestrator.runs.plan_file import read_plan, request_plan, require_cloud
 from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.stores import run_store
-from orchestrator.runs.workspaces import choose_settings, settings_of_name
+from orchestrator.runs.workspaces import choose_names, settings_of_name
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import safe_text
 from orchestrator.times import format_duration, utc_now
@@ -54,14 +54,15 @@ def run_playbook(
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     narrowing = Narrowing.parse_options(only, exclude)
     every = load_settings(config, assignments)
-    names = choose_several(every, workspaces, loaded.playbook.workspaces, skip=skip, simulate=simulate)
-    if names:
+    names = choose_names(every, workspaces, loaded.playbook.workspaces, simulate=simulate)
+    if len(names) > 1:
         from orchestrator.cli.handlers.fleet.plan import PlaybookOrder  # noqa: PLC0415 - seldom needed
         from orchestrator.cli.handlers.fleet.run import FleetCommand, run_fleet  # noqa: PLC0415 - the same
 
         fleet_order = PlaybookOrder(loaded, narrowing, ignore_running)
         return run_fleet(every, names, FleetCommand(fleet_order, skip, yes, expect, as_json))
-    settings = choose_settings(every, workspaces, loaded.playbook.workspaces, simulate=simulate)
+    require_no_skip(skip)
+    settings = every.for_workspace(names[0]) if names else every
     run_store(settings).prepare()
     limits = limits_of(loaded.playbook.limits, settings)
     order = RunRequest(loaded, limits, ignore_running=ignore_running, narrowing=narrowing)
