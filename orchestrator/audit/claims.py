@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -124,8 +124,27 @@ class ClaimStore(Protocol):
         """
         ...
 
+    def open_batch(self) -> AbstractContextManager["ClaimBatch"]:
+        """Claim CVMs for many runs within the block; other commands can't claim CVMs meanwhile.
+
+        Raises:
+            ClaimedError: when another command holds the lock of the claims.
+            SettingsError: when the claims can't be written.
+        """
+        ...
+
     def is_any_live(self, run_ids: Iterable[str]) -> bool:
         """Return True if any of these runs is live. A run with an unreadable claim counts as ended."""
+        ...
+
+
+class ClaimBatch(Protocol):
+    """Claims of many runs, made together."""
+
+    def create_claim(
+        self, run_id: str, cloud_url: str, refs: Iterable[CvmRef], *, ignore_running: bool = False
+    ) -> Claim:
+        """Claim CVMs for a run, as `ClaimStore.create_claim`. Earlier claims of the same batch count as well."""
         ...
 
 
@@ -140,31 +159,26 @@ class FileClaimStore:
         self, run_id: str, cloud_url: str, refs: Iterable[CvmRef], *, ignore_running: bool = False
     ) -> "FileClaim":
         """Claim CVMs for a run, as `ClaimStore.create_claim`."""
-        path, fd = self._claim_file(run_id), None
-        try:
-            make_folder(self._folder)
-            with self.hold_lock():
-                cvms = tuple(refs)
-                overlaps = self.list_overlaps(cloud_url, cvms, without=path)
-                if not ignore_running:
-                    refuse_live(overlaps)
-                fd = open_or_create(path, os.O_RDWR)
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return FileClaim(self, path, fd, (run_id, cloud_url, cvms), overlaps, ignore_running=ignore_running)
-        except BlockingIOError as error:
-            raise ClaimedError("another process executes this run", hint="wait for its end") from error
-        except OSError as error:
-            if fd is not None:
-                os.close(fd)
-            hint = "nothing was sent; set ORCHESTRATOR_STATE_DIR to a folder that can be written"
-            raise SettingsError(f"cannot claim CVMs: {error.strerror}", file=path, hint=hint) from error
+        with self.open_batch() as batch:
+            return batch.create_claim(run_id, cloud_url, refs, ignore_running=ignore_running)
+
+    @contextmanager
+    def open_batch(self) -> Iterator["FileClaimBatch"]:
+        """Claim CVMs for many runs within the block, as `ClaimStore.open_batch`."""
+        with ExitStack() as stack:
+            try:
+                make_folder(self._folder)
+                stack.enter_context(self.hold_lock())
+            except OSError as error:
+                raise _explain_failure(error, self._folder) from error
+            yield FileClaimBatch(self)
 
     def is_any_live(self, run_ids: Iterable[str]) -> bool:
         """Return True if any of these runs is live, as `ClaimStore.is_any_live`."""
         with suppress(OSError, ClaimedError), self.hold_lock():
             for run_id in run_ids:
                 with suppress(OSError):
-                    fd = os.open(self._claim_file(run_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    fd = os.open(self.claim_file(run_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                     try:
                         if _is_locked(fd):
                             return True
@@ -172,23 +186,19 @@ class FileClaimStore:
                         os.close(fd)
         return False
 
-    def _claim_file(self, run_id: str) -> Path:
+    def claim_file(self, run_id: str) -> Path:
+        """Return the path of a run's claim."""
         return self._folder / f"{run_id if is_run_id(run_id) else sha256(run_id.encode()).hexdigest()}.json"
 
-    def list_overlaps(self, cloud_url: str, refs: Iterable[CvmRef], *, without: Path) -> list[Overlap]:
-        """List the other claims on these CVMs; the caller holds the lock of `hold_lock`."""
-        wanted = {key for ref in refs for key in (ref.id, ref.uuid_key) if key}
-        found = []
+    def list_claims(self) -> Iterator["FoundClaim"]:
+        """Read every claim, and delete expired claims; the caller holds the lock of `hold_lock`."""
         for path in sorted(self._folder.glob("*.json")):
-            if path == without:
-                continue
             with suppress(OSError, ValueError, KeyError, TypeError):
-                overlap = self._read_overlap(path, cloud_url, wanted)
-                if overlap is not None:
-                    found.append(overlap)
-        return found
+                found = self._read_claim(path)
+                if found is not None:
+                    yield found
 
-    def _read_overlap(self, path: Path, cloud_url: str, wanted: set[str]) -> Overlap | None:
+    def _read_claim(self, path: Path) -> "FoundClaim | None":
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             is_live, last_at = _is_locked(fd), os.fstat(fd).st_mtime
@@ -196,15 +206,11 @@ class FileClaimStore:
                 path.unlink()
                 return None
             document = json.loads(file.read())
-        if document["cloud_url"] != cloud_url:
-            return None
-        cvms = tuple(str(name) for key, uuid, name in document["cvms"] if key in wanted or uuid in wanted)
-        if not cvms:
-            return None
         run_id = str(document["run_id"])
         with suppress(OSError):
             last_at = max(last_at, self._store.path_of(run_id).stat().st_mtime)
-        return Overlap(run_id, cvms, is_live, bool(document["ended"]), last_at)
+        cvms = tuple((key and str(key), uuid and str(uuid), str(name)) for key, uuid, name in document["cvms"])
+        return FoundClaim(path, str(document["cloud_url"]), cvms, run_id, is_live, bool(document["ended"]), last_at)
 
     @contextmanager
     def hold_lock(self) -> Iterator[None]:
@@ -226,6 +232,85 @@ class FileClaimStore:
             yield
         finally:
             os.close(fd)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundClaim:
+    """A claim as read from its file.
+
+    Attributes:
+        path: the file.
+        cloud_url: the cloud of the CVMs.
+        cvms: hashid, UUID in normal form, and name of every CVM.
+        run_id: the run.
+        is_live: whether a process carries the run out.
+        has_ended: whether the run ended with all its requests answered.
+        last_at: time of the run's last sign of life, in seconds since the epoch.
+    """
+
+    path: Path
+    cloud_url: str
+    cvms: tuple[tuple[str | None, str | None, str], ...]
+    run_id: str
+    is_live: bool
+    has_ended: bool
+    last_at: float
+
+
+class FileClaimBatch:
+    """The present claims, read once, and the claims of many runs, as `ClaimBatch`; used under `hold_lock`."""
+
+    def __init__(self, claims: FileClaimStore) -> None:
+        self._claims = claims
+        self._found: list[FoundClaim] = []
+        self._by_cvm: dict[tuple[str, str], list[int]] = {}
+        for each in claims.list_claims():
+            self._add(each)
+
+    def _add(self, claim: FoundClaim) -> None:
+        """Add a claim to the index of CVMs."""
+        number = len(self._found)
+        self._found.append(claim)
+        for key, uuid, _ in claim.cvms:
+            for each in (key, uuid):
+                if each:
+                    self._by_cvm.setdefault((claim.cloud_url, each), []).append(number)
+
+    def list_overlaps(self, cloud_url: str, refs: Iterable[CvmRef], *, without: Path) -> list[Overlap]:
+        """List the other claims on these CVMs."""
+        wanted = {key for ref in refs for key in (ref.id, ref.uuid_key) if key}
+        numbers = sorted({number for key in wanted for number in self._by_cvm.get((cloud_url, key), ())})
+        overlaps = []
+        for each in map(self._found.__getitem__, numbers):
+            if each.path != without:
+                cvms = tuple(name for key, uuid, name in each.cvms if key in wanted or uuid in wanted)
+                overlaps.append(Overlap(each.run_id, cvms, each.is_live, each.has_ended, each.last_at))
+        return overlaps
+
+    def create_claim(
+        self, run_id: str, cloud_url: str, refs: Iterable[CvmRef], *, ignore_running: bool = False
+    ) -> "FileClaim":
+        """Claim CVMs for a run, as `ClaimBatch.create_claim`."""
+        path, cvms, fd = self._claims.claim_file(run_id), tuple(refs), None
+        overlaps = self.list_overlaps(cloud_url, cvms, without=path)
+        if not ignore_running:
+            refuse_live(overlaps)
+        try:
+            fd = open_or_create(path, os.O_RDWR)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            about = (run_id, cloud_url, cvms)
+            claim = FileClaim(self._claims, path, fd, about, overlaps, ignore_running=ignore_running)
+        except BlockingIOError as error:
+            if fd is not None:
+                os.close(fd)
+            raise ClaimedError("another process executes this run", hint="wait for its end") from error
+        except OSError as error:
+            if fd is not None:
+                os.close(fd)
+            raise _explain_failure(error, path) from error
+        names = tuple((ref.id, ref.uuid_key, ref.name) for ref in cvms)
+        self._add(FoundClaim(path, cloud_url, names, run_id, is_live=True, has_ended=False, last_at=time.time()))
+        return claim
 
 
 class FileClaim:
@@ -286,7 +371,8 @@ class FileClaim:
         while True:
             try:
                 with self._claims.hold_lock():
-                    self._overlaps = self._claims.list_overlaps(self._cloud_url, self._all, without=self._path)
+                    batch = FileClaimBatch(self._claims)
+                    self._overlaps = batch.list_overlaps(self._cloud_url, self._all, without=self._path)
                     if not self._ignore_running:
                         refuse_live(self._overlaps)
                     self._write_claim(self._all)
@@ -332,6 +418,11 @@ def refuse_live(overlaps: list[Overlap]) -> None:
         error = ClaimedError(f"another run is acting on the same CVMs: {'; '.join(runs)}", hint=hint)
         error.run_ids = tuple(each.run_id for each in live)
         raise error
+
+
+def _explain_failure(error: OSError, path: Path) -> SettingsError:
+    hint = "nothing was sent; set ORCHESTRATOR_STATE_DIR to a folder that can be written"
+    return SettingsError(f"cannot claim CVMs: {error.strerror}", file=path, hint=hint)
 
 
 def _is_locked(fd: int) -> bool:

@@ -80,7 +80,14 @@ def _is_clean(value: Any) -> bool:  # noqa: ANN401 - any value
         return True
     if kind is dict:
         for key, each in value.items():
-            if type(key) is not str or not key.isascii() or not _is_clean(each):
+            if type(key) is not str or not key.isascii():
+                return False
+            # The usual values are checked here, without a call for each.
+            kind = type(each)
+            if kind is str:
+                if not each.isascii() and not each.isprintable():
+                    return False
+            elif kind not in _ATOMS and not _is_clean(each):
                 return False
         return True
     return kind is list and all(map(_is_clean, value))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from orchestrator.cvm import HASHID, Cvm, CvmRef, normal_app_id, normal_id, normal_uuid
@@ -319,12 +320,22 @@ def _read_count(value: object) -> int | None:
 
 
 def _read_decimal(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-        return None
+    if isinstance(value, str):
+        return _parse_decimal(value)
+    return None if isinstance(value, bool) or not isinstance(value, int | Decimal) else _check_decimal(Decimal(value))
+
+
+# Thousands of CVMs have the same few prices.
+@lru_cache(maxsize=1024)
+def _parse_decimal(text: str) -> Decimal | None:
     try:
-        number = Decimal(value)
+        return _check_decimal(Decimal(text))
     except InvalidOperation:
         return None
+
+
+def _check_decimal(number: Decimal) -> Decimal | None:
+    """Return a sane amount; None for another number."""
     digits = len(number.as_tuple().digits)
     places = digits - 1 - number.adjusted()
     # A number beyond these bounds is neither money nor a disk size, and writing it out could take gigabytes.

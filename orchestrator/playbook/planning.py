@@ -25,6 +25,7 @@ from orchestrator.playbook.select import (
     find_unknown_fact,
     find_unknown_protection,
     find_unmet_key,
+    has_exclusion,
     is_covered,
 )
 from orchestrator.playbook.steps import Step
@@ -178,6 +179,9 @@ def list_cvms_lacking_facts(
     """List the CVMs skipped only because a protection, an `exclude` or an option needs an unknown fact."""
     steps = [step for step in playbook.acting_steps if step.select.result is None]
     later = [step for step in playbook.acting_steps if step.select.result is not None]
+    has_exclusions = any(has_exclusion(step.select) for step in playbook.acting_steps)
+    if narrowing is None and not guards.protect and not has_exclusions:
+        return []
     return [
         cvm
         for cvm in inventory

@@ -160,8 +160,10 @@ class Coverage(Enum):
 
 def find_coverage(select: Select, cvm: Cvm) -> Coverage:
     """Match a CVM with a select. An unknown fact never matches a key, and may match an exclusion."""
-    if not all(_match_key(select, key, cvm) for key in _BY_KEY if getattr(select, key) is not None):
-        return Coverage.NO
+    values = vars(select)
+    for key in _BY_KEY:
+        if values[key] is not None and not _match_key(select, key, cvm):
+            return Coverage.NO
     found = Coverage.YES
     if select.any is not None:
         among = {find_coverage(each, cvm) for each in select.any}
@@ -175,6 +177,11 @@ def find_coverage(select: Select, cvm: Cvm) -> Coverage:
 def is_covered(select: Select, cvm: Cvm) -> bool:
     """Return True if a select covers a CVM for certain; the CVM's status counts only for a select with `status`."""
     return find_coverage(select, cvm) is Coverage.YES
+
+
+def has_exclusion(select: Select) -> bool:
+    """Return True if a select, or a select within, has an `exclude`."""
+    return select.exclude is not None or any(map(has_exclusion, select.any or ()))
 
 
 def find_unmet_key(select: Select, cvm: Cvm) -> str:
@@ -271,9 +278,10 @@ def describe_unmatched_protection(protect: Protect, inventory: Iterable[Cvm]) ->
 
 
 def _describe_unmatched(pairs: Iterable[tuple[str, str]], cvms: list[Cvm]) -> list[str]:
-    sentences = []
-    known_ids = {key for cvm in cvms for key in cvm.keys}
-    for key, value in dict.fromkeys(pairs):
+    sentences: list[str] = []
+    values = dict.fromkeys(pairs)
+    known_ids = {key for cvm in cvms for key in cvm.keys} if any(key == "id" for key, _ in values) else set()
+    for key, value in values:
         match = _BY_KEY[key]
         if (key == "id" and normal_id(value) in known_ids) or (key == "status" and value in _USUAL):
             continue

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from orchestrator import __version__
-from orchestrator.audit.claims import Claim
+from orchestrator.audit.claims import Claim, ClaimBatch
 from orchestrator.audit.events import Event
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
@@ -198,7 +198,7 @@ class ClaimedTargets:
     run_id: str
     jobs: list[Job]
     claim: Claim
-    fresh: Mapping[str, Observation] | None
+    fresh: Mapping[str, Observation] | None = None
 
 
 async def claim_targets(
@@ -218,9 +218,41 @@ async def claim_targets(
         CloudError: when a status can't be read.
         SettingsError: when the claim can't be written.
     """
-    size = prepared.workspace_size
+    claimed = claim_jobs(session, request, prepared, run_id)
+    return await complete_claim(session, prepared, claimed, waited=waited)
+
+
+def claim_jobs(
+    session: Session, request: RunRequest, prepared: Prepared, run_id: str, batch: ClaimBatch | None = None
+) -> ClaimedTargets:
+    """Claim the targets of a confirmed plan; `complete_claim` reads outdated statuses.
+
+    Args:
+        session: the connection to the cloud.
+        request: the request for the run.
+        prepared: the plan.
+        run_id: the id of the run.
+        batch: the claims made together with this claim.
+
+    Raises:
+        ClaimedError: when a live run claims one of the CVMs, unless ignored.
+        SettingsError: when the claim can't be written.
+    """
     jobs = [Job.from_target(target) for target in prepared.plan.targets]
-    claim = claim_cvms(session, run_id, [job.ref for job in jobs], ignore_running=request.ignore_running)
+    refs = [job.ref for job in jobs]
+    claim = claim_cvms(session, run_id, refs, ignore_running=request.ignore_running, batch=batch)
+    return ClaimedTargets(run_id, jobs, claim)
+
+
+async def complete_claim(
+    session: Session, prepared: Prepared, claimed: ClaimedTargets, *, waited: float
+) -> ClaimedTargets:
+    """Read the statuses of claimed targets again if outdated; release the claim after an error.
+
+    Raises:
+        CloudError: when a status can't be read.
+    """
+    claim, jobs, size = claimed.claim, claimed.jobs, prepared.workspace_size
     try:
         fresh = await read_what_others_changed(session, claim, jobs, size, prepared.read_at)
         if fresh is None and waited > session.settings.guards.recheck_after:
@@ -228,7 +260,7 @@ async def claim_targets(
     except BaseException:
         claim.release(has_ended=True)
         raise
-    return ClaimedTargets(run_id, jobs, claim, fresh)
+    return replace(claimed, fresh=fresh)
 
 
 def begin_run(session: Session, request: RunRequest, prepared: Prepared, targets: ClaimedTargets) -> OpenRun:

@@ -129,3 +129,26 @@ def test_a_second_release_does_nothing(claims: FileClaimStore) -> None:
     claim: Claim = claims.create_claim(ONE, CLOUD, [A])
     claim.release(has_ended=True)
     claim.release(has_ended=False)
+
+
+def test_a_batch_counts_claims_of_others_and_its_own(claims: FileClaimStore) -> None:
+    with claims.create_claim("20261123T080000Z-0009", CLOUD, [C]):
+        with claims.open_batch() as batch:
+            with pytest.raises(ClaimedError):
+                batch.create_claim(TWO, CLOUD, [B, C])
+            first = batch.create_claim(ONE, CLOUD, [A, B])
+            with pytest.raises(ClaimedError) as refused:
+                batch.create_claim(TWO, CLOUD, [B])
+            assert refused.value.run_ids == (ONE,)
+            batch.create_claim(TWO, CLOUD, [B], ignore_running=True).release(has_ended=True)
+        assert is_refused(claims, A)
+        first.release(has_ended=True)
+        assert not is_refused(claims, A)
+
+
+def test_a_claim_with_odd_entries_blocks_no_other_claim(claims: FileClaimStore, tmp_path: Path) -> None:
+    with claims.create_claim(ONE, CLOUD, [A]):
+        text = '{"v":1,"run_id":"x","cloud_url":"%s","ended":false,"cvms":[[["cvm_1"],{},null]]}'
+        (tmp_path / "claims" / "odd.json").write_text(text % CLOUD, encoding="ascii")
+        assert is_refused(claims, A)
+        assert not is_refused(claims, B)

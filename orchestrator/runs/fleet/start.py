@@ -23,7 +23,7 @@ from orchestrator.playbook.value_types import Share
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspacePlan, find_fleet_refusal
 from orchestrator.runs.records import guard_fields
 from orchestrator.runs.session import Session
-from orchestrator.runs.start import ClaimedTargets, OpenRun, Wait, begin_run, claim_targets, find_actor
+from orchestrator.runs.start import ClaimedTargets, OpenRun, Wait, begin_run, claim_jobs, complete_claim, find_actor
 from orchestrator.runs.workspaces import name_workspace
 
 
@@ -138,21 +138,31 @@ async def start_fleet(
 
 async def _claim_all(workspaces: Iterable[WorkspacePlan], waited: float) -> dict[str, ClaimedTargets]:
     """Claim the targets of all workspaces, or of none."""
+    workspaces = tuple(workspaces)
     claimed: dict[str, ClaimedTargets] = {}
     errors: list[OrchestratorError] = []
     taken: set[str] = set()
 
-    async def claim(each: WorkspacePlan, run_id: str) -> None:
-        """Claim the targets of one workspace; keep its error."""
+    async def complete(each: WorkspacePlan) -> None:
+        """Complete the claim of one workspace; keep its error."""
         try:
-            claimed[each.name] = await claim_targets(each.session, each.request, each.prepared, run_id, waited=waited)
+            claimed[each.name] = await complete_claim(each.session, each.prepared, claimed[each.name], waited=waited)
         except OrchestratorError as error:
             errors.append(name_workspace(error, each.name))
 
     try:
+        # All workspaces share the state folder, and so the claims: the other claims are read once.
+        with workspaces[0].session.claims.open_batch() as batch:
+            for each in workspaces:
+                run_id = _new_run_id(each.session, taken)
+                try:
+                    claimed[each.name] = claim_jobs(each.session, each.request, each.prepared, run_id, batch)
+                except OrchestratorError as error:
+                    name_workspace(error, each.name)
+                    raise
         async with anyio.create_task_group() as group:
             for each in workspaces:
-                group.start_soon(claim, each, _new_run_id(each.session, taken))
+                group.start_soon(complete, each)
     except BaseException:
         _release_all(claimed.values())
         raise
