@@ -7,11 +7,12 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.settings.load import Settings
 from orchestrator.settings.merge import COMMAND_LINE
 from orchestrator.settings.workspaces import match_workspaces
-from orchestrator.text import safe_text
+from orchestrator.text import join_names, safe_text
 from orchestrator.validation_messages import suggest_nearest
 
 if TYPE_CHECKING:  # `plan` starts without the audit log
     from orchestrator.audit.replay import RunState
+    from orchestrator.playbook.schema import Playbook
 
 _MOST_WARNINGS = 3
 _MOST_NAMES = 5
@@ -57,6 +58,20 @@ def choose_names(
         error.hint = "; ".join(hints)
         raise
     return ()
+
+
+def explain_mismatch(settings: Settings, playbook: "Playbook") -> str | None:
+    """Explain why a playbook's workspaces do not match the settings; None for a playbook without workspaces."""
+    if not playbook.workspaces:
+        return None
+    try:
+        names = choose_names(settings, (), playbook.workspaces)
+    except UsageError as error:
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    first = playbook.fleet.first
+    if first is not None and first not in names:
+        return f"the playbook's `fleet.first` names {first!r}, but its workspaces are {join_names(names)}"
+    return None
 
 
 def choose_settings(settings: Settings, playbook: Sequence[str] | None = None) -> Settings:

@@ -193,6 +193,69 @@ def test_a_run_that_is_killed_is_resumed_at_the_next_start(site: Site) -> None:
     assert site.run("audit", "verify", site.log.stem).code == 0
 
 
+def test_a_fleet_run_that_is_killed_is_resumed_and_everything_names_its_workspaces(open_site: OpenSite) -> None:
+    site = open_site()
+    other = open_site(fleet={"cvms": 4, "seed": 4, "stopped_share": 0}, workspace={"id": "wks_other", "name": "other"})
+    env = {
+        "PROD_KEY": site.sim.api_key,
+        "ORCHESTRATOR_WORKSPACES__PROD__API_KEY_ENV": "PROD_KEY",
+        "ORCHESTRATOR_WORKSPACES__SPARE__API_KEY_ENV": "SPARE_KEY",
+        "ORCHESTRATOR_WORKSPACES__SPARE__BASE_URL": other.sim.url,
+        "SPARE_KEY": other.sim.api_key,
+    }
+    due = some_hours(-1)
+    file = write(site, cron=cron_of(due), rate=16, burst=1)
+    file.write_text(file.read_text() + "workspaces: [prod, spare]\n")
+    was_watched_since(site, due - timedelta(hours=1))
+    with serving(site, env=env) as served:
+        until(lambda: len(site.stops) >= 3 and other.stops)
+        (row,) = served.get("/").json()["playbooks"]
+        served.process.kill()
+        served.process.wait()
+    fleet_id = row["running"]
+    assert (row["workspaces"], fleet_id[:6]) == (["prod", "spare"], "fleet-")
+    with serving(site, env=env) as served:
+        until(lambda: served.events("firing.ended"))
+        ended = served.events("firing.ended")[0]
+        assert (ended["run_id"], ended["exit_code"]) == (fleet_id, 0), ended
+        assert {(each["workspace"], each["fleet"]) for each in served.events("run.resumed")} == {
+            ("prod", fleet_id),
+            ("spare", fleet_id),
+        }
+        metrics = served.get("/metrics").text
+        assert 'orchestrator_runs_total{exit_code="0",playbook="daily"} 1.0' in metrics
+        assert 'outcome="settled",playbook="daily",workspace="spare"' in metrics
+        assert served.get("/readyz").status_code == 200
+        assert served.end(signal.SIGTERM) == 0
+    assert site.effective == dict.fromkeys(NAMES, 1)
+    assert list(other.effective.values()) == [1] * 4
+    assert site.run("audit", "verify", fleet_id).code == 0
+
+
+def test_without_a_workspace_of_a_playbook_the_service_is_not_ready(site: Site) -> None:
+    file = write(site, cron="0 0 1 1 *")
+    file.write_text(file.read_text() + "workspaces: [prod, spare]\n")
+    env = {
+        "ORCHESTRATOR_WORKSPACES__PROD__API_KEY_ENV": "NO_SUCH_KEY",
+        "ORCHESTRATOR_WORKSPACES__SPARES__API_KEY_ENV": "PHALA_CLOUD_API_KEY",
+    }
+    with serving(site, env=env) as served:
+        until(lambda: served.events("schedule.watched"))
+        until(lambda: "spare" in served.get("/readyz").text)
+        assert "playbook daily" in served.get("/readyz").text
+        file.write_text(file.read_text().replace(", spare", ""))
+        until(lambda: "NO_SUCH_KEY" in served.get("/readyz").text)
+        assert served.end(signal.SIGTERM) == 0
+    explained, checked = site.run_each(
+        ("schedule", "explain", "daily"), ("validate", "daily", "--json"), envs=[env] * 2
+    )
+    file.write_text(file.read_text().replace("[prod]", "[pord]"))
+    wrong, invalid = site.run_each(("schedule", "explain", "daily"), ("validate", "daily", "--json"), envs=[env] * 2)
+    assert (explained.code, "warning" in explained.err, checked.document[0]["warnings"]) == (0, False, [])
+    assert "warning: the playbook's `workspaces` 'pord' matches no workspace" in wrong.err
+    assert [each["code"] for each in invalid.document[0]["warnings"]] == ["workspaces_differ_from_settings"]
+
+
 def test_told_to_stop_it_sends_nothing_more_and_goes_on_at_the_next_start(site: Site) -> None:
     due = some_hours(-1)
     write(site, cron=cron_of(due), rate=16, burst=1)

@@ -6,7 +6,14 @@ import pytest
 
 from orchestrator.audit.replay import RunState
 from orchestrator.errors import UsageError
-from orchestrator.runs.workspaces import choose_names, choose_settings, settings_of_name, settings_of_run
+from orchestrator.playbook.schema import Playbook
+from orchestrator.runs.workspaces import (
+    choose_names,
+    choose_settings,
+    explain_mismatch,
+    settings_of_name,
+    settings_of_run,
+)
 from orchestrator.settings.load import Settings, load_settings
 
 
@@ -84,3 +91,20 @@ def test_a_run_of_an_unknown_workspace_or_with_a_profile_is_refused(settings: Se
     assert "did you mean 'dev'?" in caught.value.hint
     with pytest.raises(UsageError, match="the run belongs to workspace 'dev': leave --profile out"):
         settings_of_run(with_profile(settings), run_of("dev"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, None),
+        ({"workspaces": ["prod-*"], "fleet": {"first": "prod-us"}}, None),
+        ({"workspaces": ["prod-*", "tset"]}, "matches no workspace of the settings"),
+        ({"workspaces": ["prod-*"], "fleet": {"first": "dev"}}, "`fleet.first` names 'dev'"),
+    ],
+)
+def test_workspaces_of_a_playbook_unknown_to_the_settings_are_explained(
+    settings: Settings, keys: dict[str, object], expected: str | None
+) -> None:
+    steps = [{"action": "stop", "select": {"all": True}}]
+    found = explain_mismatch(settings, Playbook.model_validate({"name": "x", "steps": steps, **keys}))
+    assert (found is None) if expected is None else (found is not None and expected in found)

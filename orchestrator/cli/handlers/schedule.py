@@ -12,6 +12,7 @@ import click
 from pydantic_core import PydanticCustomError
 
 from orchestrator.cli.consoles import text_width
+from orchestrator.cli.playbook_workspaces import find_workspace_mismatch
 from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.schedule import first_second, last_second, load_zone, parse_edge
@@ -21,6 +22,7 @@ from orchestrator.times import utc_now
 
 if TYPE_CHECKING:
     from orchestrator.playbook.firings import Timetable
+    from orchestrator.service.folder import ScheduledPlaybook
     from orchestrator.service.state import StoredSchedule
 
 _DAYS = 30
@@ -44,19 +46,22 @@ def explain_schedule(
     from orchestrator.service.scheduler import forecast_firings  # noqa: PLC0415 - the same
 
     file = find_playbook(playbook)
-    timetable, fault = _load_in_force(file, parse_assignments(variables))
+    loaded, timetable, fault = _load_in_force(file, parse_assignments(variables))
+    mismatch = find_workspace_mismatch(loaded.playbook)
     state = _read_state(timetable.name)
     zone, now = load_zone(timetable.schedule.timezone), utc_now()
     opens, closes = _parse_period(start, end, timetable.schedule.timezone, now)
     begins = None if start is None else opens
     found = forecast_firings(timetable, state.decided, state.snooze, now, start=begins, end=closes)
     if as_json:
-        document = explain_document(timetable, str(file), found, (opens, closes), fault)
+        document = explain_document(timetable, str(file), found, (opens, closes), fault, mismatch=mismatch)
         write_document(document, sys.stdout.write)
         return
     if fault is not None:
         click.echo(f"warning: {safe_text(str(fault), 400)}", err=True)
         click.echo("`serve` uses the last valid version, shown here.", err=True)
+    if mismatch is not None:
+        click.echo(f"warning: {safe_text(mismatch, 400)}", err=True)
     counts: Counter[type] = Counter()
     first, *facts = head_lines(timetable)
     click.echo("\n".join((click.style(first, bold=True), *facts, "")))
@@ -72,8 +77,8 @@ def explain_schedule(
         click.echo(f"No firing in this time; {next_firing}.")
 
 
-def _load_in_force(file: Path, values: Mapping[str, str]) -> "tuple[Timetable, PlaybookError | None]":
-    """Return the timetable of a playbook; for an unusable file, the version used by `serve`, and the fault."""
+def _load_in_force(file: Path, values: Mapping[str, str]) -> "tuple[LoadedPlaybook, Timetable, PlaybookError | None]":
+    """Return a playbook and its timetable; for an unusable file, the version used by `serve`, and the fault."""
     from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415 - loads cron
 
     try:
@@ -83,22 +88,21 @@ def _load_in_force(file: Path, values: Mapping[str, str]) -> "tuple[Timetable, P
         kept = _read_kept(file)
         if kept is None:
             raise
-        return kept, error
+        return kept.loaded, kept.timetable, error
     if timetable is None:
         hint = 'add `schedule: {cron: "30 2 * * *", timezone: Europe/Berlin}`, with your cron expression and zone'
         raise PlaybookError("the playbook has no schedule", file=loaded.file, hint=hint)
-    return timetable, None
+    return loaded, timetable, None
 
 
-def _read_kept(file: Path) -> "Timetable | None":
+def _read_kept(file: Path) -> "ScheduledPlaybook | None":
     from orchestrator.service.state import read_kept_version  # noqa: PLC0415 - loads cron
     from orchestrator.service.stores import journal_store, kept_folder  # noqa: PLC0415 - the same
     from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
     with suppress(OrchestratorError, OSError):  # The firings of a playbook are known without settings.
         settings = load_settings(None, ())
-        kept = read_kept_version(journal_store(settings), kept_folder(settings), file)
-        return None if kept is None else kept.timetable
+        return read_kept_version(journal_store(settings), kept_folder(settings), file)
     return None
 
 

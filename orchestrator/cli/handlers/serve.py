@@ -29,6 +29,7 @@ from orchestrator.runs.fleet.unattended import UnattendedFleetRunner
 from orchestrator.runs.session import RunObserver, SystemClock
 from orchestrator.runs.stores import run_store
 from orchestrator.runs.unattended import UnattendedRunner
+from orchestrator.runs.workspaces import choose_names
 from orchestrator.service.folder import PlaybookFolder, ScanResult
 from orchestrator.service.metrics import Metrics
 from orchestrator.service.overview import Overview
@@ -162,15 +163,16 @@ class _Serving:
             )
 
     def _find_key_trouble(self) -> Sequence[str]:
-        if self._settings.cloud.api_key_command is not None:
-            return ()  # a probe starts no program
+        """Find the reasons why firings can't have a key: the default key, or the keys of the playbooks' workspaces."""
+        settings = self._settings
+        # A probe starts no program.
+        needs_default = settings.cloud.api_key_command is None and (not settings.workspaces or settings.has_default_key)
         try:
-            if self._settings.workspaces and not self._settings.has_default_key:
-                return ()  # every firing reads the key of its workspace
-            self._settings.key()
+            if needs_default:
+                settings.key()
         except SettingsError as error:
             return (str(error),)
-        return ()
+        return _find_workspace_troubles(settings, self._service.overview()) if settings.workspaces else ()
 
     def _emit_event(self, event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
         """Log an event, and count the event."""
@@ -187,6 +189,23 @@ class _Serving:
         else:
             log.info(event, **said)
         self._metrics.count_event(event, **facts)
+
+
+def _find_workspace_troubles(settings: Settings, overview: Overview) -> list[str]:
+    """Find playbooks whose workspaces do not match the settings, and workspaces without a readable key."""
+    troubles: list[str] = []
+    names: set[str] = set()
+    for row in overview.rows:
+        try:
+            names.update(choose_names(settings, (), row.workspaces))
+        except UsageError as error:
+            troubles.append(f"playbook {row.name}: {error}")
+    for name in sorted(names):
+        try:
+            settings.for_workspace(name).credentials()
+        except SettingsError as error:
+            troubles.append(str(error))
+    return troubles
 
 
 def _open_address(address: str) -> AbstractContextManager[socket.socket | None]:

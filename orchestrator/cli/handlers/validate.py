@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.playbook_workspaces import find_workspace_mismatch
 from orchestrator.cli.print_error import print_error
 from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.outcome import Exit
@@ -75,12 +76,17 @@ def _may_be_playbook(file: Path) -> bool:
 
 def _list_warnings(loaded: LoadedPlaybook) -> list[dict[str, str]]:
     name, stem = loaded.playbook.name, loaded.file.stem
-    if name == stem:
-        return []
-    message = (
-        f"the file is named {stem!r}, but the playbook {name!r}: commands use the file name, `serve` and logs the other"
-    )
-    return [{"code": "name_differs_from_file", "message": message}]
+    warnings = []
+    if name != stem:
+        message = (
+            f"the file is named {stem!r}, but the playbook {name!r}: "
+            "commands use the file name, `serve` and logs the other"
+        )
+        warnings.append({"code": "name_differs_from_file", "message": message})
+    mismatch = find_workspace_mismatch(loaded.playbook)
+    if mismatch is not None:
+        warnings.append({"code": "workspaces_differ_from_settings", "message": mismatch})
+    return warnings
 
 
 def _playbook_document(loaded: LoadedPlaybook) -> dict[str, object]:

@@ -124,6 +124,8 @@ def explain_document(
     found: Iterable[Firing | LeftOut],
     time_range: tuple[datetime, datetime],
     fault: OrchestratorError | None = None,
+    *,
+    mismatch: str | None = None,
 ) -> dict[str, Any]:
     """Build the document of `schedule explain --json`.
 
@@ -133,6 +135,7 @@ def explain_document(
         found: the firings, and the firings left out.
         time_range: the begin and the end of the time.
         fault: the reason why the file is unusable; the timetable is then the last valid version.
+        mismatch: the reason why the playbook's workspaces do not match the settings.
     """
     fires: list[dict[str, Any]] = []
     left: list[dict[str, Any]] = []
@@ -151,6 +154,7 @@ def explain_document(
         "playbook": timetable.name,
         "file": file,
         "invalid": None if fault is None else {"error": str(fault), "hint": fault.hint},
+        "workspaces_error": mismatch,
         "schedule": schedule_document(timetable.schedule),
         "from": _format_utc(time_range[0]),
         "to": _format_utc(time_range[1]),
