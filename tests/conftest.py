@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import ast
 import gc
 from collections.abc import Generator
 from functools import cache
@@ -69,16 +70,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _FilesAndSlowTests(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
-    """Gives a test process all tests of a file, except for slow tests without a common fixture: one by one.
+    """Gives a test process all tests of a file, except for slow tests: tests with a common fixture, others one by one.
 
     `--dist loadgroup` has no effect with pytest 9.2: the groups stood in node ids that can no longer be changed.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        if _room_of(nodeid) in _TOGETHER:
-            return _room_of(nodeid)
-        return nodeid if _room_of(nodeid) in _SLOW and not _has_common_fixture(file) else file
+        room = _room_of(nodeid)
+        file, _, test = nodeid.partition("::")
+        if room in _TOGETHER:
+            return room
+        return nodeid if room in _SLOW and test.partition("[")[0] not in _tests_with_common_fixture(file) else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -92,5 +94,16 @@ def _room_of(nodeid: str) -> str:
 
 
 @cache
-def _has_common_fixture(file: str) -> bool:
-    return 'scope="module"' in (Path(__file__).parent.parent / file).read_text(encoding="utf-8")
+def _tests_with_common_fixture(file: str) -> frozenset[str]:
+    """Names of the functions that need a fixture of the module, directly or through other fixtures."""
+    tree = ast.parse((Path(__file__).parent.parent / file).read_text(encoding="utf-8"))
+    functions = {each.name: each for each in tree.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+    needed = {name: {arg.arg for arg in (*each.args.args, *each.args.kwonlyargs)} for name, each in functions.items()}
+    common = {
+        name
+        for name, each in functions.items()
+        if any("scope='module'" in ast.unparse(decorator) for decorator in each.decorator_list)
+    } | {"run_all"}
+    while more := {name for name, arguments in needed.items() if arguments & common} - common:
+        common |= more
+    return frozenset(common)
