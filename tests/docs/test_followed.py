@@ -19,6 +19,9 @@ from tests.e2e.site import until
 
 APP = "3f2a" * 10
 QUICK = {"stop_seconds": [0.05, 0.2], "shutdown_seconds": [0.05, 0.2], "start_seconds": [0.05, 0.2]}
+UNTIL_ACCEPTED = """\
+until grep -qs action.accepted $(grep -ls '"all-down"' state/runs/*.jsonl) /dev/null; do sleep 0.1; done"""
+"""A wait of the shell for the first accepted request of the tutorial's second run, instead of seconds."""
 NOT_FOLLOWED = {
     "make ": "takes minutes, and is what runs this",
     "systemctl": "needs systemd",
@@ -87,8 +90,10 @@ def test_the_tutorial_is_followed_to_its_end(tmp_path: Path) -> None:
                 continue
             if "all-down --yes" in block.text:
                 (reader.folder / "playbooks" / "all-down.yaml").write_text(file_named(page, "name: all-down"))
-                reader.do(block.text.replace("\nsleep 8", " sleep 8"), codes=(0,))
+                reader.do(block.text.replace("\nsleep 8;", f" {UNTIL_ACCEPTED};"), codes=(0,))
                 continue
+            if block.text.startswith("orchestrator run empty-teepod"):
+                reader.environment["ORCHESTRATOR_RATE__REQUESTS_PER_SECOND"] = "20"  # no later text shows the rate
             reader.follow(block, codes={"prod2": (4,), "verify copy.jsonl": (6,)})
             if "mkdir" in block.text:
                 file = reader.folder / "playbooks" / "empty-teepod.yaml"
@@ -121,7 +126,7 @@ STAYS_DOWN = frozenset({"docs/how-to/undo-a-run.md"})
 """Pages that are about CVMs that the first run took down."""
 PLAYBOOKS = {
     "first": 'limits: {requests_per_second: 100, burst: 20}\nsteps: [{action: stop, select: {name: "*-*"}}]\n',
-    "slow": "limits: {requests_per_second: 2, burst: 1}\nsteps: [{action: stop, select: {all: true}}]\n",
+    "slow": "limits: {requests_per_second: 5, burst: 1}\nsteps: [{action: stop, select: {all: true}}]\n",
     "ask": "steps: [{action: pause, question: Well, timeout: 1m}, {action: stop, select: {name: worker-1}}]\n",
 }
 
@@ -251,6 +256,7 @@ def test_a_page_is_followed_to_its_end(page: str, tmp_path: Path) -> None:
         sections = tomllib.loads(file_named(page, "[fleet]"))
     with reading(tmp_path, **sections) as (reader, sim):
         prepare(page, reader, sim)
+        reader.environment["ORCHESTRATOR_RATE__REQUESTS_PER_SECOND"] = "20"
         if page != WITH_FAULTS:
             reader.do("orchestrator run first --yes")
         if page not in STAYS_DOWN | {WITH_FAULTS}:
