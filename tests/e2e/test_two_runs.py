@@ -4,12 +4,13 @@ import signal
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from dirty_equals import IsPartialDict
 
 from tests.e2e.conftest import OpenSite
-from tests.e2e.site import NAMES, Site, until
+from tests.e2e.site import NAMES, Process, Site, until
 from tests.e2e.test_actions import QUICK, operations
 from tests.e2e.test_approve import FIRST
 from tests.e2e.test_approve import playbook as with_question
@@ -36,6 +37,19 @@ def only(site: Site, *names: str, rate: float = 200, burst: int = 50) -> str:
 
 def logs(site: Site) -> set[str]:
     return {path.stem for path in site.runs.glob("*.jsonl")}
+
+
+def end_operations(site: Site, process: Process, status: Literal["running", "stopped"]) -> None:
+    """End the operations of all CVMs on their way to this status, until the process ends."""
+    on_their_way = {"running": "starting", "stopped": "stopping"}[status]
+
+    def has_ended() -> bool:
+        for cvm in site.sim.world.cvms:
+            if cvm.phase_at(site.sim.now()).status == on_their_way:
+                site.sim.world.set_status(cvm, status, site.sim.now())
+        return process.poll() is not None
+
+    until(has_ended)
 
 
 def assert_one_stop_each(site: Site, *names: str) -> None:
@@ -126,7 +140,7 @@ def test_a_run_that_waits_at_a_question_claims_only_what_its_earlier_steps_touch
 
 
 def test_resume_and_restore_are_refused_while_another_run_acts_on_their_cvms(open_site: OpenSite) -> None:
-    site = open_site(timing={**QUICK, "start_seconds": [9, 9]})
+    site = open_site(timing={**QUICK, "start_seconds": [600, 600]})
     done = site.run("run", only(site, "web-7", "web-8"), "--yes", "--json").document["run_id"]
     killed = site.start("run", only(site, "web-4", "web-5", "web-6", rate=2, burst=1), "--yes", "--json")
     until(lambda: len(site.stops) > 2)
@@ -140,21 +154,24 @@ def test_resume_and_restore_are_refused_while_another_run_acts_on_their_cvms(ope
     for command in (("resume", interrupted), ("restore", done)):
         refused = site.run(*command, "--yes", "--json")
         assert (refused.code, "another run is acting on the same CVMs" in refused.err) == (3, True), (command, refused)
+    end_operations(site, live, "running")
     assert site.end(live).code == 0
     assert site.run("resume", interrupted, "--yes").code == 0
     kinds = operations(site)
     assert {name: kinds[name].count("power_on") for name in ("web-7", "web-8")} == {"web-7": 1, "web-8": 1}
 
 
-def test_a_firing_waits_for_the_run_of_a_person(site: Site) -> None:
-    first = site.start("run", site.playbook(rate=0.5, burst=1), "--yes")
-    until(lambda: site.stops)
+def test_a_firing_waits_for_the_run_of_a_person(open_site: OpenSite) -> None:
+    site = open_site(timing={"stop_seconds": [600, 600]})
+    first = site.start("run", site.playbook(timeout="5m"), "--yes")
+    until(lambda: len(site.stops) == len(NAMES))
     due = some_hours(-2)
     write(site, cron=cron_of(due))
     was_watched_since(site, due - timedelta(days=1))
     with serving(site) as served:
         until(lambda: served.events("waiting_for_run"))
-        assert site.end(first, seconds=90).code == 0
+        end_operations(site, first, "stopped")
+        assert site.end(first).code == 0
         until(lambda: served.events("firing.ended"), seconds=30)
         assert served.events("firing.ended")[0] == IsPartialDict(result="ran", exit_code=0)
         assert served.end(signal.SIGTERM) == 0
