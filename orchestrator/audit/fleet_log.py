@@ -182,6 +182,7 @@ class FleetState:
         started: the start; a view of an empty record if the log has no start.
         planned: the runs; a view of an empty record if the log has no plan, so that nothing was sent.
         interrupted: the last interruption, unless the fleet run was resumed since.
+        was_resumed: whether the fleet run was resumed or abandoned.
         finished: the end of the fleet run.
         last_ts: timestamp of the last record.
     """
@@ -190,6 +191,7 @@ class FleetState:
     started: FleetStarted = field(default_factory=lambda: FleetStarted({}))
     planned: FleetPlanned = field(default_factory=lambda: FleetPlanned({}))
     interrupted: FleetInterrupted | None = None
+    was_resumed: bool = False
     finished: FleetFinished | None = None
     last_ts: str = ""
 
@@ -200,8 +202,10 @@ class FleetState:
 
     @property
     def runs(self) -> tuple[FleetRun, ...]:
-        """The run of every workspace; empty without a plan."""
-        return tuple(self.planned.runs)
+        """The run of every workspace; without a plan, the runs abandoned since, if any."""
+        if self.has_plan or self.finished is None:
+            return tuple(self.planned.runs)
+        return tuple(FleetRun(run.record) for run in self.finished.runs)
 
     @property
     def ended_at(self) -> str | None:
@@ -221,6 +225,6 @@ class FleetState:
             case FleetInterrupted():
                 self.interrupted = event
             case FleetResumed():
-                self.interrupted = None
+                self.interrupted, self.was_resumed = None, True
             case FleetFinished():
                 self.finished = event

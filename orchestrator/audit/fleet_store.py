@@ -6,7 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.audit.store import FileRun, StoredRun, is_file, is_run_id, new_run_id
+from orchestrator.audit.fleet_log import FleetState
+from orchestrator.audit.store import FileRun, StoredRun, is_file, is_run_id, new_run_id, read_run
+from orchestrator.audit.verify import Verdict
 from orchestrator.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +26,18 @@ def new_fleet_id(moment: datetime) -> str:
 def is_fleet_id(name: str) -> bool:
     """Return True if a name has the form of `new_fleet_id`."""
     return name.startswith(PREFIX) and is_run_id(name.removeprefix(PREFIX))
+
+
+def is_void(fleet: StoredRun) -> bool:
+    """Return True for a fleet run that ended before its plan: nothing was sent, and no run of it can be resumed."""
+    state = FleetState()
+    try:
+        if fleet.is_locked():
+            return False
+        reading = read_run(fleet, state.apply_record)
+    except (OSError, UsageError):  # a missing fleet log proves nothing
+        return False
+    return reading.verdict is not Verdict.ALTERED and state.finished is None and not state.has_plan
 
 
 class FleetStore(Protocol):

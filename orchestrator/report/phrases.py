@@ -139,3 +139,8 @@ def meaning_of_run(state: RunState, *, running: bool) -> str:
         return "nothing was sent"
     reason = None if state.interrupted is None else state.interrupted.reason
     return f"not finished: {ENDINGS.get(reason, safe_text(reason, 64))}" if reason else "not finished"
+
+
+def abandon_command(run_id: str) -> str:
+    """Return the command to abandon a run or a fleet run."""
+    return f"orchestrator abandon {safe_text(run_id)} --reason TEXT"

@@ -4,6 +4,7 @@ from dataclasses import astuple
 from typing import get_type_hints
 
 from orchestrator.audit.events import ANSWERED, TYPES
+from orchestrator.audit.fleet_log import RUNS_LEFT
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import Phase, TargetState
 from orchestrator.audit.verify import Verdict
@@ -48,7 +49,7 @@ def test_every_sentence_reads_the_type_of_its_own_event() -> None:
 
 
 def test_every_ending_has_a_phrase() -> None:
-    assert set(ENDINGS) == set(Ending)
+    assert set(ENDINGS) == {*Ending, RUNS_LEFT}
     assert all(ENDINGS.values())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.text import Text
 
+from orchestrator.audit.fleet_store import FleetStore, is_void
 from orchestrator.audit.store import RunStore, StoredRun
 from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.reading import UnreadableLogs, with_progress
@@ -18,7 +19,8 @@ from orchestrator.history.index import Index
 from orchestrator.history.logs import read_rows, select_named_within
 from orchestrator.history.time_range import parse_time_range
 from orchestrator.report.layout import Column, print_table
-from orchestrator.runs.stores import run_store
+from orchestrator.report.phrases import abandon_command
+from orchestrator.runs.stores import fleet_store, run_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import safe_text
 from orchestrator.times import format_clock, format_duration, parse_timestamp, utc_now
@@ -55,7 +57,8 @@ def list_runs(
     store.prepare()
     unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:
-        found = list(islice(_select_runs(store, index, choice, unreadable, unfinished=unfinished), limit + 1))
+        fleets = _Fleets(fleet_store(settings))
+        found = list(islice(_select_runs(store, index, fleets, choice, unreadable, unfinished=unfinished), limit + 1))
     unreadable.warn()
     is_cut = len(found) > limit
     del found[limit:]
@@ -72,14 +75,14 @@ def list_runs(
 
 
 def _select_runs(
-    store: RunStore, index: Index, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
+    store: RunStore, index: Index, fleets: "_Fleets", choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
 ) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
     """Yield the selected runs, with the number of targets at every stage."""
     for run, row in read_rows(with_progress(select_named_within(store.list_runs(), choice.time_range)), index):
         unreadable.count(row)
         if not choice.takes(row):
             continue
-        state = _find_state(row, run)
+        state = _find_state(row, run, fleets)
         if unfinished and state != "unfinished":
             continue
         listed = {
@@ -93,7 +96,7 @@ def _select_runs(
             "exit_code": row.get("exit_code"),
             "counts": row["counts"],
             "audit_log": run.location,
-            "next": _next_command(row, state, run.run_id),
+            "next": _next_command(row, state, run.run_id, fleets),
             "question": row.get("question") if state == "running" else None,
             "simulated": bool(row.get("simulated")),
             "trigger": row.get("trigger"),
@@ -106,7 +109,24 @@ def _select_runs(
         yield listed, row.get("stages") or {}
 
 
-def _find_state(row: dict[str, Any], run: StoredRun) -> str:
+class _Fleets:
+    """The fleet runs of unfinished runs; the log of each is read once."""
+
+    def __init__(self, store: FleetStore) -> None:
+        self._store = store
+        self._void: dict[str, bool] = {}
+
+    def is_void(self, row: dict[str, Any]) -> bool:
+        """Return True for an unfinished run of a fleet run that ended before its plan."""
+        fleet_id = row.get("fleet")
+        if fleet_id is None or row["exit_code"] is not None:
+            return False
+        if fleet_id not in self._void:
+            self._void[fleet_id] = is_void(self._store.get_fleet(fleet_id))
+        return self._void[fleet_id]
+
+
+def _find_state(row: dict[str, Any], run: StoredRun, fleets: _Fleets) -> str:
     if row["verdict"] in {"altered", "unreadable"}:
         return str(row["verdict"])
     if row["exit_code"] is not None:
@@ -116,13 +136,15 @@ def _find_state(row: dict[str, Any], run: StoredRun) -> str:
             return "running"
     except OSError:
         return "unreadable"
-    if not row["planned"]:
+    if not row["planned"] or fleets.is_void(row):
         return "not_sent"
     return "simulated" if row["cloud_ended"] else "unfinished"
 
 
-def _next_command(row: dict[str, Any], state: str, run_id: str) -> str | None:
+def _next_command(row: dict[str, Any], state: str, run_id: str, fleets: _Fleets) -> str | None:
     """Return the next command to type."""
+    if state == "not_sent" and row["planned"] and fleets.is_void(row):
+        return abandon_command(row["fleet"])
     if state == "unfinished":
         return f"orchestrator resume {row.get('fleet') or run_id}"
     return f"orchestrator approve {run_id}" if state == "running" and row.get("question") else None

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from orchestrator.audit.fleet_store import is_void
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import read_sound_run
 from orchestrator.cli.consoles import stdout_console
 from orchestrator.outcome import Ending, Exit, exit_code
 from orchestrator.report.run.text import print_run
 from orchestrator.runs.documents import run_document, write_document
-from orchestrator.runs.stores import run_store
+from orchestrator.runs.stores import fleet_store, run_store
 from orchestrator.settings.load import load_settings
 
 
@@ -28,7 +29,9 @@ def show_run(run_id: str, config: Path | None, assignments: tuple[str, ...], *, 
         document["log"] = {"verdict": reading.verdict.value, "running": going_on}
         write_document(document, partial(click.echo, nl=False))
     else:
-        print_run(stdout_console(), state, code, run.location, unfinished=state.finished is None)
+        fleet_id = state.started.fleet if state.finished is None and not going_on else None
+        void = fleet_id is not None and is_void(fleet_store(settings).get_fleet(fleet_id))
+        print_run(stdout_console(), state, code, run.location, unfinished=state.finished is None, is_void=void)
 
 
 def find_exit_code(state: RunState) -> int:

@@ -9,7 +9,7 @@ from orchestrator.outcome import AS_WANTED, TROUBLE, Exit
 from orchestrator.report.fleet.plan_text import list_left_out
 from orchestrator.report.fleet.totals import FleetOutcome, WorkspaceRun
 from orchestrator.report.layout import Column, fact_lines, moment, print_lines, print_table, prose_lines
-from orchestrator.report.phrases import meaning_of, meaning_of_run
+from orchestrator.report.phrases import abandon_command, meaning_of, meaning_of_run
 from orchestrator.report.run.text import STYLES, describe_money, describe_wait, explain_target
 from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration, parse_timestamp
@@ -37,7 +37,8 @@ def print_fleet(console: Console, fleet: FleetOutcome) -> None:
 def describe_fleet(fleet: FleetOutcome) -> str:
     """Describe the state or the end of a fleet run: `succeeded: 32 of 32 CVMs as planned in 3 workspaces (exit 0)`."""
     if not fleet.runs:
-        return "nothing was sent: the log names no runs"
+        end = "" if fleet.is_void or fleet.exit_code is None else f" (exit {fleet.exit_code})"
+        return f"nothing was sent: the fleet run ended before its plan{end}"
     targets = [target for run in fleet.runs for target in run.state.targets.values() if target.taken_up_by is None]
     reached = sum(target.outcome_so_far in AS_WANTED for target in targets)
     result = f"{reached} of {plural(len(targets), 'CVM')} as planned in {plural(len(fleet.runs), 'workspace')}"
@@ -124,5 +125,7 @@ def _list_facts(fleet: FleetOutcome) -> Iterator[tuple[str, str | Text]]:
     yield from list_left_out(fleet.left_out)
     yield "fleet log", Text(safe_text(fleet.audit_log, 4096), no_wrap=True)
     yield "verify", Text(f"orchestrator audit verify {fleet_id}", no_wrap=True)
+    if fleet.is_void and fleet.exit_code is not None:
+        yield "abandon", Text(abandon_command(fleet.fleet_id), "bold", no_wrap=True)
     if fleet.is_unfinished and fleet.exit_code is not None:
         yield "resume", Text(f"orchestrator resume {fleet_id}", "bold", no_wrap=True)

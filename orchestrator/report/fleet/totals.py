@@ -53,6 +53,7 @@ class FleetOutcome:
         left_out: the unreachable workspaces left out on request, with `workspace` and `reason`.
         guards: the checked guards of the total, as on record.
         is_unfinished: whether the fleet run can be resumed.
+        is_void: whether the fleet run ended before its plan, so that it can only be abandoned.
     """
 
     fleet_id: str
@@ -63,6 +64,7 @@ class FleetOutcome:
     left_out: Sequence[Mapping[str, Any]] = ()
     guards: Sequence[Mapping[str, Any]] = ()
     is_unfinished: bool = False
+    is_void: bool = False
 
     @property
     def counts(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ from orchestrator.audit.target import TargetState
 from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.outcome import TROUBLE, Outcome
 from orchestrator.report.layout import Column, fact_lines, moment, print_lines, print_table, prose_lines
-from orchestrator.report.phrases import ENDINGS, describe_end, describe_narrowing, meaning_of_run
+from orchestrator.report.phrases import ENDINGS, abandon_command, describe_end, describe_narrowing, meaning_of_run
 from orchestrator.report.plan.sections import step_lines, targets_ahead
 from orchestrator.runs.answer import describe_answer
 from orchestrator.runs.records import steps_from
@@ -101,7 +101,13 @@ _Facts = Iterator[tuple[str, str | Text]]
 
 
 def print_run(
-    console: Console, state: RunState, code: int | None, audit_log: Path | str, *, unfinished: bool = False
+    console: Console,
+    state: RunState,
+    code: int | None,
+    audit_log: Path | str,
+    *,
+    unfinished: bool = False,
+    is_void: bool = False,
 ) -> None:
     """Print the end of a run, or the current stages of its targets.
 
@@ -111,11 +117,14 @@ def print_run(
         code: the exit code; None while a process carries the run out.
         audit_log: the path of the log.
         unfinished: whether to show the run as unfinished and resumable.
+        is_void: whether its fleet run ended before the first request, so that the run can't be resumed.
     """
     is_open = code is None or unfinished
     counts = {stage: n for stage, n in state.stages.items() if n} if is_open else state.counts_so_far
     run_id = safe_text(state.run_id)
-    if is_open:
+    if is_void:
+        meaning = "nothing was sent: the fleet run ended before its plan"
+    elif is_open:
         meaning = (code is None and describe_wait(state)) or meaning_of_run(state, running=code is None)
     else:
         meaning = f"{describe_end(state, code or 0)} (exit {code})"
@@ -140,10 +149,10 @@ def print_run(
     if not is_open:
         _not_sent(console, state)
     console.print()
-    print_lines(console, fact_lines(console, _list_facts(state, code, audit_log)))
+    print_lines(console, fact_lines(console, _list_facts(state, code, audit_log, is_void=is_void)))
 
 
-def _list_facts(state: RunState, code: int | None, audit_log: Path | str) -> _Facts:
+def _list_facts(state: RunState, code: int | None, audit_log: Path | str, *, is_void: bool) -> _Facts:
     run_id = safe_text(state.run_id)
     slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
     if slowest is not None:
@@ -171,7 +180,9 @@ def _list_facts(state: RunState, code: int | None, audit_log: Path | str) -> _Fa
     yield from _left_alone(state)
     yield "audit log", Text(safe_text(audit_log, 4096), no_wrap=True)
     yield "verify", Text(f"orchestrator audit verify {run_id}", no_wrap=True)
-    if state.finished is None and code is not None and not state.cloud_ended:
+    if is_void:
+        yield "abandon", Text(abandon_command(state.resume_id), "bold", no_wrap=True)
+    elif state.finished is None and code is not None and not state.cloud_ended:
         yield "resume", Text(f"orchestrator resume {safe_text(state.resume_id)}", "bold", no_wrap=True)
 
 

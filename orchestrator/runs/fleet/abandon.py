@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 import anyio
 
 from orchestrator.errors import CloudError, OrchestratorError
+from orchestrator.outcome import Ending, Exit
 from orchestrator.runs.abandon import abandon_run
-from orchestrator.runs.fleet.execute import FleetResult, describe_finished, record_end
+from orchestrator.runs.fleet.execute import FleetResult, describe_finished, record_end, record_result
 from orchestrator.runs.fleet.members import Observe, open_sessions
 from orchestrator.runs.fleet.resume import ReopenedFleet
 from orchestrator.runs.records import limits_from
@@ -63,7 +64,11 @@ async def abandon_fleet(fleet: ReopenedFleet, sessions: Mapping[str, Session], r
         for name, run in fleet.open_runs.items():
             group.start_soon(abandon_one, name, run)
     opened = fleet.describe_open()
-    result = await record_end(opened, tuple(map(describe_finished, opened.members)))
+    if fleet.runs:
+        result = await record_end(opened, tuple(map(describe_finished, opened.members)))
+    else:
+        nothing_began = FleetResult(Exit.ENDED_EARLY, Ending.ABANDONED, (), has_finished=True)
+        result = await record_result(opened, nothing_began)
     for name, error in errors.items():
         if isinstance(error, CloudError):
             error.hint = f"later: `orchestrator abandon {fleet.state.fleet_id}` again"

@@ -201,19 +201,27 @@ def describe_finished(member: OpenMember) -> MemberEnd:
 
 
 async def record_end(fleet: OpenFleet, ends: tuple[MemberEnd, ...]) -> FleetResult:
+    """Combine the ends of all runs, and write the last record, as `record_result`."""
+    codes = [end.exit_code for end in ends if end.exit_code is not None]
+    left_out = bool(fleet.state.started.left_out) or len(codes) < len(ends)
+    code = combine_exit_codes(codes, left_out=left_out)
+    return await record_result(
+        fleet, FleetResult(code, choose_ending(ends), ends, all(end.has_finished for end in ends))
+    )
+
+
+async def record_result(fleet: OpenFleet, result: FleetResult) -> FleetResult:
     """Write the last record: the fleet run is finished once every run is.
 
     Raises:
         AuditError: when the fleet log can't be written.
     """
-    codes = [end.exit_code for end in ends if end.exit_code is not None]
-    left_out = bool(fleet.state.started.left_out) or len(codes) < len(ends)
-    code = combine_exit_codes(codes, left_out=left_out)
-    result = FleetResult(code, choose_ending(ends), ends, all(end.has_finished for end in ends))
     if result.has_finished:
         fleet.log.record(FleetEvent.FLEET_FINISHED, **finished_fields(fleet, result))
     else:
-        fleet.log.record(FleetEvent.FLEET_INTERRUPTED, reason=name_interruption(ends), exit_code=int(code))
+        fleet.log.record(
+            FleetEvent.FLEET_INTERRUPTED, reason=name_interruption(result.ends), exit_code=int(result.exit_code)
+        )
     await fleet.log.flush()
     return result
 

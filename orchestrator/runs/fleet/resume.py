@@ -1,8 +1,10 @@
 """The resume of a fleet run: its unfinished runs continue, its finished runs stay as they are."""
 
+import json
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import anyio
@@ -99,33 +101,43 @@ class ReopenedFleet:
 
 
 @contextmanager
-def reopen_fleet(fleet: StoredRun, store: RunStore) -> Iterator[ReopenedFleet]:
+def reopen_fleet(fleet: StoredRun, store: RunStore, *, to_abandon: bool = False) -> Iterator[ReopenedFleet]:
     """Reopen the logs of a fleet run and of all its runs, for the length of the block.
 
     Args:
         fleet: the fleet run.
         store: the store of runs.
+        to_abandon: whether to reopen a fleet run without a plan too, with the runs that began before the crash.
 
     Raises:
         RunHeldError: when another process carries the fleet run, or one of its runs, out.
         SettingsError: when a log is missing, can't be written, or was altered.
-        NotConfirmedError: when the fleet log has no plan, so that no request was sent.
+        NotConfirmedError: when the fleet log has no plan, so that no request was sent; not with `to_abandon`.
     """
     state = FleetState()
     log, reading = fleet.open_log(state.apply_record)
     with ExitStack() as stack:
         stack.callback(log.close)
         require_sound(reading, fleet, "an altered log can't be continued; start a new run")
-        if not state.has_plan:
+        if not state.has_plan and state.finished is None and not to_abandon:
             raise NotConfirmedError(
                 "the fleet run ended before the record of its plan, so nothing was sent",
                 file=fleet.location,
-                hint="start a new run",
+                hint=f"end its runs with `orchestrator abandon {fleet.run_id} --reason TEXT`, and start a new run",
             )
-        planned = () if state.finished is not None else state.runs
+        planned = () if state.finished is not None else state.runs or tuple(_list_begun(store, fleet.run_id))
         runs = {run.workspace: _reopen_member(stack, store, run, state.fleet_id) for run in planned}
         write_in_groups([log, *(run.log for run in runs.values())])
         yield ReopenedFleet(fleet, log, reading, state, runs)
+
+
+def _list_begun(store: RunStore, fleet_id: str) -> Iterator[FleetRun]:
+    """List the runs of a fleet run without a plan, by the first records of all logs; a run without a plan is void."""
+    for run in store.list_runs():
+        with suppress(OSError, ValueError, AttributeError, RecursionError):
+            started, _ = (json.loads(line) for line in islice(run.read_lines(), 2))
+            if started.get("fleet") == fleet_id:
+                yield FleetRun({"workspace": started.get("workspace_name"), "run_id": run.run_id})
 
 
 def _reopen_member(stack: ExitStack, store: RunStore, run: FleetRun, fleet_id: str) -> ReopenedRun:

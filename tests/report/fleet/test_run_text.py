@@ -33,7 +33,7 @@ def test_an_unfinished_fleet_run_names_the_command_to_resume() -> None:
 
 
 def test_a_fleet_run_without_a_plan_sent_nothing() -> None:
-    assert "nothing was sent: the log names no runs" in printed(fleet(code=130))
+    assert "nothing was sent: the fleet run ended" in printed(fleet(code=130))
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -67,9 +67,9 @@ class Fleet:
         return await carry_out_fleet(await self.start(skip=skip, **fields), stop or StopRequest())
 
     @contextmanager
-    def reopen(self) -> Iterator[ReopenedFleet]:
+    def reopen(self, *, to_abandon: bool = False) -> Iterator[ReopenedFleet]:
         """The newest fleet run with its logs reopened."""
-        with reopen_fleet(next(self.store.list_fleets()), FileRunStore(self.folder)) as reopened:
+        with reopen_fleet(next(self.store.list_fleets()), FileRunStore(self.folder), to_abandon=to_abandon) as reopened:
             reopened.log._sync = write_at_once
             for run in reopened.runs.values():
                 run.log._sync = write_at_once
@@ -89,7 +89,7 @@ class Fleet:
 
     async def abandon(self) -> FleetResult:
         """Abandon the newest fleet run."""
-        with self.reopen() as reopened:
+        with self.reopen(to_abandon=True) as reopened:
             sessions = {name: self.session(name) for name in reopened.open_runs}
             return await abandon_fleet(reopened, sessions, "a test")
 

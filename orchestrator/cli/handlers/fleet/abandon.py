@@ -25,7 +25,7 @@ def abandon_interrupted_fleet(
     reason = check_reason(reason)
     settings = load_settings(config, assignments)
     configure_log(settings.log)
-    with reopen_fleet(fleet_store(settings).find_fleet(run_id), run_store(settings)) as fleet:
+    with reopen_fleet(fleet_store(settings).find_fleet(run_id), run_store(settings), to_abandon=True) as fleet:
         fleet_id = fleet.state.fleet_id
         if fleet.state.finished is not None:
             hint = f"see `orchestrator show {fleet_id}`"

@@ -48,7 +48,8 @@ async def carry_out_in_view(settings: Settings, fleet: OpenFleet, *, as_json: bo
 
 
 async def _carry_out(settings: Settings, fleet: OpenFleet, *, as_json: bool) -> int:
-    structlog.get_logger().info("fleet.started", fleet_id=fleet.fleet_id, workspaces=len(fleet.members))
+    event = "fleet.resumed" if fleet.state.was_resumed else "fleet.started"
+    structlog.get_logger().info(event, fleet_id=fleet.fleet_id, workspaces=len(fleet.members))
     view = _FleetView(fleet)
     failure: Exception | None = None
     result: FleetResult | None = None

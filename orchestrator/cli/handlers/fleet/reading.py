@@ -74,6 +74,7 @@ def describe_outcome(
         state.started.left_out,
         state.planned.guards,
         is_unfinished=state.finished is None and state.has_plan,
+        is_void=state.finished is None and not state.has_plan,
     )
 
 

@@ -101,8 +101,8 @@ def _print_plan(plan: FleetResumePlan) -> None:
     console, state = stdout_console(), plan.fleet.state
     finished = [name for name, run in plan.fleet.runs.items() if run.state.finished is not None]
     console.print(Text.assemble(("Resume of fleet run ", "dim"), (safe_text(state.fleet_id), "bold")))
+    console.print()
     for member in plan.members:
-        console.print()
         console.print(Text.assemble(("Workspace ", "dim"), (safe_text(member.name), "bold")))
         print_resume_plan(console, member.plan, member.run.state)
     if finished:

@@ -97,3 +97,21 @@ def test_runs_lists_the_runs_of_a_fleet_run_and_its_resume_once(state: Path, inv
     assert [row["fleet"] for row in rows] == [FLEET_ID] * 2
     assert invoke("runs").output.count(f"orchestrator resume {FLEET_ID}") == 1
     assert f"orchestrator resume {FLEET_ID}" in invoke("show", rows[0]["run_id"]).output
+
+
+def test_a_fleet_run_without_a_plan_names_its_abandonment_everywhere(state: Path, invoke: Invoke) -> None:
+    first, second = write_fleet(state)
+    for log in (first, second):
+        del log.lines[-1:]
+        log.write(state)
+    fleet = state / "fleets" / f"{FLEET_ID}.jsonl"
+    fleet.write_bytes(fleet.read_bytes().splitlines(keepends=True)[0])
+    abandon = f"orchestrator abandon {FLEET_ID} --reason TEXT"
+    for name in (FLEET_ID, first.run_id):
+        text = invoke("show", name).output
+        assert "nothing was sent: the fleet run ended before its plan" in text
+        assert abandon in text
+        assert "orchestrator resume" not in text
+    rows = json.loads(invoke("runs", "--json").output)
+    assert {(row["state"], row["next"]) for row in rows} == {("not_sent", abandon)}
+    assert json.loads(invoke("runs", "--unfinished", "--json").output) == []
