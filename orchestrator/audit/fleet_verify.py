@@ -37,16 +37,18 @@ def find_disagreements(fleet: FleetState, runs: Mapping[str, RunState | None]) -
     for entry in fleet.runs:
         if entry.run_id not in runs:
             continue
-        reason = _find_difference(fleet, runs[entry.run_id], hashes.get(entry.run_id))
+        reason = _find_difference(fleet, entry.run_id, runs[entry.run_id], hashes.get(entry.run_id))
         if reason is not None:
             yield Disagreement(entry.workspace, entry.run_id, reason)
 
 
-def _find_difference(fleet: FleetState, run: RunState | None, expected: str | None) -> str | None:
+def _find_difference(fleet: FleetState, run_id: str, run: RunState | None, expected: str | None) -> str | None:
     if run is None:
         return "the log is missing"
     if run.started.record.get("fleet") != fleet.fleet_id:
         return "the log belongs to another fleet run, or to none"
+    if run.run_id != run_id:
+        return "the log is the log of another run"
     if fleet.finished is None:
         return None
     if run.finished is None:

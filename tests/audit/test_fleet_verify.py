@@ -55,5 +55,11 @@ def test_a_missing_or_replaced_log_is_named(other: LogBuilder | None, reason: st
     assert reasons(fleet_state(run), run, None if other is None else replay(other.records)) == [reason]
 
 
+def test_the_log_of_another_run_of_the_fleet_run_is_named_before_the_end() -> None:
+    run, other = run_log(finished=False), LogBuilder.start(START, suffix="beef", fleet=FLEET_ID)
+    found = reasons(fleet_state(run, finished=False), run, replay(other.records))
+    assert found == ["the log is the log of another run"]
+
+
 def test_a_pruned_run_is_no_disagreement() -> None:
     assert list(find_disagreements(fleet_state(run_log()), {})) == []

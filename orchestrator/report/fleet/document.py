@@ -62,7 +62,7 @@ def fleet_run_document(fleet: FleetOutcome) -> dict[str, Any]:
         "totals": {
             "workspaces": len(fleet.runs),
             "targets": sum(run.state.cvm_count for run in fleet.runs),
-            "counts": fleet.counts,
+            "counts": fleet.outcomes,
             "requests": sum(run.state.requests for run in fleet.runs),
             "billing": fleet.money,
         },

@@ -75,6 +75,14 @@ class FleetOutcome:
         return dict(total)
 
     @property
+    def outcomes(self) -> dict[str, int]:
+        """The number of targets of all runs by outcome, or by the outcome so far, as in a run's document."""
+        total: Counter[str] = Counter()
+        for run in self.runs:
+            total.update(run.state.counts_so_far)
+        return dict(total)
+
+    @property
     def money(self) -> dict[str, Any]:
         """The effect of all accepted actions on the bill."""
         targets = (target for run in self.runs for target in run.state.targets.values())

@@ -146,6 +146,8 @@ def _reopen_member(stack: ExitStack, store: RunStore, run: FleetRun, fleet_id: s
         reopened = stack.enter_context(reopen_run(store.get_run(run.run_id), in_fleet=True))
         if reopened.state.started.fleet != fleet_id:
             raise SettingsError(f"the log does not belong to fleet run {fleet_id}", file=reopened.stored.location)
+        if reopened.state.run_id != run.run_id:
+            raise SettingsError("the log is the log of another run", file=reopened.stored.location)
     if reopened.state.finished is not None:
         reopened.log.close()
     return reopened

@@ -3,8 +3,10 @@
 import json
 
 from orchestrator.report.fleet.document import fleet_plan_document, fleet_run_document
+from orchestrator.report.fleet.totals import WorkspaceRun
 from orchestrator.runs.documents import plan_document, run_document
-from tests.report.fleet.fleets import GUARDS, LEFT_OUT, fleet, plans, workspace_run
+from tests.logs import START, LogBuilder, replay
+from tests.report.fleet.fleets import FLEET_ID, GUARDS, LEFT_OUT, fleet, plans, workspace_run
 
 
 def test_a_plan_has_the_document_of_every_workspace_and_totals() -> None:
@@ -32,3 +34,11 @@ def test_a_run_has_the_document_of_every_run_and_totals() -> None:
     assert document["totals"]["billing"]["triggered"] == 3
     assert document["exit_code"] == 6
     json.dumps(document)
+
+
+def test_the_totals_of_an_unfinished_run_count_outcomes_as_the_documents_of_the_runs_do() -> None:
+    log = LogBuilder.start(START, workspace_name="prod-0", fleet=FLEET_ID)
+    log.plan((1, "stop", "running"), (2, "stop", "running")).accept(1)
+    run = WorkspaceRun("prod-0", replay(log.records), 130, "/state/runs/a.jsonl", is_unfinished=True)
+    document = fleet_run_document(fleet(run, code=130))
+    assert document["totals"]["counts"] == document["workspaces"][0]["counts"] == {"unsettled": 1, "not_sent": 1}

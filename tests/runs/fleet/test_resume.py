@@ -176,6 +176,17 @@ async def test_the_log_of_another_run_in_its_place_is_refused(tmp_path: Path) ->
         pass
 
 
+async def test_the_swapped_logs_of_two_runs_are_refused(tmp_path: Path) -> None:
+    fleet = fleet_of(tmp_path, prod=9, test=9)
+    await interrupt(fleet)
+    one, two = (FileRunStore(fleet.folder).path_of(run.run_id) for run in fleet.read()[1].runs)
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+    with pytest.raises(SettingsError, match="workspace prod: the log is the log of another run"), fleet.reopen():
+        pass
+
+
 async def test_a_broken_log_of_one_run_does_not_stop_the_others(tmp_path: Path) -> None:
     fleet = fleet_of(tmp_path, prod=3, test=3)
     opened = await fleet.start()
