@@ -55,6 +55,7 @@ class Fleet:
         self.requests = self.stops = self.batches = self.effects = 0
         self.first_stop = self.last_answer = 0.0
         self.first_request = self.last_request = 0.0
+        self.requests_to_last_stop = 0
         self.throttled, self._tokens, self._filled_at = 0, float(self._burst), time.monotonic()
         self._cpu = time.process_time()
 
@@ -69,6 +70,7 @@ class Fleet:
             "last_stop_answered_at_seconds": self.last_answer,
             "first_request_at_seconds": self.first_request,
             "last_request_at_seconds": self.last_request,
+            "requests_to_last_stop": self.requests_to_last_stop,
             "throttled": self.throttled,
             "cpu_seconds": time.process_time() - self._cpu,
         }
@@ -285,6 +287,7 @@ class ServerProtocol(asyncio.Protocol):
         self._write(fleet, status, b'{"detail":"Not Found"}' if reply is None else reply)
         if stop or target.endswith("/batch-stop"):
             fleet.last_answer = time.monotonic()
+            fleet.requests_to_last_stop = fleet.requests - fleet.throttled
 
     def _write(self, fleet: Fleet, status: bytes, reply: bytes) -> None:
         fleet.requests += 1

@@ -12,8 +12,10 @@ Without unsent requests, the rate limit is idle, and a settled CVM is seen soon.
 
 from orchestrator.engine.rate.budget import Budget
 
-_SHARE_WHILE_SENDING = 0.1
-"""Largest share of the rate limit for reads while requests are to be sent."""
+_SHARE_WHILE_SENDING, _SHARE_WHILE_MANY = 0.1, 0.05
+"""Largest shares of the rate limit for reads while requests are to be sent, and while many are to be sent."""
+_MANY_SECONDS = 2.0
+"""Seconds for sending the rest; with more, many requests are to be sent."""
 _GROWTH = 1.5
 _SHARE_OF_THE_REST = 0.3
 _OF_THE_AGE_WHILE_SENDING, _OF_THE_AGE = 0.5, 0.16
@@ -81,7 +83,8 @@ class PollBackoff:
             wait = min(rest, max(2 * self.shortest, oldest / 2, _OF_THE_SENDING * to_send))
         if unsent:
             wait = min(wait, max(_SOON, _SOON_OF_THE_SENDING * to_send, _SOON_OF_THE_OLDEST * oldest))
-            wait = max(wait, 1 / (_SHARE_WHILE_SENDING * self.limit.rate))
+            share = _SHARE_WHILE_MANY if to_send > _MANY_SECONDS else _SHARE_WHILE_SENDING
+            wait = max(wait, 1 / (share * self.limit.rate))
         else:
             wait = min(wait, max(_SOON, _SOON_OF_THE_YOUNGEST * youngest, _SOON_FOR_EACH_READ * reads))
         return min(max(wait, self.shortest), self.longest)
