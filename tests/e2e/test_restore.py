@@ -141,7 +141,7 @@ def test_guards_of_the_settings_hold_and_a_wrong_number_changes_nothing(open_sit
     assert (ended.code, started(site)) == (0, [name for name in NAMES if name != "web-7"])
 
 
-SLOW = {"stop_seconds": [60, 60]}
+SLOW = {"stop_seconds": [60, 60], "start_seconds": [0.05, 0.2]}
 
 
 def test_stops_that_took_effect_after_the_run_are_named_and_started_too(open_site: OpenSite) -> None:
