@@ -338,7 +338,8 @@ _EXITS = {
     "or every target of a plan file or of `restore` has changed; or a question was refused before the first request; "
     "or there is no question for `approve` to answer",
     Exit.NO_MATCH: "the selectors matched no CVM, or the run to undo stopped no CVM",
-    Exit.CLOUD: "the cloud is unreachable or refuses the key, before the first request",
+    Exit.CLOUD: "the cloud is unreachable or refuses the key, before the first request; or the database of "
+    "the team store is unreachable",
     Exit.FAILED: "finished; some targets failed, were refused, did not stay as wanted, or were skipped by "
     "`resume`; or a selected CVM was skipped because its app, teepod or name is unknown (`fact_unknown`)",
     Exit.UNSETTLED: "finished; some targets did not settle in time",

@@ -40,6 +40,7 @@ _COMMANDS = {
         "orchestrator.cli.commands.doctor",
         "Check settings, key, API, state folder, channels and playbooks.",
     ),
+    "store": ("orchestrator.cli.commands.store", "Create and check the team store in PostgreSQL."),
     "whoami": ("orchestrator.cli.commands.whoami", "Show the workspace and the source of the API key."),
     "simulate": ("orchestrator.cli.commands.simulate", "Serve a simulated Phala Cloud on this machine."),
     "completion": ("orchestrator.cli.commands.completion", "Print the completion script of a shell."),
@@ -69,6 +70,7 @@ _OTHER_NAMES = {
     "daemon": "serve",
     "diagnose": "doctor",
     "login": "whoami",
+    "migrate": "store migrate",
     "help": "--help",
     "version": "--version",
 }

@@ -29,6 +29,8 @@ _REMEDIES = (
     ("does not exist", "wrong database or user", "check the path and the user of store.url"),
     ("permission denied for database", "the user may not connect", "grant CONNECT on the database to the user"),
     ("is not permitted to log in", "the role may not log in", "use a login role with the rights of that role"),
+    ("Servname not supported", "the port is not a number", "write store.url as postgresql://USER@HOST:5432/DATABASE"),
+    ("invalid integer value", "a parameter is not a number", "check the port and the parameters of store.url"),
     ("server does not support SSL", "the database has no TLS", "turn on TLS there, or change sslmode in store.url"),
     ("certificate", "the TLS certificate is not accepted", "check sslrootcert and the host name of store.url"),
 )

@@ -32,6 +32,8 @@ NOT_FOLLOWED = {
     "docker ": "needs a container engine",
     ".venv/bin/": "is about a clone",
     "pass show": "needs a password store",
+    "store check": "needs a database; tests/postgres calls the command",
+    "postgresql://": "the same",
     "crontab": "is a crontab",
     "*/5 *": "is a crontab",
     "orchestrator simulate": "is what the test starts",

@@ -20,6 +20,8 @@ COMMANDS = (
     "schedule explain",
     "audit",
     "audit verify",
+    "store",
+    "store check",
     "simulate",
     "completion",
 )

@@ -26,12 +26,15 @@ def cluster() -> Iterator[Cluster]:
             pytest.fail(message)
         pytest.skip(message)
     with start_cluster(binaries) as running:
-        running.execute("CREATE DATABASE template_store")
-        with psycopg.connect(running.admin_url("template_store"), autocommit=True) as connection:
+        running.execute("CREATE ROLE adam_admin LOGIN CREATEROLE")
+        running.execute("CREATE DATABASE template_store OWNER adam_admin")
+        # As the docs say: by a role with CREATEROLE, not by the superuser.
+        url = running.admin_url("template_store").replace("postgres@", "adam_admin@")
+        with psycopg.connect(url, autocommit=True) as connection:
             migrate(connection)
-            for user, role in USERS.items():
-                granted = f"IN ROLE {role}" if role else ""
-                connection.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}' {granted}".encode())
+        for user, role in USERS.items():
+            granted = f"IN ROLE {role}" if role else ""
+            running.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}' {granted}")
         yield running
 
 

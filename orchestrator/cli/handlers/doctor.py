@@ -1,17 +1,14 @@
 """`orchestrator doctor`."""
 
-import json
-import textwrap
 from functools import partial
 from pathlib import Path
 
 import anyio
-import click
 
+from orchestrator.cli.check_list import print_checks
 from orchestrator.cli.handlers.whoami import ask_identity
 from orchestrator.runs.doctor import find_exit_code, run_checks
 from orchestrator.settings.load import load_settings
-from orchestrator.text import safe_text
 
 
 def check_surroundings(
@@ -22,11 +19,5 @@ def check_surroundings(
     run = partial(run_checks, load, ask_identity, Path("playbooks"), workspaces, send_test=send_test)
     checks = anyio.run(run)
     code = find_exit_code(checks)
-    if as_json:
-        click.echo(json.dumps({"exit_code": code, "checks": [check.document() for check in checks]}, indent=2))
-        return code
-    for check in checks:
-        head = f"{'ok' if check.ok else 'FAILED':8}{check.name:14}"
-        message = safe_text(check.message, 4096)
-        click.echo(textwrap.fill(message, 80, initial_indent=head, subsequent_indent=" " * 22))
+    print_checks(checks, code, as_json=as_json)
     return code

@@ -14,7 +14,9 @@ BEGIN
       NULL;  -- made by another database of this server in the meantime
     END;
   END LOOP;
-  IF NOT pg_has_role(current_user, 'orchestrator_owner', 'member') THEN
+  -- From PostgreSQL 16 on, the maker of a role is a member without the right to SET ROLE.
+  IF NOT pg_has_role(current_user, 'orchestrator_owner',
+      CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
     EXECUTE format('GRANT orchestrator_owner TO %I', current_user);
   END IF;
 END $$;
