@@ -91,6 +91,6 @@ def _format_address(parameters: dict[str, Any]) -> str:
 
 
 def _first_line(message: str) -> str:
-    """Return the first line of a message, without libpq's own address."""
+    """Return the reason in the first line of a message, without libpq's own address."""
     line = message.strip().partition("\n")[0]
-    return line.rpartition("FATAL:")[2].strip() or line
+    return line.rpartition("FATAL:")[2].rpartition(" failed: ")[2].strip() or line

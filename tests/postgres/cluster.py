@@ -26,7 +26,8 @@ USERS = {
 def find_binaries() -> Path | None:
     """Find the folder of `initdb` and `postgres`: `$PG_BIN`, else the newest version of Debian's packages."""
     if "PG_BIN" in os.environ:
-        return Path(os.environ["PG_BIN"])
+        folder = Path(os.environ["PG_BIN"])
+        return folder if (folder / "initdb").exists() else None
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
     return found[-1].parent if found else None
 

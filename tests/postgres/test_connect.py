@@ -54,7 +54,7 @@ def test_wrong_settings_are_told_apart_from_an_unreachable_server(
         connect(cluster.admin_url(database).replace("postgres@", "orchestrator_worker@"))
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with pytest.raises(StoreDownError, match=f"store a@127.0.0.1:{port}/b can't be reached"):
+    with pytest.raises(StoreDownError, match=f"store a@127.0.0.1:{port}/b can't be reached: Connection refused$"):
         connect(f"postgresql://a@127.0.0.1:{port}/b")
 
 

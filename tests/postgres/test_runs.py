@@ -126,6 +126,32 @@ def test_one_statement_appends_to_many_runs_each_with_its_own_verdict(worker: Ho
     assert sorted(row[0] for row in worker.renew(*fences, stranger)) == ["a", "b", "c"]
 
 
+def test_two_writers_of_the_same_runs_in_another_order_never_block_each_other_for_good(
+    worker: Holder, start: Start
+) -> None:
+    fences = []
+    for name in ("a", "b", "c"):
+        worker.submit(name)
+        fences.append(require(worker.take(name)))
+    wrong = [fence._replace(lease_id=uuid.uuid4()) for fence in fences]
+
+    def write(holder: Holder, order: int) -> None:
+        for _ in range(60):
+            assert len(holder.renew(*fences[::order])) == 3
+            rows = holder.append_all([(fence, 0, GENESIS, 1, "a" * 64) for fence in wrong[::order]])
+            assert {row[1] for row in rows} == {"fenced"}
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, [worker, start("wes_worker")], [1, -1]))
+
+
+def test_a_run_begins_in_no_other_state_than_planning_or_ready(worker: Holder) -> None:
+    worker.call("set_budget", "prod", 1.0, 1)
+    for state in ("finished", "void", "left", None):
+        with pytest.raises(psycopg.errors.NotNullViolation):
+            worker.call("submit_run", RUN, "prod", "nightly", None, "{}", 1, 0, state, True, "ann@host")
+
+
 def test_a_batch_with_a_number_that_exists_changes_nothing(worker: Holder, change: Callable[[str], None]) -> None:
     worker.submit()
     fence = require(worker.take())

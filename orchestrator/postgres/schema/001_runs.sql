@@ -175,8 +175,8 @@ CREATE FUNCTION submit_run(
 ) RETURNS boolean LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WITH submitted AS (
     INSERT INTO orchestrator.runs (run_id, workspace, playbook, planned, spec, format, priority, state, adopt, submitted_by)
-      SELECT p_run, p_workspace, p_playbook, p_planned, p_spec, p_format, p_priority, p_state, p_adopt, p_by
-        WHERE p_state IN ('planning', 'ready')
+      VALUES (p_run, p_workspace, p_playbook, p_planned, p_spec, p_format, p_priority,
+        CASE WHEN p_state IN ('planning', 'ready') THEN p_state END, p_adopt, p_by)  -- another state raises
       ON CONFLICT DO NOTHING RETURNING 1)
   SELECT count(*) = 1 FROM submitted
 $$;
@@ -274,7 +274,7 @@ CREATE FUNCTION let_go_run(p_run text, p_epoch bigint, p_lease_id uuid, p_state 
 RETURNS boolean LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WITH freed AS (
     UPDATE orchestrator.runs r SET lease_id = NULL, holder = NULL, lease_until = NULL,
-        not_before = clock_timestamp() + p_wait, state = coalesce(p_state, r.state),
+        not_before = clock_timestamp() + coalesce(p_wait, interval '0'), state = coalesce(p_state, r.state),
         exit_code = coalesce(p_exit_code, r.exit_code), reason = coalesce(p_reason, r.reason),
         finished_at = CASE WHEN p_state IN ('finished', 'void') THEN coalesce(r.finished_at, clock_timestamp()) ELSE r.finished_at END
       WHERE r.run_id = p_run AND r.epoch = p_epoch AND r.lease_id = p_lease_id
