@@ -1,8 +1,11 @@
 """Rate budget shared by all live runs of a workspace on this machine: a small file with the state of the rate limit.
 
 The file has the theoretical arrival time of the workspace's next request and the end of a pause, on the boot-time
-clock. Every turn locks the file, so two processes never take the same turn. The file is a cache: torn, absurd or
+clock. Every change locks the file, so two processes never take the same turn. The file is a cache: torn, absurd or
 foreign content starts anew, and without a usable file each run limits only itself.
+
+A run alone at a high rate reserves the turns of some milliseconds at once. The run uses a reserved turn before its
+arrival time or never. So at most `burst + rate * W` requests of all processes go in any window of W seconds.
 """
 
 import fcntl
@@ -30,6 +33,8 @@ _SHARED_FOR = 10.0
 """Seconds since another run's turn for which the budget counts as shared."""
 _RETRY, _BLOCKED = 0.001, 2.0
 """Seconds until another attempt at a locked file; and the longest wait for a process that stopped within its turn."""
+_RESERVED = 0.02
+"""Seconds of turns reserved at once by a run alone; another run waits at most this long for its first turn."""
 _LOOK_AGAIN = 1.0
 """Seconds between two looks for a state folder that does not exist yet."""
 
@@ -91,7 +96,7 @@ class FileGcra:
         self._clock = clock
         self._boot_id = boot_id
         self._last_token = _NO_RUN
-        self._last_turn = self._others_at = float("-inf")
+        self._last_turn = self._others_at = self._reserved_until = float("-inf")
         self._fd: int | None = None
         self._is_usable = True
         self._look_at = float("-inf")
@@ -103,7 +108,7 @@ class FileGcra:
     def take_turn(self) -> float:
         """Count a request sent now and return 0; if no request may go, return the seconds until another attempt."""
         fd, now = self._open(), self._clock()
-        if fd is None:
+        if fd is None or max(self.gcra.arrival, now) + 1 / self.gcra.rate <= self._reserved_until:
             return self.gcra.take_turn(now)
         try:
             if not self._lock(fd, now):
@@ -112,6 +117,7 @@ class FileGcra:
                 self._read(fd, now)
                 wait = self.gcra.take_turn(now)
                 if wait <= 0:
+                    self._reserve_turns(now)
                     self._write(fd, now)
                 return wait
             finally:
@@ -119,6 +125,12 @@ class FileGcra:
         except OSError as error:
             self._give_up(error)
             return self.gcra.take_turn(now)
+
+    def _reserve_turns(self, now: float) -> None:
+        """Reserve the next turns for this run; none at a slow rate, or beside another run."""
+        turns = int(_RESERVED * self.gcra.rate)
+        if turns > 1 and self._token != _NO_RUN and now - self._others_at > _SHARED_FOR:
+            self._reserved_until = self.gcra.arrival + turns / self.gcra.rate
 
     def pause(self, seconds: float) -> None:
         """Hold the requests of all runs for some seconds."""
@@ -217,6 +229,7 @@ class FileGcra:
         if arrival > now + debt or paused_until > now + _LONGEST_PAUSE or last_turn > now + _LONGEST_DEBT:
             return
         self.gcra.arrival, self.gcra.paused_until = arrival, paused_until
+        self._reserved_until = float("-inf")  # the arrival time in the file is after all reserved turns
         self._last_token, self._last_turn = token, last_turn
         if token not in {self._token, _NO_RUN}:
             self._others_at = max(self._others_at, last_turn)
@@ -226,7 +239,7 @@ class FileGcra:
             self._last_token, self._last_turn = self._token, now
         state = _STATE.pack(
             *(_MAGIC, self._boot_id, self._last_token),
-            *(self.gcra.arrival, self.gcra.paused_until, self._last_turn),
+            *(max(self.gcra.arrival, self._reserved_until), self.gcra.paused_until, self._last_turn),
         )
         os.pwrite(fd, state + _CHECKSUM.pack(zlib.crc32(state)), 0)
 

@@ -54,7 +54,7 @@ def take_all(gcra: FileGcra) -> int:
 
 @given(
     runs=st.integers(2, 3),
-    rate=st.floats(0.5, 200),
+    rate=st.floats(0.5, 200) | st.floats(200, 20_000),
     burst=st.integers(1, 10),
     steps=st.lists(st.tuples(st.integers(0, 2), st.floats(0, 1)), min_size=1, max_size=120),
 )
@@ -88,6 +88,36 @@ def test_several_runs_together_use_nearly_the_whole_rate(
     for budget in budgets:
         budget.workspace.close()
     assert went >= 0.95 * 50
+
+
+def test_a_run_alone_reserves_turns_and_another_run_waits_a_moment_at_most(tmp_path: Path) -> None:
+    clock = PlainClock()
+    first, second = open_gcra(tmp_path, clock, 1000, 5), open_gcra(tmp_path, clock, 1000, 5)
+    assert first.take_turn() == 0
+    content = first.path.read_bytes()
+    for _ in range(10):
+        clock.now += 0.001
+        assert first.take_turn() == 0
+    assert first.path.read_bytes() == content  # reserved turns need no file
+    wait = second.take_turn()
+    assert 0 < wait <= 0.02
+    clock.now += wait
+    assert second.take_turn() == 0
+    clock.now += 0.02
+    assert first.take_turn() == 0
+    content = first.path.read_bytes()
+    clock.now += 0.001
+    assert first.take_turn() == 0
+    assert first.path.read_bytes() != content  # beside another run, every turn is in the file
+    first.close()
+    second.close()
+
+
+def test_commands_with_a_few_reads_reserve_no_turns(tmp_path: Path) -> None:
+    clock = PlainClock()
+    reader, other = open_gcra(tmp_path, clock, 1000, 5, counts_as_run=False), open_gcra(tmp_path, clock, 1000, 5)
+    assert reader.take_turn() == 0
+    assert other.take_turn() == 0
 
 
 _PROCESS = """
@@ -221,7 +251,7 @@ def test_the_name_of_the_file_gives_neither_address_nor_key_away_and_differs_by_
 def test_a_turn_costs_at_most_twenty_microseconds_of_processor_time(tmp_path: Path) -> None:
     import time  # noqa: PLC0415 - only here
 
-    gcra = FileGcra(budget_path(tmp_path, "https://a", "k"), Gcra(1e9, 1000))
+    gcra = FileGcra(budget_path(tmp_path, "https://a", "k"), Gcra(1e9, 1000), counts_as_run=False)
     gcra.take_turn()
     best = min(_measure(gcra, time.process_time) for _ in range(20))
     assert best < 60e-6, "three times the target, for a busy machine"
