@@ -28,12 +28,15 @@ from orchestrator.report.full.blocks import (
 from orchestrator.text import safe_text
 
 _SPECIAL = re.compile(
-    r"[\\`*\[\]<>#|~@$&]|(?<!\w)_|_(?!\w)"
+    r"[\\`*\[\]<>#|~&]|(?<!\w)_|_(?!\w)"
+    r"|(?<![A-Za-z0-9])@|@(?=[\w-]*\.\w)"  # mentions and e-mail addresses; not root@host
+    r"|\$(?![0-9])"  # formulas; the end of a formula has no digit behind, so $3.50 is none
     r"|:(?=//)|(?i:w(?=ww\.))"  # links
     r"|:(?=[\w+-]*[^\W\d][\w+-]*:|[+-]\d+:|100:|1234:)"  # emoji; not the time 10:30:00
-    r"|^[-+=]|^\d(?=\d*[.)](?:\s|$))"  # lists and headings
 )
-"""Characters to escape. Colons, digits and underscores stay where they can't be markup: a report has many."""
+"""Characters to escape. Others stay where they can't be markup: a report has many colons, prices and underscores."""
+_LINE_START = re.compile(r"^[-+=]|^\d(?=\d*[.)](?:\s|$))")
+"""Characters to escape at the start of a line, against lists and headings; a cell of a table has neither."""
 _PLAIN_CODE = re.compile(r"[\w. :/-]+")
 _MOST = 200
 _MOST_GROUPED = 1000
@@ -42,6 +45,10 @@ _LONGEST = 600
 
 def escape_markdown(text: object, width: int = _LONGEST) -> str:
     """Escape text against Markdown markup, links, mentions and HTML."""
+    return _LINE_START.sub(_as_entity, _escape_cell(text, width))
+
+
+def _escape_cell(text: object, width: int = _LONGEST) -> str:
     return _SPECIAL.sub(_as_entity, safe_text(text, width))
 
 
@@ -147,11 +154,11 @@ def _join_cells(cells: Sequence[str]) -> str:
 def _render_cell(cell: Cell) -> str:
     match cell:
         case CvmName():
-            return escape_markdown(cell.name, 120)
+            return _escape_cell(cell.name, 120)
         case Code():
             text = safe_text(cell.text, 4096)
-            return f"`{text}`" if _PLAIN_CODE.fullmatch(text) else escape_markdown(text, 4096)
+            return f"`{text}`" if _PLAIN_CODE.fullmatch(text) else _escape_cell(text, 4096)
         case Bar():
             return ""
         case _:
-            return escape_markdown(cell)
+            return _escape_cell(cell)

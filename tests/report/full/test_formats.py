@@ -157,16 +157,27 @@ def test_a_run_without_targets_has_every_format() -> None:
     assert rows(build_report_csv(empty)) == []
 
 
-@pytest.mark.parametrize("plain", ["3.5 s", "12:30:45", "settle: 2 of 3 (66 %)", "max_targets: 3", "a{b}!"])
+@pytest.mark.parametrize(
+    "plain",
+    ["3.5 s", "12:30:45", "settle: 2 of 3 (66 %)", "max_targets: 3", "a{b}!", "root@vm", "$3.30/h, $0.23 a month"],
+)
 def test_markdown_keeps_plain_text_as_text(plain: str) -> None:
     assert markdown.escape_markdown(plain) == plain
 
 
 @pytest.mark.parametrize(
     "markup",
-    ["1. x", "12) x", "https://a.b", "www.a.b", ":smile:", ":+1:", ":100:", "_x_", "- x", "[x](y)", "@x", "#1"],
+    [
+        *("1. x", "12) x", "https://a.b", "www.a.b", ":smile:", ":+1:", ":100:", "_x_", "- x", "[x](y)", "#1"),
+        *("@x", "é@x", "a@b.c", "a-@x", "$x$", "$3x$", "$$3"),
+    ],
 )
 def test_markdown_escapes_markup(markup: str) -> None:
     escaped = markdown.escape_markdown(markup)
     assert escaped != markup
     assert html_unescape(escaped) == markup
+
+
+def test_markdown_keeps_a_cell_with_only_a_dash_plain() -> None:
+    table = Table("", [TableColumn("exit"), TableColumn("name")], [["-", "1. x"]])
+    assert "| - | 1. x |" in list(markdown.render_block(table))
