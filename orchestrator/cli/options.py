@@ -210,8 +210,8 @@ def format_option(*forms: str, by_suffix: bool = False) -> Callable[[_F], _F]:
                 if form not in (None, "json"):
                     raise click.UsageError(f"--json and --format {form} exclude each other.")
                 form = "json"
-            out = options.get("out") if by_suffix else None
-            return command(form=form or _find_format(out, forms), **options)
+            usual = _find_format(options.get("out"), forms) if by_suffix else forms[0]
+            return command(form=form or usual, **options)
 
         more: Any = decorated
         if "json" in forms:

@@ -45,15 +45,6 @@ class Destination:
         """Seconds to connect: a part of `timeout`, so a connect timeout shows that the request was never sent."""
         return self.timeout / 2
 
-    @property
-    def is_outside(self) -> bool:
-        """Whether the target is another machine, so the environment's network settings apply.
-
-        A proxy of the environment is for other machines. A simulator on this machine is not behind the proxy, and an
-        unencrypted key for this machine must not leave this machine.
-        """
-        return not is_loopback(httpx.URL(self.base_url).host)
-
 
 class Carrier(Protocol):
     """Carries requests to a target. Enter the carrier before use."""
@@ -97,8 +88,7 @@ def choose_carrier(target: Destination, *, many: bool) -> Carrier:
         ImportError: when the proxy needs a package that is not installed.
         OSError: when the environment's certificates can't be read.
     """
-    scheme = httpx.URL(target.base_url).scheme
-    context = _create_context(scheme, trust_env=target.is_outside)
+    context = _create_context(httpx.URL(target.base_url))
     limits = httpx.Limits(
         max_connections=target.connections, max_keepalive_connections=target.connections, keepalive_expiry=IDLE
     )
@@ -162,7 +152,10 @@ class Proxy:
 
 
 def find_proxy(url: str) -> Proxy | None:
-    """Find the proxy for an address in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; None for this machine and NO_PROXY."""
+    """Find the proxy for an address in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; None for this machine and NO_PROXY.
+
+    A simulator on this machine is not behind the proxy, and an unencrypted key must not leave this machine.
+    """
     parts = urlsplit(url)
     host, named = parts.hostname or "", getproxies()
     scheme = parts.scheme if named.get(parts.scheme) else "all"
@@ -172,9 +165,12 @@ def find_proxy(url: str) -> Proxy | None:
     return Proxy(f"{scheme.upper()}_PROXY", proxy if "://" in proxy else f"http://{proxy}")
 
 
-def _create_context(scheme: str, *, trust_env: bool) -> ssl.SSLContext:
-    """Create the TLS context; trust SSL_CERT_FILE or SSL_CERT_DIR of the environment, else the usual authorities."""
-    if scheme == "https":
-        return httpx.create_ssl_context(trust_env=trust_env)
+def _create_context(url: httpx.URL) -> ssl.SSLContext:
+    """Create the TLS context; trust SSL_CERT_FILE or SSL_CERT_DIR of the environment, else the usual authorities.
+
+    The environment's authorities are for other machines only.
+    """
+    if url.scheme == "https":
+        return httpx.create_ssl_context(trust_env=not is_loopback(url.host))
     # Reading the authorities takes time. Nothing is encrypted here, so this context trusts no authority.
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -127,7 +127,8 @@ class Run:
                 self._record_missing_answers()
                 self._remaining = steps
                 self._control.count_failures()
-                await self._drain_in_flight(steps)
+                if self._control.ending is Ending.MAX_FAILURES:
+                    await self._drain_in_flight(steps)
                 while self._remaining and self._control.ending is None:
                     step, *self._remaining = self._remaining
                     await self._run_step(step)
@@ -144,11 +145,10 @@ class Run:
                 self.ledger.record_unanswered(job, "the process ended before the answer was on record")
 
     async def _drain_in_flight(self, steps: Sequence[AnyPlanned]) -> None:
-        """Watch requests sent by an earlier part of the run, if too many failures have ended the run."""
-        if self._control.ending is Ending.MAX_FAILURES:
-            for step in steps:
-                if isinstance(step, PlannedStep):
-                    await roll_out(self._control, step)
+        """Watch requests sent by an earlier part of a run already ended by too many failures."""
+        for step in steps:
+            if isinstance(step, PlannedStep):
+                await roll_out(self._control, step)
 
     async def _time_out(self) -> None:
         await anyio.sleep(self._control.context.settle.whole_run)
@@ -241,8 +241,8 @@ class Run:
             unconfirmed = await control.verify_settled(self.ledger.jobs)
         ending = control.ending or Ending.COMPLETED
         left = [job for job in self.ledger.jobs if job.outcome is None]
-        nothing_unsent = all(job.is_under_way for job in left) and not control.cut_short and not self._has_work_ahead()
-        if ending in _FOR_FAILURES and nothing_unsent:
+        is_all_sent = all(job.is_under_way for job in left) and not control.cut_short
+        if ending in _FOR_FAILURES and is_all_sent and not self._has_work_ahead():
             ending = control.cut_by or Ending.COMPLETED
         if ending.resumable:
             code = self._exit_code(ending)
@@ -309,13 +309,14 @@ async def roll_out(control: RunControl, step: PlannedStep) -> None:
     context, limits = control.context, step.limits.within(control.context.limits)
     with control.workspace.gate.limited_to(limits.max_in_flight, step.limits.requests_per_second, limits.adaptive):
         begun = context.clock.now()
-        for number in sorted({job.wave for job in jobs}):
+        numbers = sorted({job.wave for job in jobs})
+        for number in numbers:
             wave = [job for job in jobs if job.wave == number]
             if control.ending is None and context.clock.now() - begun > context.settle.refresh_after:
                 await control.refresh_statuses(wave)
             if control.ending in {None, Ending.MAX_FAILURES} and control.cut_by is None:
                 await _carry_out(control, step, limits, wave)
-            if control.ending is None:
+            if control.ending is None and number != numbers[-1]:
                 await _check_waves(control, step, jobs, number)
 
 

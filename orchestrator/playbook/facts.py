@@ -1,11 +1,7 @@
-"""Facts of a CVM at the moment of a plan, and values of selectors about numbers and times. Pure.
-
-Values are comparisons such as `">1.5"`, and dates.
-"""
+"""Values of selectors about numbers and times: comparisons such as `">1.5"`, and dates."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from operator import eq, ge, gt, le, lt
@@ -14,8 +10,6 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from orchestrator.billing.rates import choose_rate
-from orchestrator.cvm import Cvm
 from orchestrator.playbook.schedule import parse_edge
 from orchestrator.playbook.value_types import AS_TEXT, as_list
 
@@ -106,20 +100,3 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "pattern": rf"^\d{{4}}-\d\d-\d\d([T ]\d\d:\d\d.*)?$|{_REFERENCE}"}),
 ]
 """A date, or a time with an offset; in UTC."""
-
-
-def derive_facts(cvm: Cvm, *, moment: datetime, price_list: Mapping[str, Decimal]) -> Cvm:
-    """Return a CVM with its age and its compute rate.
-
-    Args:
-        cvm: the CVM as read.
-        moment: the moment of the plan.
-        price_list: USD per hour by instance type; empty if not read.
-    """
-    age = None if cvm.created_at is None else max(0.0, (moment - cvm.created_at).total_seconds())
-    return replace(cvm, age=age, usd_per_hour=choose_rate(cvm, price_list)[0])
-
-
-def rewind_uptime(cvm: Cvm, seconds: float) -> Cvm:
-    """Return a CVM with the uptime of an earlier moment; 0 for a CVM started since that moment."""
-    return cvm if cvm.uptime is None else replace(cvm, uptime=max(0.0, cvm.uptime - seconds))

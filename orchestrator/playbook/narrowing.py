@@ -57,7 +57,7 @@ class Narrowing:
             if key in SINGLE_KEYS and key in keys:
                 raise UsageError(f"{ONLY} {key} is given twice", hint="keep one of the two values")
             keys[key] = (*keys.get(key, ()), value)
-        pairs = _split_exclusions(exclude)
+        pairs = tuple(_split_pair("--exclude", text) for text in exclude)
         return cls._build(keys, pairs) if keys or pairs else None
 
     @classmethod
@@ -140,15 +140,11 @@ def build_select(selectors: Mapping[str, Sequence[str]], excludes: Iterable[str]
     given = {key: tuple(values) for key, values in selectors.items() if values}
     for key, values in given.items():
         _validate_values(f"--{key.replace('_', '-')}", key, values)
-    pairs = _split_exclusions(excludes)
+    pairs = tuple(_split_pair("--exclude", text) for text in excludes)
     _validate_exclusions(pairs)
     keys: dict[str, object] = {key: _write_values(key, values) for key, values in given.items()}
     exclude = {"exclude": {"any": [{key: _write_values(key, (value,))} for key, value in pairs]}} if pairs else {}
     return {**(keys or {"all": "true"}), **exclude}
-
-
-def _split_exclusions(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    return tuple(_split_pair("--exclude", text) for text in texts)
 
 
 def _split_pair(option: str, text: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from orchestrator.action import Action, nothing_to_do
-from orchestrator.billing.rates import Rates, rates_of
+from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import Cvm
 from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
 from orchestrator.playbook.guards import Denominator, check_guards, spare_survivors
@@ -80,13 +80,14 @@ def make_plan(
     steps = [step for step in playbook.acting_steps if step.select.result is None]
     selection = _select_targets(steps, cvms, guards, narrowing, target_filter)
     selected = [
-        (position, _make_target(steps[position], cvm, rates_of(cvm, price_list, storage_usd_per_gb_hour)))
-        for position, cvm in selection.selected
+        (at, Target(steps[at].name, Action(steps[at].action), cvm, rates_of(cvm, price_list, storage_usd_per_gb_hour)))
+        for at, cvm in selection.selected
     ]
     selected.sort(key=lambda pair: (pair[0], _rank_in_step(steps[pair[0]], pair[1])))
-    kept = spare_survivors(
-        guards.keep_running or (), cvms, [target.cvm for _, target in selected if not target.action.starts_cvms]
-    )
+    kept = []
+    if guards.keep_running:
+        down = [target.cvm for _, target in selected if not target.action.starts_cvms]
+        kept = spare_survivors(guards.keep_running, cvms, down)
     survivors = {key: reason for each in kept for key, reason in each.reasons.items()}
     by_key = {target.cvm.ref.key: target.cvm for _, target in selected}
     skipped = (
@@ -97,7 +98,9 @@ def make_plan(
     targets = tuple(_assign_waves(steps, remaining))
     follow_ups, possible_keys = find_follow_ups(playbook, targets)
     planned_steps = tuple(resolve_step(step, settle_timeout, possible_keys) for step in playbook.steps)
-    deadline = _forecast_steps(playbook, planned_steps, targets, limits, settle_seconds or {})
+    deadline = None
+    if playbook.deadline is not None:
+        deadline = _forecast_steps(playbook.deadline, planned_steps, targets, limits, settle_seconds or {})
     checks = check_guards(
         guards,
         targets=len(targets),
@@ -112,11 +115,11 @@ def make_plan(
     selects_any = bool(targets) or any(each.selected for each in skipped)
     warnings = (
         *list_plan_warnings(playbook, cvms, targets),
-        *list_narrowing_warnings(narrowing, cvms),
+        *(list_narrowing_warnings(narrowing, cvms) if narrowing is not None else ()),
         *list_guard_warnings(playbook, guards, cvms, whole=whole, bounded=is_bounded),
         *(list_omission_warnings(playbook, targets, skipped) if selects_any else ()),
         *list_gpu_warnings(playbook, follow_ups),
-        *list_deadline_warnings(deadline, targets),
+        *(list_deadline_warnings(deadline, targets) if deadline is not None else ()),
         *more_warnings,
     )
     return Plan(
@@ -197,10 +200,6 @@ def _lacks_facts(steps: list[Step], guards: Guards, cvm: Cvm, narrowing: Narrowi
     return narrowing is not None and position >= 0 and narrowing.lacks_facts(cvm)
 
 
-def _make_target(step: Step, cvm: Cvm, rates: Rates) -> Target:
-    return Target(step.name, Action(step.action), cvm, rates)
-
-
 def _rank_in_step(step: Step, target: Target) -> Rank:
     """Compute the sort key of a target within its step; equal for all targets of a step without an order."""
     return () if step.order_by is None else rank_target(step.order_by, target.cvm.ref, target.rates.compute)
@@ -233,20 +232,18 @@ def _list_loads(steps: Iterable[AnyPlanned], targets: Iterable[Target], limits: 
 
 
 def _forecast_steps(
-    playbook: Playbook,
+    seconds: float,
     steps: Iterable[AnyPlanned],
     targets: Iterable[Target],
     limits: RunLimits,
     settle_seconds: Mapping[str, float],
-) -> Forecast | None:
-    if playbook.deadline is None:
-        return None
+) -> Forecast:
     by_step: dict[str, list[tuple[int, str]]] = {}
     for target in targets:
         by_step.setdefault(target.step, []).append((target.wave, target.cvm.ref.teepod_key))
     acting = [step for step in steps if isinstance(step, PlannedStep)]
     return forecast_deadline(
-        playbook.deadline,
+        seconds,
         [(derive_send_rate(step, limits, settle_seconds), by_step.get(step.name, [])) for step in acting],
     )
 

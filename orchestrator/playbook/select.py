@@ -1,4 +1,4 @@
-"""Match CVMs with selects and protections, and report selector values without any match.
+"""Match CVMs with selects and protections by their facts, and report selector values without any match.
 
 A list entry may lack facts, such as its app, its region or its age. A key that needs an unknown fact is neither met nor
 unmet: the result is None. An unknown fact never matches a select. For a protection or an `exclude`, an unknown fact
@@ -7,12 +7,15 @@ counts as a possible match.
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
+from orchestrator.billing.rates import choose_rate
 from orchestrator.cvm import COMING_UP, Cvm, normal_app_id, normal_id
 from orchestrator.playbook.facts import Comparison
 from orchestrator.playbook.schema import Protect
@@ -359,3 +362,20 @@ def _find_nearest(value: str, known: list[str], most: int) -> list[str]:
         value, known = _WILD.sub("*", value), sorted({_WILD.sub("*", each) for each in known})
     alike = {each.lower(): each for each in known}
     return [alike[each] for each in difflib.get_close_matches(value.lower(), alike, n=most, cutoff=0.7)]
+
+
+def derive_facts(cvm: Cvm, *, moment: datetime, price_list: Mapping[str, Decimal]) -> Cvm:
+    """Return a CVM with its age and its compute rate.
+
+    Args:
+        cvm: the CVM as read.
+        moment: the moment of the plan.
+        price_list: USD per hour by instance type; empty if not read.
+    """
+    age = None if cvm.created_at is None else max(0.0, (moment - cvm.created_at).total_seconds())
+    return replace(cvm, age=age, usd_per_hour=choose_rate(cvm, price_list)[0])
+
+
+def rewind_uptime(cvm: Cvm, seconds: float) -> Cvm:
+    """Return a CVM with the uptime of an earlier moment; 0 for a CVM started since that moment."""
+    return cvm if cvm.uptime is None else replace(cvm, uptime=max(0.0, cvm.uptime - seconds))

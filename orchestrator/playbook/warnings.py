@@ -40,14 +40,14 @@ def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple
     yield from _list_unreachable_steps(playbook)
 
 
-def list_narrowing_warnings(narrowing: Narrowing | None, cvms: Sequence[Cvm]) -> Iterable[PlanWarning]:
+def list_narrowing_warnings(narrowing: Narrowing, cvms: Sequence[Cvm]) -> Iterable[PlanWarning]:
     """Yield a warning for every value of `--only` and `--exclude` without a match.
 
     Args:
-        narrowing: the conditions of the options, if any.
+        narrowing: the conditions of the options.
         cvms: the inventory.
     """
-    for sentence in () if narrowing is None else narrowing.list_unmatched(cvms):
+    for sentence in narrowing.list_unmatched(cvms):
         yield PlanWarning(WarningCode.SELECTOR_UNMATCHED, sentence)
 
 
@@ -162,9 +162,9 @@ def _list_unreachable_steps(playbook: Playbook) -> Iterable[PlanWarning]:
             )
 
 
-def list_deadline_warnings(deadline: Forecast | None, targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
+def list_deadline_warnings(deadline: Forecast, targets: tuple[Target, ...]) -> Iterable[PlanWarning]:
     """Warn about a missed deadline: the number of late targets, and the first late target."""
-    if deadline is not None and not deadline.ok:
+    if not deadline.ok:
         late = deadline.late
         first = targets[late[0]].cvm.ref.name
         yield PlanWarning(

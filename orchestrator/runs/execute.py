@@ -37,7 +37,9 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
         opened: the run.
         approver: the source of answers; by default only `orchestrator approve`.
     """
-    log, state, claim = opened.log, opened.state, opened.claim
+    log, state, claim = opened.log, opened.state, None
+    if opened.claim is not None and opened.has_questions:
+        claim = RunClaim(opened.claim, session.settings.settle.recheck_after, session.observer)
     settle = _settle_of(session)
     ledger = Ledger(opened.jobs, log, session.clock, state.requests)
     workspace = Workspace(
@@ -57,7 +59,7 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
         approver=approver or wait_for_answers(session, opened),
         deadline=_find_deadline(session, state),
         left_alone=bool(state.left_alone),
-        claim=None if claim is None else RunClaim(claim, session.settings.settle.recheck_after, session.observer),
+        claim=claim,
     )
 
 
@@ -135,7 +137,8 @@ async def carry_to_end(session: Session, opened: OpenRun, run: Run, beside: Sequ
         async with anyio.create_task_group() as group:
             for each in beside:
                 group.start_soon(each, group.cancel_scope)
-            run.apply_statuses(opened.fresh or {})
+            if opened.fresh is not None:
+                run.apply_statuses(opened.fresh)
             result = await run(opened.steps)
             group.cancel_scope.cancel()
     finally:

@@ -14,9 +14,9 @@ from orchestrator.billing.stopped_period import SeenUp
 from orchestrator.cvm import UP, Cvm
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.errors import OrchestratorError
-from orchestrator.playbook.facts import derive_facts
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.select import (
+    derive_facts,
     find_apps_to_read,
     find_unknown_fact,
     is_covered,

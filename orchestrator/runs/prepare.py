@@ -10,7 +10,6 @@ from orchestrator.cvm import Cvm
 from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
-from orchestrator.playbook.facts import derive_facts, rewind_uptime
 from orchestrator.playbook.guards import merge_guards, needs_more_than_named, needs_whole_workspace
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import Narrowing
@@ -18,7 +17,7 @@ from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import list_cvms_lacking_facts, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.select import find_apps_to_read, find_ids_to_read, needs_uptime
+from orchestrator.playbook.select import derive_facts, find_apps_to_read, find_ids_to_read, needs_uptime, rewind_uptime
 from orchestrator.playbook.steps import Pause, Select
 from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
 from orchestrator.runs.uptimes import read_uptimes

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from orchestrator.audit.claims import Claim
@@ -20,7 +21,7 @@ from orchestrator.runs.claims import wait_for_statuses
 from orchestrator.runs.frozen import Applied, Frozen, apply_settings
 from orchestrator.runs.recheck import Rechecked, is_settled_by, recheck_run, to_send, to_skip
 from orchestrator.runs.records import limits_from, rebuild_jobs, steps_from
-from orchestrator.runs.session import RunObserver, Session, forward_records
+from orchestrator.runs.session import RunObserver, Session
 from orchestrator.runs.start import OpenRun
 from orchestrator.settings.load import Settings
 from orchestrator.skip_reason import Reason
@@ -255,7 +256,7 @@ async def record_resume(
         observer: receives every later record.
         **fields: more fields of the record.
     """
-    log.observers += [state.apply_record, forward_records(observer, state)]
+    log.observers += [state.apply_record, partial(observer.on_record, state=state)]
     opened = sum(job.outcome is None for job in jobs)
     log.record_resumed(reading.torn, unterminated=reading.unterminated, open=opened, **fields)
     await log.flush()

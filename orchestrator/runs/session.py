@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
 
@@ -40,7 +39,6 @@ from orchestrator.settings.load import Settings
 from orchestrator.times import utc_now
 
 if TYPE_CHECKING:  # `plan` writes no log, and starts without the import of the audit log
-    from orchestrator.audit.log import Observer
     from orchestrator.audit.record import Record
     from orchestrator.audit.replay import RunState
 
@@ -71,15 +69,6 @@ class RunObserver:
             event: the name of the condition, such as `api.down`.
             **facts: the facts of the condition.
         """
-
-
-def forward_records(observer: RunObserver, state: "RunState") -> "Observer":
-    """Return an observer of a log to pass its records on, together with the replayed state of the log."""
-    return partial(_forward_record, observer, state)
-
-
-def _forward_record(observer: RunObserver, state: "RunState", record: "Record") -> None:
-    observer.on_record(record, state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Self
 
 from orchestrator import __version__
@@ -30,7 +31,7 @@ from orchestrator.runs.claims import claim_cvms, read_what_others_changed
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
 from orchestrator.runs.records import planned_fields, started_fields
-from orchestrator.runs.session import Session, WorkspaceIdentity, forward_records
+from orchestrator.runs.session import Session, WorkspaceIdentity
 from orchestrator.times import timestamp
 
 
@@ -305,6 +306,6 @@ def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id
     log = session.store.create_log(
         run_id,
         [(Event.RUN_STARTED, started), (Event.RUN_PLANNED, planned)],
-        observers=[state.apply_record, forward_records(session.observer, state)],
+        observers=[state.apply_record, partial(session.observer.on_record, state=state)],
     )
     return log, state

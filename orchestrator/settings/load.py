@@ -271,7 +271,8 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         first, *rest = faults
         first.more = tuple(rest)
         raise first from None
-    _check_lease(loaded, merged.origins, text)
+    if loaded.store.url is not None:
+        _check_lease(loaded, merged.origins, text)
     loaded._origin = SettingsOrigin(file, is_found, merged.sources, warnings)  # noqa: SLF001 - made above
     return loaded
 
@@ -283,7 +284,7 @@ def _check_lease(settings: Settings, origins: Mapping[Place, Origin], text: str)
         SettingsError: when the lease is shorter than twice the timeout of a request.
     """
     lease, timeout = settings.store.lease, settings.cloud.timeout
-    if settings.store.url is None or lease >= 2 * timeout:
+    if lease >= 2 * timeout:
         return
     places: tuple[Place, ...] = (("store", "lease"), ("cloud", "timeout"), ("store", "url"))
     place = next(place for place in places if place in origins)

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from orchestrator.playbook.facts import derive_facts, rewind_uptime
-from orchestrator.playbook.select import Coverage, find_coverage, is_covered, needs_uptime
+from orchestrator.playbook.select import Coverage, derive_facts, find_coverage, is_covered, needs_uptime, rewind_uptime
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook, refusal, select
 from tests.playbook.plans import plan_of

@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.playbook.facts import derive_facts
 from orchestrator.playbook.schema import Protect
+from orchestrator.playbook.select import derive_facts
 from orchestrator.runs.inventory import InventoryReading
 from orchestrator.runs.inventory_file import COLUMNS, build_inventory, inventory_schema, read_inventory_file
 from tests.playbook.fleet import cvm

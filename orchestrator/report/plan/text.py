@@ -199,8 +199,9 @@ def list_facts(plan: Plan) -> Iterator[tuple[str, str | Text]]:
     yield from list_guards(plan.guards)
     if plan.settings_file is not None:
         yield "settings", f"{safe_text(plan.settings_file, 400)} of the current folder"
+    batches = "" if plan.limits.dispatch == "single" else f" with up to {MOST_AT_ONCE} stops each"
     sending = _describe_sending(plan)
-    yield "takes", f"about {plan.estimate.requests} requests{_in_batches(plan)}, {sending}; {describe_settling(plan)}"
+    yield "takes", f"about {plan.estimate.requests} requests{batches}, {sending}; {describe_settling(plan)}"
     if plan.targets:
         yield "billing", describe_plan_bill(plan)
 
@@ -244,10 +245,6 @@ def describe_settling(plan: Plan) -> str:
     leave_running = {step.action.leaves_running for step in plan.acting_steps}
     goal = "settle" if len(leave_running) > 1 else "come up" if True in leave_running else "go down"
     return f"each CVM then has {settle} to {goal}"
-
-
-def _in_batches(plan: Plan) -> str:
-    return "" if plan.limits.dispatch == "single" else f" with up to {MOST_AT_ONCE} stops each"
 
 
 def _list_skip_reasons(plan: Plan) -> Iterator[tuple[str, Text]]:
