@@ -11,7 +11,8 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from orchestrator.errors import SettingsError
+from orchestrator.cli.handlers.store import check_team_store, migrate_store
+from orchestrator.errors import SettingsError, UsageError
 from orchestrator.postgres.check import check_store, require_durable
 from tests.postgres.cluster import PASSWORD, Cluster
 from tests.warm import WarmProcess
@@ -81,9 +82,9 @@ def test_a_database_without_a_schema_names_the_command(durable: Cluster, empty_d
     }
 
 
-def test_a_schema_of_another_version_is_refused(durable: Cluster, database: str) -> None:
-    durable.execute("UPDATE orchestrator.meta SET schema_version = 99, oldest_client = 98", database)
-    message = failures(durable, database)["schema"]
+def test_a_schema_of_another_version_is_refused(durable: Cluster, own_database: str) -> None:
+    durable.execute("UPDATE orchestrator.meta SET schema_version = 99, oldest_client = 98", own_database)
+    message = failures(durable, own_database)["schema"]
     assert message.startswith("the schema has version 99; this orchestrator knows version")
     assert message.endswith("install a newer orchestrator")
 
@@ -134,18 +135,28 @@ def test_every_spelling_of_off_is_refused(value: str) -> None:
         require_durable("on", "on", [("ann", value)])
 
 
-def test_the_commands_create_check_and_print_the_schema(durable: Cluster, empty_database: str) -> None:
-    url = durable.admin_url(empty_database)
-    assert "CREATE TABLE runs" in call("store", "migrate", "--sql", url=url).out
-    assert call("store", "check", url=url).code == 2
-    migrated = call("store", "migrate", "--json", url=url)
-    assert (migrated.code, json.loads(migrated.out)) == (0, {"version": 1, "applied": ["001_runs"]})
-    assert call("store", "migrate", url=url) == (0, "the schema is up to date: version 1\n", "")
-    assert call("store", "migrate", "--sql", url=url).out == "-- the schema is up to date: version 1\n"
-    as_text, as_json = call("store", "check", url=url), call("store", "check", "--json", url=url)
-    assert (as_text.code, max(map(len, as_text.out.splitlines())) <= 80) == (0, True)
-    document = json.loads(as_json.out)
-    assert (as_json.code, document["exit_code"], len(document["checks"])) == (0, 0, 5)
+def test_the_commands_create_check_and_print_the_schema(
+    durable: Cluster, empty_database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting = (f"store.url={durable.admin_url(empty_database)}",)
+
+    def migrate(*, as_sql: bool = False, as_json: bool = False) -> str:
+        migrate_store(None, setting, as_sql=as_sql, as_json=as_json)
+        return capsys.readouterr().out
+
+    def check(*, as_json: bool = False) -> tuple[int, str]:
+        return check_team_store(None, setting, as_json=as_json), capsys.readouterr().out
+
+    assert "CREATE TABLE runs" in migrate(as_sql=True)
+    assert check()[0] == 2
+    assert json.loads(migrate(as_json=True)) == {"version": 1, "applied": ["001_runs"]}
+    assert migrate() == "the schema is up to date: version 1\n"
+    assert migrate(as_sql=True) == "-- the schema is up to date: version 1\n"
+    code, text = check()
+    assert (code, len(text.splitlines()) >= 5, max(map(len, text.splitlines())) <= 80) == (0, True, True)
+    code, text = check(as_json=True)
+    document = json.loads(text)
+    assert (code, document["exit_code"], len(document["checks"])) == (0, 0, 5)
 
 
 def test_an_unreachable_database_is_5_and_a_missing_url_is_2() -> None:
@@ -153,10 +164,10 @@ def test_an_unreachable_database_is_5_and_a_missing_url_is_2() -> None:
     checked, migrated = call("store", "check", url=nowhere), call("store", "migrate", url=nowhere)
     assert (checked.code, checked.out[:52]) == (5, "FAILED  connection    store ann@127.0.0.1:9/x can't ")
     assert (migrated.code, "can't be reached" in migrated.err) == (5, True)
-    for words in (("check",), ("migrate",)):
-        ended = call("store", *words)
-        assert (ended.code, "store.url is not set" in ended.err) == (2, True)
-    assert call("store", "migrate", "--sql", "--json").code == 2
+    missing = call("store", "check")
+    assert (missing.code, "store.url is not set" in missing.err) == (2, True)
+    with pytest.raises(UsageError, match="exclude each other"):
+        migrate_store(None, (), as_sql=True, as_json=True)
 
 
 def test_a_script_of_the_whole_schema_needs_no_database() -> None:

@@ -82,8 +82,10 @@ def test_the_script_gives_the_same_schema_as_the_command(cluster: Cluster, empty
     assert "CREATE ROLE" not in format_sql(NEWEST, (*MIGRATIONS, NEXT))
 
 
-def test_the_owner_role_can_migrate_later_without_other_rights(connect: Connect) -> None:
-    assert migrate(connect("ann_owner"), (*MIGRATIONS, NEXT)) == [NEXT]
+def test_the_owner_role_can_migrate_later_without_other_rights(cluster: Cluster, own_database: str) -> None:
+    url = cluster.admin_url(own_database).replace("postgres@", "ann_owner@")
+    with psycopg.connect(url, autocommit=True) as connection:
+        assert migrate(connection, (*MIGRATIONS, NEXT)) == [NEXT]
 
 
 @pytest.mark.parametrize("user", ["wes_worker", "oli_operator", "vic_viewer"])
