@@ -162,6 +162,11 @@ def share_connections(workspaces: int, descriptors: int) -> int:
     return max(1, (descriptors - _OTHER_FILES) // max(1, workspaces) - _FILES_OF_A_RUN)
 
 
+def count_descriptors(workspaces: int) -> int:
+    """Count the descriptors of a process with a run in every workspace, and with one connection for each run."""
+    return _OTHER_FILES + workspaces * (_FILES_OF_A_RUN + 1)
+
+
 _OTHER_FILES, _FILES_OF_A_RUN = 64, 4
 """Descriptors of a process beside its runs; and files of a run: log, claim and rate budget, and a file in passing."""
 

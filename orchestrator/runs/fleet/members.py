@@ -2,19 +2,26 @@
 
 import resource
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.errors import OrchestratorError, SettingsError, UsageError
 from orchestrator.playbook.resolved_steps import RunLimits
-from orchestrator.runs.session import Endpoint, RunObserver, Session, open_session, share_connections
+from orchestrator.runs.session import (
+    Endpoint,
+    RunObserver,
+    Session,
+    count_descriptors,
+    open_session,
+    share_connections,
+)
 from orchestrator.settings.load import Settings
 
 Observe = Callable[[str], RunObserver]
 """Returns the observer for the run of a workspace, by the workspace's name."""
 
-_MANY_DESCRIPTORS = 1_000_000
-"""Descriptors of a process without a limit."""
+_USUAL_DESCRIPTORS, _MANY_DESCRIPTORS = 1_024, 1_000_000
+"""The usual limit of a process; and the descriptors of a process without a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,33 @@ def read_members(settings: Settings, names: Iterable[str]) -> tuple[Member, ...]
     return tuple(members)
 
 
+def require_descriptors(workspaces: int) -> int:
+    """Return the most open files of this process; raise its own limit where the system permits.
+
+    Args:
+        workspaces: the number of workspaces with a run.
+
+    Raises:
+        SettingsError: when the limit is too low for this number of workspaces.
+    """
+    needed = count_descriptors(workspaces)
+    soft, hard = (
+        _MANY_DESCRIPTORS if limit == resource.RLIM_INFINITY else limit
+        for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
+    )
+    if soft < needed <= hard:
+        wanted = min(hard, max(needed, _USUAL_DESCRIPTORS))
+        with suppress(OSError, ValueError):  # the system may know a lower limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            soft = wanted
+    if soft < needed:
+        raise SettingsError(
+            f"{workspaces} workspaces need {needed} open files, but this process may open only {soft}",
+            hint=f"nothing was sent; raise the limit (`ulimit -n {needed}`), or name fewer workspaces",
+        )
+    return soft
+
+
 @asynccontextmanager
 async def open_sessions(
     members: Iterable[Member], limits: Mapping[str, RunLimits], observe: Observe, *, few: bool = False
@@ -66,12 +100,12 @@ async def open_sessions(
         limits: the limits of every run, by workspace.
         observe: returns the observer for the run of a workspace.
         few: whether only few requests are sent, such as for a plan.
+
+    Raises:
+        SettingsError: when the process may open too few files for this number of workspaces.
     """
     members = tuple(members)
-    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if descriptors == resource.RLIM_INFINITY:
-        descriptors = _MANY_DESCRIPTORS
-    connections = share_connections(len(members), descriptors)
+    connections = share_connections(len(members), require_descriptors(len(members)))
     rates = sum(limits[member.name].requests_per_second for member in members)
     error: OrchestratorError | None = None
     async with AsyncExitStack() as stack:

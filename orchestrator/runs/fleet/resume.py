@@ -18,7 +18,7 @@ from orchestrator.audit.verify import Reading
 from orchestrator.errors import NotConfirmedError, OrchestratorError, SettingsError, UsageError
 from orchestrator.playbook.value_types import Share
 from orchestrator.runs.claims import claim_again
-from orchestrator.runs.fleet.members import Member, Observe, open_sessions, read_members
+from orchestrator.runs.fleet.members import Member, Observe, open_sessions, read_members, require_descriptors
 from orchestrator.runs.fleet.plan import LeftOut, leave_out
 from orchestrator.runs.fleet.start import OpenFleet, OpenMember
 from orchestrator.runs.frozen import Applied
@@ -111,7 +111,7 @@ def reopen_fleet(fleet: StoredRun, store: RunStore, *, to_abandon: bool = False)
 
     Raises:
         RunHeldError: when another process carries the fleet run, or one of its runs, out.
-        SettingsError: when a log is missing, can't be written, or was altered.
+        SettingsError: when a log is missing, can't be written, or was altered, or when too few files may be open.
         NotConfirmedError: when the fleet log has no plan, so that no request was sent; not with `to_abandon`.
     """
     state = FleetState()
@@ -126,6 +126,7 @@ def reopen_fleet(fleet: StoredRun, store: RunStore, *, to_abandon: bool = False)
                 hint=f"end its runs with `orchestrator abandon {fleet.run_id} --reason TEXT`, and start a new run",
             )
         planned = () if state.finished is not None else state.runs or tuple(_list_begun(store, fleet.run_id))
+        require_descriptors(len(planned))
         runs = {run.workspace: _reopen_member(stack, store, run, state.fleet_id) for run in planned}
         write_in_groups([log, *(run.log for run in runs.values())])
         yield ReopenedFleet(fleet, log, reading, state, runs)
