@@ -118,6 +118,11 @@ class FleetResumed(LogEvent):
 
     __slots__ = ()
 
+    @property
+    def left_out(self) -> list[Json]:
+        """The unreachable workspaces left out of this resume, with `workspace` and `reason`."""
+        return self.record.get("left_out") or []
+
 
 class FinishedRun(RecordView):
     """Entry of `runs` in `fleet.finished`.
@@ -182,6 +187,7 @@ class FleetState:
         started: the start; a view of an empty record if the log has no start.
         planned: the runs; a view of an empty record if the log has no plan, so that nothing was sent.
         interrupted: the last interruption, unless the fleet run was resumed since.
+        left_out: the unreachable workspaces left out of the order, and of the last resume.
         was_resumed: whether the fleet run was resumed or abandoned.
         finished: the end of the fleet run.
         last_ts: timestamp of the last record.
@@ -191,6 +197,7 @@ class FleetState:
     started: FleetStarted = field(default_factory=lambda: FleetStarted({}))
     planned: FleetPlanned = field(default_factory=lambda: FleetPlanned({}))
     interrupted: FleetInterrupted | None = None
+    left_out: list[Json] = field(default_factory=list)
     was_resumed: bool = False
     finished: FleetFinished | None = None
     last_ts: str = ""
@@ -219,12 +226,13 @@ class FleetState:
         self.last_ts = event.ts
         match event:
             case FleetStarted():
-                self.fleet_id, self.started = event.run_id, event
+                self.fleet_id, self.started, self.left_out = event.run_id, event, event.left_out
             case FleetPlanned():
                 self.planned = event
             case FleetInterrupted():
                 self.interrupted = event
             case FleetResumed():
                 self.interrupted, self.was_resumed = None, True
+                self.left_out = [*self.started.left_out, *event.left_out]
             case FleetFinished():
                 self.finished = event

@@ -89,7 +89,7 @@ def _describe_fleet(state: FleetState, log: LogFile) -> dict[str, Any]:
         "trigger": started.trigger,
         "restores": started.restores,
         "first": started.first,
-        "left_out": started.left_out,
+        "left_out": state.left_out,
         "state": _find_state(state, log),
         "exit_code": code,
         "ending": finished.ending if finished else None if state.interrupted is None else state.interrupted.reason,

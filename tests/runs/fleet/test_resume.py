@@ -114,9 +114,11 @@ async def test_an_unreachable_workspace_refuses_the_resume_unless_left_out(tmp_p
     assert fleet.stops()["prod"] == sent["prod"]
     result = await fleet.resume(skip=["test"])
     assert (result.exit_code, result.has_finished, fleet.stops()["prod"]) == (Exit.FAILED, False, 9)
+    assert [each["workspace"] for each in fleet.read()[1].left_out] == ["test"]
     fleet.clouds = {"prod": fleet.clouds["prod"], "test": alive}
     result = await fleet.resume()
     assert (result.exit_code, result.has_finished, fleet.stops()) == (Exit.OK, True, {"prod": 9, "test": 9})
+    assert fleet.read()[1].left_out == []
 
 
 async def test_skip_unreachable_knows_the_unfinished_runs_alone(tmp_path: Path) -> None:

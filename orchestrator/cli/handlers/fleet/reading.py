@@ -71,7 +71,7 @@ def describe_outcome(
         code,
         location,
         str(state.started.playbook.get("name") or ""),
-        state.started.left_out,
+        state.left_out,
         state.planned.guards,
         is_unfinished=state.finished is None and state.has_plan,
         is_void=state.finished is None and not state.has_plan,
