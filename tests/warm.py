@@ -1,10 +1,11 @@
 """Start the command in a fork of a process with all modules imported: a start takes a tenth of the time.
 
-The forked process runs the same `main` as the installed command, with its own arguments, environment, folder and
-streams. Tests of the start itself, of terminals and of shells start the installed command.
+The forked process runs the same `main` as the installed command, with its own arguments, environment, folder, streams
+and terminal. Tests of the start itself and of shells start the installed command.
 """
 
 import atexit
+import fcntl
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import socket
 import socketserver
 import subprocess
 import sys
+import termios
 import threading
 import traceback
 import warnings
@@ -51,13 +53,17 @@ class WarmProcess:
         stdin: int | IO[str],
         stdout: int | IO[str],
         stderr: int | IO[str],
+        terminal: bool = False,
     ) -> None:
+        """Start the command; with `terminal` in a session of its own, controlled by the terminal among the streams."""
         self.args = ("orchestrator", *args)
         self.stdout: IO[str] | None = None
         self.stderr: IO[str] | None = None
         theirs = [self._open(stdin, "stdin"), self._open(stdout, "stdout")]
         theirs.append(theirs[1] if stderr == subprocess.STDOUT else self._open(stderr, "stderr"))
-        self._process = FORKSERVER.Process(target=_Streams(theirs), args=(list(args), str(cwd), dict(env)))
+        self._process = FORKSERVER.Process(
+            target=_Streams(theirs, terminal=terminal), args=(list(args), str(cwd), dict(env))
+        )
         with _POLLING:
             self._process.start()
         for fd in {*theirs} - {each for each in (stdin, stdout, stderr) if isinstance(each, int)}:
@@ -217,14 +223,16 @@ def _forward_signals(client: socket.socket, process: WarmProcess) -> None:
 class _Streams:
     """The main function of the forked process, with the descriptors of its streams."""
 
-    def __init__(self, descriptors: list[int]) -> None:
+    def __init__(self, descriptors: list[int], *, terminal: bool) -> None:
         self._descriptors = descriptors
+        self._terminal = terminal
 
-    def __getstate__(self) -> list[Any]:
-        return [DupFd(fd) for fd in self._descriptors]
+    def __getstate__(self) -> tuple[list[Any], bool]:
+        return [DupFd(fd) for fd in self._descriptors], self._terminal
 
-    def __setstate__(self, state: list[Any]) -> None:
-        self._descriptors = [each.detach() for each in state]
+    def __setstate__(self, state: tuple[list[Any], bool]) -> None:
+        self._descriptors = [each.detach() for each in state[0]]
+        self._terminal = state[1]
 
     def __call__(self, args: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
         """Become the command."""
@@ -232,6 +240,9 @@ class _Streams:
             os.dup2(fd, number)
         for fd in {*self._descriptors} - {0, 1, 2}:
             os.close(fd)
+        if self._terminal:
+            os.setsid()
+            fcntl.ioctl(next(fd for fd in range(3) if os.isatty(fd)), termios.TIOCSCTTY, 0)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - they live as long as the process
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115

@@ -12,13 +12,14 @@ from typing import IO
 import pytest
 
 from tests.e2e.conftest import OpenSite
-from tests.e2e.site import COMMAND, NAMES, Site, until
+from tests.e2e.site import COMMAND, NAMES, Process, Site, until
+from tests.warm import WarmProcess
 
 
 class Terminal:
     """A command on a pseudo-terminal: what it shows, and keys to press."""
 
-    def __init__(self, master: int, process: subprocess.Popen[str]) -> None:
+    def __init__(self, master: int, process: Process) -> None:
         self.process = process
         self.shown = ""
         self._master = master
@@ -32,7 +33,7 @@ class Terminal:
         except BlockingIOError:
             pass
         except OSError:
-            self.process.wait(5)
+            self.process.wait(60)
         return re.search(pattern, self.shown) is not None
 
     def type(self, keys: str) -> None:
@@ -49,7 +50,7 @@ class Terminal:
         until(lambda: self.shows("(?!)") or self.process.poll() is not None)
         self.shows("(?!)")
         assert "Traceback" not in self.shown, self.shown
-        return self.process.wait(5) == code
+        return self.process.wait(60) == code
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def terminal(
     typed: str = "",
     columns: int = 100,
     elsewhere: Mapping[str, int | IO[str]] | None = None,
-    program: str = COMMAND,
+    program: str | None = None,
 ) -> Iterator[Terminal]:
     """A command on a pseudo-terminal of its own: `run` where no other is given.
 
@@ -75,20 +76,27 @@ def terminal(
         typed: keys that are pressed before it starts.
         columns: how wide the terminal is.
         elsewhere: those of stdin, stdout and stderr that do not lead to the terminal.
-        program: another program.
+        program: the program to start; a forked process of the command by default.
     """
     master, slave = os.openpty()
     termios.tcsetwinsize(slave, (40, columns))
     os.write(master, typed.encode())
-    process = subprocess.Popen(
-        [program, *(command or ("run", playbook or site.playbook(rate=rate, burst=1, timeout="60s"))), *args],
-        cwd=site.folder,
-        env={"TERM": "xterm-256color", **site.environment},
-        **{"stdin": slave, "stdout": slave, "stderr": slave, **(elsewhere or {})},  # type: ignore[call-overload] # by name
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - makes it the controlling terminal
-    )
+    arguments = (*(command or ("run", playbook or site.playbook(rate=rate, burst=1, timeout="60s"))), *args)
+    environment = {"TERM": "xterm-256color", **site.environment}
+    streams = {"stdin": slave, "stdout": slave, "stderr": slave, **(elsewhere or {})}
+    process: Process
+    if program is None:
+        process = WarmProcess(arguments, cwd=site.folder, env=environment, terminal=True, **streams)
+    else:
+        process = subprocess.Popen(
+            [program, *arguments],
+            cwd=site.folder,
+            env=environment,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - makes it the controlling terminal
+            **streams,  # type: ignore[call-overload] # by name
+        )
     os.close(slave)
     user = Terminal(master, process)
     try:
@@ -101,7 +109,7 @@ def terminal(
 
 def test_on_a_terminal_it_asks_for_the_number_of_cvms_and_shows_the_run_live(open_site: OpenSite) -> None:
     site = open_site(timing={"stop_seconds": [0.5, 1]})
-    with terminal(site) as user:
+    with terminal(site, program=COMMAND) as user:
         until(lambda: user.shows(r"Type the number of CVMs to stop \(8\)"))
         assert site.stops == []
         user.type("8\n")
@@ -113,12 +121,21 @@ def test_on_a_terminal_it_asks_for_the_number_of_cvms_and_shows_the_run_live(ope
     assert site.effective == dict.fromkeys(NAMES, 1)
 
 
-@pytest.mark.parametrize("typed", ["7\n", "\x04"])
-def test_any_other_answer_is_no_yes(site: Site, typed: str) -> None:
-    with terminal(site) as user:
+@pytest.mark.parametrize(
+    ("typed", "exit_code", "why"),
+    [("7\n", 3, "not confirmed"), ("\x04", 3, "not confirmed"), ("\x03", 130, "interrupted")],
+    ids=["wrong number", "end of input", "Ctrl-C"],
+)
+def test_any_other_answer_is_no_yes_and_stdout_ends_with_what_happened(
+    site: Site, typed: str, exit_code: int, why: str
+) -> None:
+    file = site.folder / "out"
+    with file.open("w") as out, terminal(site, elsewhere={"stdout": out}) as user:
         until(lambda: user.shows("Type the number"))
         user.type(typed)
-        assert user.ends_with(3)
+        assert user.ends_with(exit_code)
+        assert ("nothing was changed" in user.shown) is (why == "interrupted")
+    assert file.read_text().endswith(f"\nNothing was sent: {why}.\n")
     site.assert_nothing_happened()
 
 
@@ -161,28 +178,6 @@ def test_where_stdin_leads_elsewhere_nobody_is_asked(site: Site) -> None:
         assert user.ends_with(3)
         assert "Type the number" not in user.shown
         assert "Nothing was sent: not confirmed." in user.shown
-    site.assert_nothing_happened()
-
-
-@pytest.mark.parametrize(
-    ("typed", "exit_code", "why"),
-    [("7\n", 3, "not confirmed"), ("\x04", 3, "not confirmed"), ("\x03", 130, "interrupted")],
-)
-def test_stdout_ends_with_what_happened(site: Site, typed: str, exit_code: int, why: str) -> None:
-    file = site.folder / "out"
-    with file.open("w") as out, terminal(site, elsewhere={"stdout": out}) as user:
-        until(lambda: user.shows("Type the number"))
-        user.type(typed)
-        assert user.ends_with(exit_code)
-    assert file.read_text().endswith(f"\nNothing was sent: {why}.\n")
-
-
-def test_ctrl_c_at_the_question_changes_nothing(site: Site) -> None:
-    with terminal(site) as user:
-        until(lambda: user.shows("Type the number"))
-        user.type("\x03")
-        assert user.ends_with(130)
-        assert "nothing was changed" in user.shown
     site.assert_nothing_happened()
 
 
