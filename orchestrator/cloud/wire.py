@@ -320,22 +320,15 @@ def _read_count(value: object) -> int | None:
 
 
 def _read_decimal(value: object) -> Decimal | None:
-    if isinstance(value, str):
-        return _parse_decimal(value)
-    return None if isinstance(value, bool) or not isinstance(value, int | Decimal) else _check_decimal(Decimal(value))
+    return None if isinstance(value, bool) or not isinstance(value, str | int | Decimal) else _parse_decimal(value)
 
 
-# Thousands of CVMs have the same few prices.
-@lru_cache(maxsize=1024)
-def _parse_decimal(text: str) -> Decimal | None:
+@lru_cache(maxsize=1024, typed=True)  # thousands of CVMs have the same few prices and sizes of disks
+def _parse_decimal(value: str | int | Decimal) -> Decimal | None:
     try:
-        return _check_decimal(Decimal(text))
+        number = Decimal(value)
     except InvalidOperation:
         return None
-
-
-def _check_decimal(number: Decimal) -> Decimal | None:
-    """Return a sane amount; None for another number."""
     digits = len(number.as_tuple().digits)
     places = digits - 1 - number.adjusted()
     # A number beyond these bounds is neither money nor a disk size, and writing it out could take gigabytes.

@@ -221,8 +221,10 @@ _PROTECTS = ("name", "app_id", "teepod")
 
 def find_unknown_protection(protect: Protect, cvm: Cvm) -> str | None:
     """Return the unknown fact behind a possible protection of a CVM."""
-    chosen = (key for key in _PROTECTS if getattr(protect, key))
-    return next((key for key in chosen if _match_key(protect, key, cvm) is None), None)
+    for key in _PROTECTS:
+        if getattr(protect, key) and _match_key(protect, key, cvm) is None:
+            return key
+    return None
 
 
 def needs_uptime(select: Select, cvm: Cvm) -> bool:
