@@ -64,8 +64,9 @@ _TOGETHER = ("postgres",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow tests."""
-    ranks = {room: number - len(_SLOW) for number, room in enumerate(_SLOW)}
+    """Begin with the folders of one process, then with the slow tests."""
+    first = (*_TOGETHER, *_SLOW)
+    ranks = {room: number - len(first) for number, room in enumerate(first)}
     items.sort(key=lambda item: ranks.get(_room_of(item.nodeid), 0))
 
 
