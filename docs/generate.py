@@ -132,7 +132,7 @@ def playbook_keys() -> str:
     schema = json_schema()
     defs = schema["$defs"]
     order = [
-        *("Variable", "Guards", "KeepRunning", "Protect", "Limits", "Schedule", "Fleet", "Notices"),
+        *("Variable", "Guards", "KeepRunning", "Times", "Protect", "Limits", "Schedule", "Fleet", "Notices"),
         *("Step", "Select", "Result", "StepLimits", "Settle", "Escalation", "Pause", "Notify"),
     ]
     missing = set(defs) - set(order)
@@ -167,6 +167,8 @@ _EXAMPLES: dict[str, str] = {
     "guards.max_targets": "200",
     "guards.max_percent": "50",
     "guards.keep_running": '[{ per = "app_id", min = 1 }]',
+    "guards.not_during": '[{ timezone = "Europe/Berlin", on = ["FRI 17:00..MON 08:00", "2027-12-20..2028-01-02"] }]',
+    "guards.only_during": '[{ timezone = "Europe/Berlin", on = ["18:00..06:00", "SAT..SUN"] }]',
     "guards.protect.name": '["kms-*", "gateway-*"]',
     "guards.protect.app_id": '["0x0123456789abcdef0123456789abcdef01234567"]',
     "guards.protect.teepod": '["prod-1"]',
@@ -334,7 +336,8 @@ _EXITS = {
     Exit.OK: "every target settled as wanted; CVMs already as wanted, or deleted instead of stopped, count too",
     Exit.BUG: "a bug in orchestrator; the traceback is on stderr",
     Exit.USAGE: "an error in the usage, the playbook or the settings",
-    Exit.GUARD: "refused by a guard; or not confirmed; or another process executes the run, or acts on the same CVMs; "
+    Exit.GUARD: "refused by a guard or a freeze; or not confirmed; or another process executes the run, or acts on "
+    "the same CVMs; "
     "or every target of a plan file or of `restore` has changed; or a question was refused before the first request; "
     "or there is no question for `approve` to answer",
     Exit.NO_MATCH: "the selectors matched no CVM, or the run to undo stopped no CVM",
@@ -343,8 +346,8 @@ _EXITS = {
     Exit.FAILED: "finished; some targets failed, were refused, did not stay as wanted, or were skipped by "
     "`resume`; or a selected CVM was skipped because its app, teepod or name is unknown (`fact_unknown`)",
     Exit.UNSETTLED: "finished; some targets did not settle in time",
-    Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`, a canary, a question without a yes, or "
-    "`abandon`; or, after the first request: a refused key, an unwritable log, an unreachable cloud, or a run that "
+    Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`, a canary, a question without a yes, a freeze, "
+    "or `abandon`; or, after the first request: a refused key, an unwritable log, an unreachable cloud, or a run that "
     "took too long",
     Exit.SIGINT: "interrupted by Ctrl-C; `resume` continues the run",
     Exit.SIGTERM: "terminated; `resume` continues the run",
@@ -390,6 +393,7 @@ _ENDINGS = {
     Ending.STEP_FAILED: "a target of a step with `on_failure: stop` did not end as wanted",
     Ending.CANARY_FAILED: "a CVM of a step's first wave did not end as wanted",
     Ending.NOT_APPROVED: "a question of a `pause` step was refused, or not answered in time",
+    Ending.FROZEN: "a freeze (`guards.not_during`, `guards.only_during`) began before a wave, or during a question",
     Ending.KEY_REFUSED: "the API answered 401",
     Ending.LOG_FAILED: "the audit log could not be written",
     Ending.CLOUD_DOWN: "the cloud was down for longer than `settle.cloud_down`",

@@ -49,6 +49,7 @@ class Ending(StrEnum):
     STEP_FAILED = "step_failed"
     CANARY_FAILED = "canary_failed"
     NOT_APPROVED = "not_approved"
+    FROZEN = "frozen"
     KEY_REFUSED = "key_refused"
     LOG_FAILED = "log_failed"
     CLOUD_DOWN = "cloud_down"
@@ -63,7 +64,9 @@ class Ending(StrEnum):
         return self not in {Ending.COMPLETED, Ending.ABANDONED, *OF_ITS_OWN_MAKING}
 
 
-OF_ITS_OWN_MAKING = frozenset({Ending.MAX_FAILURES, Ending.STEP_FAILED, Ending.CANARY_FAILED, Ending.NOT_APPROVED})
+OF_ITS_OWN_MAKING = frozenset(
+    {Ending.MAX_FAILURES, Ending.STEP_FAILED, Ending.CANARY_FAILED, Ending.NOT_APPROVED, Ending.FROZEN}
+)
 """Early endings required by the playbook; the rest stays unsent for good."""
 
 _EARLY = frozenset(
@@ -99,7 +102,7 @@ def exit_code(ending: Ending, counts: Mapping[Outcome, int], *, anything_sent: b
         return Exit.SIGTERM
     if ending in {Ending.KEY_REFUSED, Ending.CLOUD_DOWN} and not anything_sent:
         return Exit.CLOUD
-    if ending is Ending.NOT_APPROVED and not anything_sent:
+    if ending in {Ending.NOT_APPROVED, Ending.FROZEN} and not anything_sent:
         return Exit.GUARD
     if ending in _EARLY:
         return Exit.ENDED_EARLY

@@ -48,6 +48,8 @@ class SkipReason(StrEnum):
     """The run ended early: a CVM of a first wave did not end as wanted."""
     NOT_APPROVED = "not_approved"
     """The run ended early: a question was not answered with yes."""
+    FROZEN = "frozen"
+    """The run ended early: a freeze began before its request was sent."""
     ABANDONED = "abandoned"
     """A person abandoned the run before its request was sent."""
 
@@ -83,6 +85,7 @@ _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.STEP_FAILED: "the run ended early: a step with `on_failure: stop` did not end as wanted",
     SkipReason.CANARY_FAILED: "the run ended early: a CVM of the first wave, the canary, did not end as wanted",
     SkipReason.NOT_APPROVED: "the run ended early: a question was not answered with yes",
+    SkipReason.FROZEN: "the run ended early: {}",
     SkipReason.ABANDONED: "the run was abandoned before its request was sent",
 }
 """The sentence of each code, with placeholders for the detail and for the user of an unknown fact."""

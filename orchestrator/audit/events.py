@@ -184,6 +184,8 @@ class RunStarted(LogEvent):
         workspace_name: the workspace by its name in the settings; None for the default key.
         fleet: the fleet run of the run.
         plan_file: `path` and digest of the plan file.
+        freeze: the freezes of the playbook.
+        break_freeze: the reason to act during a freeze.
     """
 
     __slots__ = ()
@@ -192,6 +194,7 @@ class RunStarted(LogEvent):
     simulated, simulator = Optional[bool](), Optional[str]()
     vars, plan_file, trigger = Optional[Json](), Optional[Json](), Optional[Json]()
     restores, narrowed = Optional[str](), Optional[Json]()
+    freeze, break_freeze = Optional[Json](), Optional[str]()
     workspace_name, fleet = Optional[str](), Optional[str]()
 
     @property

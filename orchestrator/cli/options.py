@@ -175,6 +175,22 @@ def require_no_skip(skip: tuple[str, ...]) -> None:
         )
 
 
+def break_freeze_option(command: _F) -> _F:
+    """Add `--break-freeze`."""
+    return click.option(
+        "--break-freeze",
+        metavar="REASON",
+        callback=_check_reason,
+        help="Act during a freeze (guards.not_during, only_during); REASON goes on record.",
+    )(command)
+
+
+def _check_reason(ctx: click.Context, param: click.Parameter, reason: str | None) -> str | None:
+    if reason is not None and not reason.strip():
+        raise click.BadParameter("give a reason, such as 'incident 4711'.", ctx, param)
+    return None if reason is None else reason.strip()
+
+
 def ignore_running_option(command: _F) -> _F:
     """Add `--ignore-running`."""
     return click.option(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
-from orchestrator.engine.protocols import Clock
+from orchestrator.engine.protocols import Clock, FreezeCalendar
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.playbook.resolved_steps import RunLimits
 
@@ -46,6 +46,7 @@ class RunContext:
         rng: source of jitter.
         limits: limits on the run's rate, concurrency and failures.
         settle: settings of the watcher and of the run's timeouts.
+        freeze: times without stops, shutdowns and restarts; None without a freeze.
     """
 
     ledger: Ledger
@@ -53,6 +54,7 @@ class RunContext:
     rng: Random
     limits: RunLimits
     settle: SettleSettings
+    freeze: FreezeCalendar | None = None
 
 
 @dataclass(frozen=True, slots=True)

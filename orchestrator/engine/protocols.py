@@ -92,6 +92,14 @@ class Answer:
     comment: str | None = None
 
 
+class FreezeCalendar(Protocol):
+    """Times without stops, shutdowns and restarts."""
+
+    def find_freeze(self, at: datetime) -> str | None:
+        """Return the freeze in force at a moment in words; None if requests are allowed."""
+        ...
+
+
 class CvmClaim(Protocol):
     """A run's claim on its CVMs; no other run may act on a claimed CVM."""
 

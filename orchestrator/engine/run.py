@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import anyio
@@ -30,6 +31,7 @@ _WHY_NOT_SENT = {
     Ending.STEP_FAILED: Reason(SkipReason.STEP_FAILED),
     Ending.CANARY_FAILED: Reason(SkipReason.CANARY_FAILED),
     Ending.NOT_APPROVED: Reason(SkipReason.NOT_APPROVED),
+    Ending.FROZEN: Reason(SkipReason.FROZEN),
     Ending.ABANDONED: Reason(SkipReason.ABANDONED),
 }
 """Endings that leave the remaining targets unsent for good, with the reason for these targets."""
@@ -41,7 +43,7 @@ _WHY_CUT = {
 }
 """Endings that can cut short a run after another ending, with the words for the reason."""
 
-_FOR_FAILURES = _WHY_NOT_SENT.keys() - {Ending.NOT_APPROVED, Ending.ABANDONED}
+_FOR_FAILURES = _WHY_NOT_SENT.keys() - {Ending.NOT_APPROVED, Ending.FROZEN, Ending.ABANDONED}
 """Endings by failures. If nothing was left to do, the run's ending is `cut_by` or `completed` instead."""
 
 
@@ -165,6 +167,7 @@ class Run:
                 step = Message(step.name, f"not asked, since nothing is left to do after it: {step.question}")
             if isinstance(step, Question):
                 await self._request_approval(step)
+                self._check_freeze_ahead()
             else:
                 await post_message(self._control, step)
 
@@ -180,6 +183,14 @@ class Run:
             with self._control.interruptible_wait():
                 if await self._claim.claim_again():
                     await self._control.refresh_statuses(self._control.jobs)
+
+    def _check_freeze_ahead(self) -> None:
+        """End the run after a question if a freeze forbids the next step with targets."""
+        for step in self._remaining:
+            jobs = self._control.jobs_of_step(step.name)
+            if isinstance(step, PlannedStep) and any(job.outcome is None for job in jobs):
+                self._control.check_freeze(step, jobs)
+                return
 
     def _has_nothing_to_follow(self) -> bool:
         """Whether no step after a question has a CVM to act on, so the answer changes nothing."""
@@ -255,6 +266,8 @@ class Run:
             more = dict(self._final_fields)
             if self._deadline is not None:
                 more["deadline"] = self._deadline.check_jobs(self.ledger.jobs)
+            if control.frozen_by is not None:
+                more["freeze"] = control.frozen_by
             if control.cut_by is not None:
                 more["cut_short_by"] = control.cut_by.value
             self.ledger.record_run_event(Event.RUN_FINISHED, ending=ending.value, exit_code=int(code), **more)
@@ -276,7 +289,8 @@ class Run:
             elif job.billed:  # the shutdown was accepted, and the planned stop was never sent
                 self.ledger.record_outcome(job, Outcome.UNSETTLED, "the run ended before the force-stop")
             else:
-                self.ledger.record_unsent(job, Outcome.NOT_SENT, _WHY_NOT_SENT[ending])
+                reason = replace(_WHY_NOT_SENT[ending], detail=self._control.frozen_by or "")
+                self.ledger.record_unsent(job, Outcome.NOT_SENT, reason)
 
     async def _abort_run(self) -> None:
         """Record the interruption of a cancelled run, so the log stays whole and `resume` can continue."""
@@ -314,7 +328,8 @@ async def roll_out(control: RunControl, step: PlannedStep) -> None:
             wave = [job for job in jobs if job.wave == number]
             if control.ending is None and context.clock.now() - begun > context.settle.refresh_after:
                 await control.refresh_statuses(wave)
-            if control.ending in {None, Ending.MAX_FAILURES} and control.cut_by is None:
+            control.check_freeze(step, wave)
+            if control.ending in {None, Ending.MAX_FAILURES, Ending.FROZEN} and control.cut_by is None:
                 await _carry_out(control, step, limits, wave)
             if control.ending is None and number != numbers[-1]:
                 await _check_waves(control, step, jobs, number)

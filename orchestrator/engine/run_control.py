@@ -43,6 +43,7 @@ class RunControl:
         cut_short: whether a CVM was left running without its planned stop, because the run ended.
         wave: the wave in progress; None between waves.
         soaks: recorded end of the soak time, by step and wave number.
+        frozen_by: the freeze that ended the run; None without such an end.
     """
 
     def __init__(self, context: RunContext, workspace: Workspace, earlier: EarlierProgress) -> None:
@@ -51,6 +52,7 @@ class RunControl:
         self.ending: Ending | None = None
         self.cut_by: Ending | None = None
         self.cut_short = False
+        self.frozen_by: str | None = None
         self.wave: Wave | None = None
         self._waits: dict[anyio.CancelScope, bool] = {}
 
@@ -118,6 +120,16 @@ class RunControl:
             and ledger.failure_count_of(step.name) > own.of(len(self.jobs_of_step(step.name)))
         ):
             self.halt(Ending.MAX_FAILURES)
+
+    def check_freeze(self, step: PlannedStep, jobs: Iterable[Job]) -> None:
+        """End the run if a freeze forbids the requests of these targets now. A wave in progress is not checked."""
+        freeze = self.context.freeze
+        if freeze is None or step.action.starts_cvms or self.ending is not None:
+            return
+        if any(job.outcome is None and not job.is_under_way for job in jobs):
+            self.frozen_by = freeze.find_freeze(self.context.clock.wall())
+            if self.frozen_by is not None:
+                self.halt(Ending.FROZEN)
 
     async def verify_settled(self, jobs: Sequence[Job]) -> list[Job]:
         """Read the status of these targets' settled CVMs once more, except targets superseded by a later step.

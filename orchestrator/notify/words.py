@@ -29,6 +29,7 @@ _EARLY = {
     Ending.STEP_FAILED.value: "ended early, a step failed",
     Ending.CANARY_FAILED.value: "ended early, the first wave failed",
     Ending.NOT_APPROVED.value: "ended early, not approved",
+    Ending.FROZEN.value: "ended early, a freeze began",
     Ending.ABANDONED.value: "ended early, abandoned",
 }
 

@@ -172,7 +172,7 @@ class Denominator:
 def merge_guards(playbook: Guards, settings: Guards) -> Guards:
     """Merge the guards of a playbook and of the settings.
 
-    The smaller limit wins; protections and the rules of `keep_running` add up.
+    The smaller limit wins; protections, freezes and the rules of `keep_running` add up.
     """
 
     def min_of_set(left: _N | None, right: _N | None) -> _N | None:
@@ -189,6 +189,8 @@ def merge_guards(playbook: Guards, settings: Guards) -> Guards:
             name=join_values("name"), app_id=join_values("app_id"), teepod=join_values("teepod")
         ),
         keep_running=[*(settings.keep_running or ()), *(playbook.keep_running or ())] or None,
+        not_during=[*(settings.not_during or ()), *(playbook.not_during or ())] or None,
+        only_during=[*(settings.only_during or ()), *(playbook.only_during or ())] or None,
     )
 
 

@@ -36,6 +36,8 @@ class WarningCode(StrEnum):
     """CVMs have changed since the plan file was made, or since the end of the run to undo."""
     NOT_IN_PLAN_FILE = "not_in_plan_file"
     """The playbook selects CVMs that are not targets of the plan file."""
+    FREEZE_ALWAYS = "freeze_always"
+    """The freezes leave no time for stops, shutdowns and restarts within a year."""
     NAMED_TWICE = "named_twice"
     """The command names a CVM more than once; the CVM counts once."""
     PLAN_FILE_AGE = "plan_file_age"

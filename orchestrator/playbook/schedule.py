@@ -35,7 +35,8 @@ _FIVE = "five fields: minute hour day-of-month month day-of-week, such as `30 2 
 _LONGEST = 200
 
 
-def _raise_error(says: str, hint: str) -> NoReturn:
+def raise_schedule_error(says: str, hint: str) -> NoReturn:
+    """Raise an error of a validator, with a hint."""
     raise PydanticCustomError("schedule", "{says}", {"says": says, "hint": hint})
 
 
@@ -45,14 +46,16 @@ def _parse_cron(value: object) -> str:
     text = " ".join(value.split()) if isinstance(value, str) else ""
     given = str(value)[:60]
     if not text or text.startswith("@") or len(text) > _LONGEST or len(text.split()) != len(_FIELDS):
-        _raise_error(f"must be a cron expression, not {given!r}", _FIVE)
+        raise_schedule_error(f"must be a cron expression, not {given!r}", _FIVE)
     try:
         ever = next(CronSim(text, datetime(FIRST_YEAR, 1, 1)), None)  # noqa: DTZ001 - what a wall clock shows
     except CronSimError as error:
         field = str(error).removeprefix("Bad ")
-        _raise_error(f"the cron expression {given!r} has a bad {field}", f"{field} takes {_FIELDS.get(field, _FIVE)}")
+        raise_schedule_error(
+            f"the cron expression {given!r} has a bad {field}", f"{field} takes {_FIELDS.get(field, _FIVE)}"
+        )
     if ever is None:
-        _raise_error(f"the cron expression {given!r} never fires", "no month has this day")
+        raise_schedule_error(f"the cron expression {given!r} never fires", "no month has this day")
     return text
 
 
@@ -70,7 +73,7 @@ def _parse_timezone(value: object) -> str:
     alike = [each for each in known if each.lower() == name.lower()]
     # A list of all 600 names would not help.
     otherwise = "use a name such as Europe/Berlin, America/New_York or UTC"
-    _raise_error(f"there is no time zone {str(value)[:60]!r}", suggest_nearest(name, alike or known, otherwise))
+    raise_schedule_error(f"there is no time zone {str(value)[:60]!r}", suggest_nearest(name, alike or known, otherwise))
 
 
 _EDGE_FORMS = "write YYYY-MM-DD or YYYY-MM-DDThh:mm, such as 2027-12-24T18:00; an offset may follow: +01:00"
@@ -80,9 +83,9 @@ def _parse_day(text: str, given: str) -> date:
     try:
         day = date.fromisoformat(text)
     except ValueError as error:
-        _raise_error(f"there is no such day: {given!r} ({error})", _EDGE_FORMS)
+        raise_schedule_error(f"there is no such day: {given!r} ({error})", _EDGE_FORMS)
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        _raise_error(f"the year of {given!r} is not between {FIRST_YEAR} and {LAST_YEAR}", "check the year")
+        raise_schedule_error(f"the year of {given!r} is not between {FIRST_YEAR} and {LAST_YEAR}", "check the year")
     return day
 
 
@@ -99,14 +102,14 @@ def parse_edge(value: object) -> date | datetime:
     """
     text = str(value).strip()
     if not has_edge_form(text):
-        _raise_error(f"must be a date or a time, not {text[:60]!r}", _EDGE_FORMS)
+        raise_schedule_error(f"must be a date or a time, not {text[:60]!r}", _EDGE_FORMS)
     day = _parse_day(text[:10], text)
     if len(text) == len("2027-12-24"):
         return day
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
-        _raise_error(f"there is no such time: {text!r} ({error})", _EDGE_FORMS)
+        raise_schedule_error(f"there is no such time: {text!r} ({error})", _EDGE_FORMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,33 +138,44 @@ class CalendarFile:
     text: str
 
 
-def _parse_omission(value: object) -> Days | CalendarFile:
+def parse_days_or_calendar(value: object) -> Days | CalendarFile:
+    """Parse a date, a range of dates, or the path of an .ics file.
+
+    Raises:
+        PydanticCustomError: when the value has another form; the error's context has a `hint`.
+    """
     text = value.strip() if isinstance(value, str) else str(value)
     if text.lower().endswith(".ics") and "\0" not in text:
         return CalendarFile(text)
     match = _DAYS.fullmatch(text)
     if not match:
         hint = "write 2027-12-24, 2027-12-24..2028-01-02, or the path of an .ics file"
-        _raise_error(f"must be a date, a range of dates or an .ics file, not {text[:60]!r}", hint)
+        raise_schedule_error(f"must be a date, a range of dates or an .ics file, not {text[:60]!r}", hint)
     first = _parse_day(match[1], text)
     last = _parse_day(match[2], text) if match[2] else first
     if last < first:
-        _raise_error(f"the range {text!r} ends before its start", "put the earlier date first")
+        raise_schedule_error(f"the range {text!r} ends before its start", "put the earlier date first")
     return Days(first, last, text)
 
 
-def _as_list(value: object) -> object:
+def wrap_text(value: object) -> object:
+    """Wrap a single text in a list."""
     return [value] if isinstance(value, str) else value
 
 
 _TEXT = {"type": "string", "minLength": 1}
 _EDGE = WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}|\$\{[^{}]+\}"})
-_ONE_OR_MORE = WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]})
+ONE_OR_MORE = WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]})
+
+TimeZone = Annotated[str, PlainValidator(_parse_timezone), WithJsonSchema(_TEXT)]
+"""The name of a time zone."""
 
 Edge = Annotated[date | datetime, PlainValidator(parse_edge), _EDGE]
 """A day or a time."""
 
-LeftOutOn = Annotated[list[Annotated[Days | CalendarFile, PlainValidator(_parse_omission)]], BeforeValidator(_as_list)]
+LeftOutOn = Annotated[
+    list[Annotated[Days | CalendarFile, PlainValidator(parse_days_or_calendar)]], BeforeValidator(wrap_text)
+]
 """One or several of: a day, a range of days, an .ics file."""
 
 
@@ -170,11 +184,11 @@ class Schedule(DocumentedModel):
 
     cron: Annotated[str, PlainValidator(_parse_cron), WithJsonSchema(_TEXT)]
     """Five fields as in Debian's cron: minute, hour, day of month, month, day of week."""
-    timezone: Annotated[str, PlainValidator(_parse_timezone), WithJsonSchema(_TEXT)]
+    timezone: TimeZone
     """Time zone of `cron`, `not_on`, `from` and `until`, such as `Europe/Berlin` or `UTC`."""
     jitter: Duration = 0.0
     """The longest delay of a firing. Every firing has its own fixed delay up to this time."""
-    not_on: Annotated[LeftOutOn, _ONE_OR_MORE] = []  # noqa: RUF012 - pydantic copies it
+    not_on: Annotated[LeftOutOn, ONE_OR_MORE] = []  # noqa: RUF012 - pydantic copies it
     """Days without firings: dates, ranges such as `2027-12-24..2028-01-02`, and .ics files beside the playbook."""
     from_: Edge | None = Field(default=None, alias="from")
     """The first day or time with firings."""
@@ -194,7 +208,7 @@ class Schedule(DocumentedModel):
         if until is not None and begins is not None and name is not None:
             zone = load_zone(name)
             if last_second(until, zone) < first_second(begins, zone):
-                _raise_error(
+                raise_schedule_error(
                     f"{until} is before `from` ({begins})", "swap `from` and `until`, or remove one of the two"
                 )
         return until

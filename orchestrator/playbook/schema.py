@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from orchestrator.documented_model import DocumentedModel
+from orchestrator.playbook.freeze import Times
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.schedule import Schedule
 from orchestrator.playbook.steps import AnyStep, Select, Step
@@ -117,6 +118,10 @@ class Guards(DocumentedModel):
     """CVMs excluded from every action."""
     keep_running: Annotated[list[KeepRunning], _OneOrMore()] | None = None
     """CVMs left up per app or teepod: one rule, or a list of rules (all rules apply)."""
+    not_during: Annotated[list[Times], _OneOrMore()] | None = None
+    """Times without stops, shutdowns and restarts. Starts are allowed."""
+    only_during: Annotated[list[Times], _OneOrMore()] | None = None
+    """The only times for stops, shutdowns and restarts. Of several rules, all must allow the time."""
 
 
 def _check_steps(steps: list[AnyStep]) -> list[AnyStep]:

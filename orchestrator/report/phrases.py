@@ -50,6 +50,7 @@ ENDINGS: Mapping[str, str] = {
     Ending.STEP_FAILED: "a step with on_failure: stop failed",
     Ending.CANARY_FAILED: "the first wave of a step failed",
     Ending.NOT_APPROVED: "not approved",
+    Ending.FROZEN: "a freeze began",
     Ending.KEY_REFUSED: "the API refused the key",
     Ending.LOG_FAILED: "the audit log could not be written",
     Ending.CLOUD_DOWN: "the cloud was down for too long",

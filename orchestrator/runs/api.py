@@ -135,6 +135,7 @@ async def run(
     confirm: Callable[[Plan], Awaitable[bool]] | None = None,
     observer: RunObserver | None = None,
     stop: StopRequest | None = None,
+    break_freeze: str | None = None,
     **options: Unpack[Options],
 ) -> RunSummary:
     """Plan a playbook, confirm the plan, and carry the plan out to its end.
@@ -148,6 +149,7 @@ async def run(
         confirm: asks for the confirmation of the plan; True to carry the plan out. Without `expect`, required.
         observer: receives records and warnings.
         stop: the request to end the run in order: no further requests, and sent requests are watched.
+        break_freeze: the reason to act during a freeze, as `--break-freeze`.
         **options: the cloud and the state folder, see `Options`.
 
     Returns:
@@ -159,7 +161,7 @@ async def run(
         SettingsError: when the settings are invalid, there is no API key, or the state folder can't be used.
         CloudError: when the inventory can't be read.
         NoMatchError: when the selectors match no CVM.
-        GuardError: when a guard refuses the plan.
+        GuardError: when a guard or a freeze refuses the plan.
         NotConfirmedError: when the plan is not confirmed.
         ClaimedError: when a live run acts on one of the CVMs.
     """
@@ -175,7 +177,7 @@ async def run(
     loaded = _load_playbook(playbook, variables or {})
     settings = _find_settings(options, loaded.playbook)
     run_store(settings).prepare()
-    request = RunRequest(loaded, limits_of(loaded.playbook.limits, settings))
+    request = RunRequest(loaded, limits_of(loaded.playbook.limits, settings), break_freeze=break_freeze)
     with open_endpoint(settings, simulate=False) as where:
         async with open_session(settings, where, request.limits, observer) as session:
             opened = await start_run(session, request, await plan_request(session, request), check)
@@ -188,6 +190,7 @@ async def resume(
     confirm: Callable[[ResumePlan], Awaitable[bool]] | None = None,
     observer: RunObserver | None = None,
     stop: StopRequest | None = None,
+    break_freeze: str | None = None,
     **options: Unpack[Options],
 ) -> RunSummary:
     """Resume an unfinished run from its audit log. A finished run is returned unchanged.
@@ -198,6 +201,7 @@ async def resume(
             with an unknown workspace. By default refuses.
         observer: receives records and warnings.
         stop: the request to end the run in order: no further requests, and sent requests are watched.
+        break_freeze: the reason to act during a freeze; a resumed run needs the reason again.
         **options: the cloud and the state folder, see `Options`.
 
     Returns:
@@ -226,7 +230,7 @@ async def resume(
         ):
             where.require_url(state.started.cloud_url)
             async with open_session(settings, where, applied.limits, observer) as session:
-                plan = await reopened.plan(session, applied, claim)
+                plan = await reopened.plan(session, applied, claim, break_freeze=break_freeze)
                 if plan.is_doubtful and not (confirm is not None and await confirm(plan)):
                     raise NotConfirmedError("the resume was not confirmed", hint="nothing more was sent")
                 return await _carry_out(session, await reopened.record_resume(session, plan, claim), stop)

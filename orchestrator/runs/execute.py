@@ -53,7 +53,7 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
     )
     soaks = {wave: parse_timestamp(until) for wave, until in state.soaks.items()}
     return Run(
-        RunContext(ledger, session.clock, session.rng, session.limits, settle),
+        RunContext(ledger, session.clock, session.rng, session.limits, settle, opened.freeze),
         workspace,
         earlier=EarlierProgress(state.passed, state.is_refused, soaks),
         approver=approver or wait_for_answers(session, opened),

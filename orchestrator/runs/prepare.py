@@ -1,7 +1,7 @@
 """The way from a playbook to a plan: the inventory, the warnings for a person, and the reason to refuse the plan."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orchestrator import __version__
@@ -10,6 +10,7 @@ from orchestrator.cvm import Cvm
 from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
+from orchestrator.playbook.freeze import GUARDS as FREEZE_GUARDS
 from orchestrator.playbook.guards import merge_guards, needs_more_than_named, needs_whole_workspace
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import Narrowing
@@ -19,6 +20,7 @@ from orchestrator.playbook.planning import list_cvms_lacking_facts, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import derive_facts, find_apps_to_read, find_ids_to_read, needs_uptime, rewind_uptime
 from orchestrator.playbook.steps import Pause, Select
+from orchestrator.runs.freeze import HINT, RunFreeze, load_freeze
 from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
 from orchestrator.runs.uptimes import read_uptimes
 from orchestrator.settings.load import Settings
@@ -40,6 +42,7 @@ class Prepared:
         workspace_size: the number of CVMs in the workspace; 0 when only some apps were read.
         read_at: the begin of the inventory read.
         workspace: the workspace of the CVMs.
+        freeze: the freezes of the playbook and of the settings.
     """
 
     plan: Plan
@@ -47,6 +50,7 @@ class Prepared:
     workspace_size: int
     read_at: datetime
     workspace: WorkspaceIdentity
+    freeze: RunFreeze = field(default_factory=RunFreeze)
 
 
 async def prepare_plan(
@@ -56,6 +60,7 @@ async def prepare_plan(
     *,
     narrowing: Narrowing | None = None,
     inventory: Inventory | None = None,
+    break_freeze: str | None = None,
 ) -> Prepared:
     """Read the inventory and make the plan.
 
@@ -65,11 +70,15 @@ async def prepare_plan(
         constraint: the constraint of the plan, such as a plan file.
         narrowing: the conditions of `--only` and `--exclude`.
         inventory: the CVMs, if read already; a part of the workspace is enough only if the guards need no more.
+        break_freeze: the reason to act during a freeze.
 
     Raises:
+        PlaybookError: when a calendar of a freeze in the playbook is unusable.
+        SettingsError: when a calendar of a freeze in the settings is unusable.
         CloudError: when the inventory can't be read.
     """
     playbook, settings = loaded.playbook, session.settings
+    freeze = await load_freeze(settings, loaded, break_freeze)
     guards = merge_guards(playbook.guards if constraint is None else constraint.guards, settings.guards)
     selects = [step.select for step in playbook.acting_steps]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
@@ -116,8 +125,9 @@ async def prepare_plan(
         plan = replace(plan, settings_file=str(settings.origin.file))
     if constraint is not None:
         plan = constraint.apply_to_plan(plan, now=session.clock.wall(), version=__version__)
+    plan = freeze.check_plan(plan, session.clock.wall())
     workspace = await read_workspace(session, inventory.cvms)
-    return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace)
+    return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace, freeze)
 
 
 async def read_selected(reader: InventoryReader, selects: Sequence[Select], guards: Guards) -> Inventory:
@@ -196,6 +206,8 @@ def find_refusal(
     refused = [check for check in plan.guards if not check.ok]
     if refused:
         reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
+        if all(check.name in FREEZE_GUARDS for check in refused):
+            return GuardError(f"refused by a guard: {reasons}", hint=HINT)
         narrow = "narrow the select, or " if constraint is None else ""
         return GuardError(f"refused by a guard: {reasons}", hint=f"{narrow}raise the guard on purpose")
     return None

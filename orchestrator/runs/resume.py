@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from orchestrator.errors import NotConfirmedError, UsageError
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.runs.claims import wait_for_statuses
+from orchestrator.runs.freeze import RunFreeze, load_recorded_freeze
 from orchestrator.runs.frozen import Applied, Frozen, apply_settings
 from orchestrator.runs.recheck import Rechecked, is_settled_by, recheck_run, to_send, to_skip
 from orchestrator.runs.records import limits_from, rebuild_jobs, steps_from
@@ -44,6 +45,7 @@ class ResumePlan:
         limits: the effective limits.
         stricter: a phrase for every setting stricter than at the start of the run.
         warnings: the warnings for a person.
+        freeze: the freezes of the run and of the settings.
         age: the age of the run's plan, in seconds.
         may_be_old: the highest age without a question, in seconds.
     """
@@ -58,6 +60,7 @@ class ResumePlan:
     limits: RunLimits
     stricter: tuple[str, ...]
     warnings: tuple[PlanWarning, ...]
+    freeze: RunFreeze = field(default_factory=RunFreeze)
     age: float = 0.0
     may_be_old: float = 0.0
 
@@ -177,25 +180,32 @@ class ReopenedRun:
         """Apply the settings stricter than the recorded values; arguments and errors as in `frozen.apply_settings`."""
         return apply_settings(frozen_in(self.state, self.stored), settings, assignments)
 
-    async def plan(self, session: Session, applied: Applied, claim: Claim | None) -> ResumePlan:
+    async def plan(
+        self, session: Session, applied: Applied, claim: Claim | None, *, break_freeze: str | None = None
+    ) -> ResumePlan:
         """Read the current state of the run's CVMs, and plan the resume.
 
         Args:
             session: the connection to the cloud.
             applied: the effective limits.
             claim: the claim on the run's CVMs; None for a plan without a resume.
+            break_freeze: the reason to act during a freeze.
 
         Raises:
             CloudError: when a status or the inventory can't be read.
             UsageError: when the key belongs to another workspace.
-            GuardError: when a guard stricter than the plan's guard refuses the rest of the run.
+            GuardError: when a guard stricter than the plan's guard, or a freeze, refuses the rest of the run.
+            PlaybookError: when a calendar of a freeze in the playbook is unusable.
+            SettingsError: when a calendar of a freeze in the settings is unusable.
         """
+        freeze = await load_recorded_freeze(session.settings, self.state.started.freeze, break_freeze)
         if claim is not None:
             await wait_for_statuses(session, claim)
         jobs = rebuild_jobs(self.state, now=session.clock.now(), wall=session.clock.wall())
         plan = plan_resume(jobs, await recheck_run(session, self.state, jobs), applied)
+        freeze.refuse((job.action for job in plan.unsent), session.clock.wall())
         age = (session.clock.wall() - parse_timestamp(self.state.planned.ts)).total_seconds()
-        return replace(plan, age=age, may_be_old=session.settings.audit.resume_without_asking)
+        return replace(plan, freeze=freeze, age=age, may_be_old=session.settings.audit.resume_without_asking)
 
     async def record_resume(
         self, session: Session, plan: ResumePlan, claim: Claim, *, ignore_running: bool = False
@@ -211,9 +221,12 @@ class ReopenedRun:
         fields: dict[str, object] = {"stricter": list(plan.stricter)} if plan.stricter else {}
         if ignore_running:
             fields["ignore_running"] = True
+        if plan.freeze.broken is not None:
+            fields["break_freeze"] = plan.freeze.broken
         await record_resume(self.log, self.reading, self.state, plan.jobs, session.observer, **fields)
         size = self.state.planned.workspace_size
-        return OpenRun(self.stored, self.log, self.state, plan.jobs, plan.steps, size, claim, plan.checked.fresh)
+        fresh = plan.checked.fresh
+        return OpenRun(self.stored, self.log, self.state, plan.jobs, plan.steps, size, claim, fresh, plan.freeze)
 
 
 @contextmanager

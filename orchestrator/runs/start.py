@@ -28,6 +28,7 @@ from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, Question, RunLimits
 from orchestrator.runs.claims import claim_cvms, read_what_others_changed
+from orchestrator.runs.freeze import RunFreeze, freeze_fields
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
 from orchestrator.runs.records import planned_fields, started_fields
@@ -57,6 +58,7 @@ class OpenRun:
         workspace_size: the number of CVMs in the inventory; 0 when only some apps were read.
         claim: the run's claim on its CVMs; None for a run to abandon.
         fresh: the statuses read just now, by the CVM's key.
+        freeze: the freezes to obey.
     """
 
     stored: StoredRun
@@ -67,6 +69,7 @@ class OpenRun:
     workspace_size: int
     claim: Claim | None = None
     fresh: Mapping[str, Observation] | None = None
+    freeze: RunFreeze = field(default_factory=RunFreeze)
 
     @property
     def has_questions(self) -> bool:
@@ -101,6 +104,7 @@ class RunRequest:
         inventory: the CVMs, if read already.
         is_named: whether a person named every CVM.
         fleet_id: the fleet run of the run; None for a run of its own.
+        break_freeze: the reason to act during a freeze; None to obey freezes.
     """
 
     loaded: LoadedPlaybook
@@ -116,6 +120,7 @@ class RunRequest:
     inventory: Inventory | None = None
     is_named: bool = False
     fleet_id: str | None = None
+    break_freeze: str | None = None
 
 
 Confirm = Callable[[Plan], Awaitable[bool]]
@@ -130,7 +135,12 @@ async def plan_request(session: Session, request: RunRequest) -> Prepared:
         UsageError: when the API key belongs to another workspace than the plan file or the run to undo.
     """
     prepared = await prepare_plan(
-        session, request.loaded, request.constraint, narrowing=request.narrowing, inventory=request.inventory
+        session,
+        request.loaded,
+        request.constraint,
+        narrowing=request.narrowing,
+        inventory=request.inventory,
+        break_freeze=request.break_freeze,
     )
     other_key = None
     if request.constraint is not None and request.workspace is not None:
@@ -215,6 +225,7 @@ async def claim_targets(
         waited: seconds until the confirmation.
 
     Raises:
+        GuardError: when a freeze began since the plan.
         ClaimedError: when a live run claims one of the CVMs, unless ignored.
         CloudError: when a status can't be read.
         SettingsError: when the claim can't be written.
@@ -236,9 +247,11 @@ def claim_jobs(
         batch: the claims made together with this claim.
 
     Raises:
+        GuardError: when a freeze began since the plan.
         ClaimedError: when a live run claims one of the CVMs, unless ignored.
         SettingsError: when the claim can't be written.
     """
+    prepared.freeze.refuse((target.action for target in prepared.plan.targets), session.clock.wall())
     jobs = [Job.from_target(target) for target in prepared.plan.targets]
     refs = [job.ref for job in jobs]
     claim = claim_cvms(session, run_id, refs, ignore_running=request.ignore_running, batch=batch)
@@ -277,7 +290,7 @@ def begin_run(session: Session, request: RunRequest, prepared: Prepared, targets
         raise
     stored, plan = session.store.get_run(targets.run_id), prepared.plan
     size = prepared.workspace_size
-    return OpenRun(stored, log, state, targets.jobs, plan.steps, size, targets.claim, targets.fresh)
+    return OpenRun(stored, log, state, targets.jobs, plan.steps, size, targets.claim, targets.fresh, prepared.freeze)
 
 
 def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id: str) -> tuple[AuditLog, RunState]:
@@ -295,6 +308,9 @@ def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id
     started.update(request.origin_fields)
     if request.narrowing is not None:
         started["narrowed"] = request.narrowing.document()
+    started.update(freeze_fields(request.loaded))
+    if request.break_freeze is not None:
+        started["break_freeze"] = request.break_freeze
     if request.ignore_running:
         started["ignore_running"] = True
     if session.settings.workspace_name is not None:

@@ -39,6 +39,7 @@ from orchestrator.settings.sources import (
     SettingPaths,
     list_key_groups,
     list_settings,
+    locate_calendars,
     read_assignments,
     read_short_names,
     read_tree,
@@ -255,6 +256,8 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
     warnings: tuple[str, ...] = ()
     if file is not None and is_found:
         tree, warnings = drop_untrusted(tree, file)
+    if file is not None:
+        tree = locate_calendars(tree, file.parent)
     in_file = dict(read_tree(tree, Origin(str(file)), lists, text=text))
     sources = (given, variables, read_short_names(os.environ), in_file)
     merged = merge_sources(sources, ADDING_UP, [*EXCLUSIVE, *list_key_groups(sources)])

@@ -7,6 +7,7 @@ is an error: `a-*,b-*` would protect nothing. The highest source replaces the lo
 import difflib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -29,7 +30,11 @@ class SettingPaths(frozenset[SettingPath]):
         return isinstance(path, tuple) and super().__contains__((*path[:1], ANY_NAME, *path[2:]))
 
 
-_LISTS_OF_GUARDS = (("protect", "name"), ("protect", "app_id"), ("protect", "teepod"), ("keep_running",))
+_FREEZES = ("not_during", "only_during")
+_LISTS_OF_GUARDS = (
+    *(("protect", key) for key in ("name", "app_id", "teepod")),
+    *((key,) for key in ("keep_running", *_FREEZES)),
+)
 ADDING_UP = SettingPaths(
     [(*section, "guards", *path) for section in ((), ("workspaces", ANY_NAME)) for path in _LISTS_OF_GUARDS]
 )
@@ -183,6 +188,46 @@ def _parse_variable(origin: Origin, path: SettingPath, text: str, lists: Collect
         # The message never repeats the value: the value may hold a key.
         hint = "write sections and lists as JSON in the environment"
         raise error_at(origin, path, "not valid JSON", hint) from None
+
+
+def locate_calendars(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the values of a file; the paths of calendars in freezes go by the folder of the file.
+
+    Args:
+        tree: the values, perhaps invalid.
+        folder: the folder of the file.
+    """
+    changed = dict(tree)
+    if isinstance(changed.get("guards"), Mapping):
+        changed["guards"] = _locate_in_guards(changed["guards"], folder)
+    if isinstance(changed.get("workspaces"), Mapping):
+        changed["workspaces"] = {
+            name: locate_calendars(section, folder) if isinstance(section, Mapping) and "guards" in section else section
+            for name, section in changed["workspaces"].items()
+        }
+    return changed
+
+
+def _locate_in_guards(guards: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def locate(entry: object) -> object:
+        is_calendar = isinstance(entry, str) and entry.strip().lower().endswith(".ics")
+        return str(folder / str(entry).strip()) if is_calendar else entry
+
+    changed = dict(guards)
+    for name in _FREEZES:
+        value = guards.get(name)
+        rules = value if isinstance(value, list) else [value]
+        located: list[object] = []
+        for rule in rules:
+            if isinstance(rule, Mapping) and "on" in rule:
+                entries = rule["on"]
+                on = [locate(each) for each in entries] if isinstance(entries, list) else locate(entries)
+                located.append({**rule, "on": on})
+            else:
+                located.append(rule)
+        if value is not None:
+            changed[name] = located if isinstance(value, list) else located[0]
+    return changed
 
 
 def read_short_names(environment: Mapping[str, str]) -> Source:

@@ -14,7 +14,7 @@ from orchestrator.billing.rates import BillingNote, Rates, triggers_billing
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
 from orchestrator.engine.context import EarlierProgress, RunContext, SettleSettings
 from orchestrator.engine.job import Job
-from orchestrator.engine.protocols import Approver, AuditSink, Cloud
+from orchestrator.engine.protocols import Approver, AuditSink, Cloud, FreezeCalendar
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.engine.result import Deadline, RunResult
@@ -214,6 +214,7 @@ class Fleet:
         soaks: Mapping[tuple[str, int], datetime] | None = None,
         sink: AuditSink | None = None,
         wrap: Callable[["Fleet"], Cloud] | None = None,
+        freeze: FreezeCalendar | None = None,
     ) -> None:
         self.cloud, self.trail, self.clock = cloud, Trail(), VirtualClock()
         self.gate = Gate(Gcra(rate, burst), max_in_flight, self.clock)
@@ -227,6 +228,7 @@ class Fleet:
             rng,
             RunLimits(rate, burst, max_in_flight, per_teepod, share, dispatch=dispatch),
             settle,
+            freeze,
         )
         self.workspace = Workspace(
             cloud if wrap is None else wrap(self),

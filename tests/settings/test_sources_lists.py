@@ -158,3 +158,16 @@ def test_a_pipe_is_no_settings_file_and_no_key_file(tmp_path: Path) -> None:
         load_settings(pipe)
     with pytest.raises(SettingsError, match="not a regular file"):
         load_settings(None, (f"cloud.api_key_file={pipe}",)).key()
+
+
+def test_the_path_of_a_calendar_in_a_freeze_goes_by_the_folder_of_the_settings_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        '[guards]\nnot_during = {timezone = "UTC", on = ["SAT", "a.ics"]}\n'
+        '[workspaces.eu]\napi_key_env = "EU"\nguards.only_during = [{timezone = "UTC", on = "sub/b.ics"}]\n'
+    )
+    settings = load_settings(file, ('guards.not_during={"timezone": "UTC", "on": ["c.ics"]}',))
+    on = [times.document()["on"] for times in settings.guards.not_during or ()]
+    assert on == [["c.ics"], ["SAT", str(tmp_path / "a.ics")]]
+    own = settings.workspaces["eu"].guards.only_during
+    assert [times.document()["on"] for times in own or ()] == [[str(tmp_path / "sub" / "b.ics")]]

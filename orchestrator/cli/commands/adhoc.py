@@ -1,11 +1,13 @@
 """`orchestrator stop`, `shutdown`, `start` and `restart`, made from the specification of each action."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from orchestrator.action import Action
 from orchestrator.cli.options import (
+    break_freeze_option,
     ignore_running_option,
     json_option,
     out_option,
@@ -15,6 +17,13 @@ from orchestrator.cli.options import (
     yes_option,
 )
 from orchestrator.cli.selector_options import selector_options
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def no_option(command: _F) -> _F:
+    """Add nothing."""
+    return command
 
 
 def make_command(action: Action) -> click.Command:
@@ -47,6 +56,7 @@ def make_command(action: Action) -> click.Command:
         "--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets."
     )
     @ignore_running_option
+    @(no_option if action.starts_cvms else break_freeze_option)
     @json_option
     @skip_unreachable_option
     @workspace_options

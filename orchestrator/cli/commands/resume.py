@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import (
+    break_freeze_option,
     fleet_handler,
     ignore_running_option,
     json_option,
@@ -20,6 +21,7 @@ from orchestrator.cli.options import (
 @run_argument()
 @yes_option("Do not ask, whatever the age of the plan.")
 @ignore_running_option
+@break_freeze_option
 @click.option("--dry-run", is_flag=True, help="Show the next requests; send and write nothing.")
 @json_option
 @skip_unreachable_option

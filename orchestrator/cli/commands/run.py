@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import (
+    break_freeze_option,
     ignore_running_option,
     json_option,
     narrow_options,
@@ -31,6 +32,7 @@ from orchestrator.cli.options import (
 @yes_option("Do not ask for confirmation. A pause step still asks.")
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets.")
 @ignore_running_option
+@break_freeze_option
 @json_option
 @skip_unreachable_option
 @workspace_options

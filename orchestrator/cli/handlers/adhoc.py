@@ -1,7 +1,7 @@
 """`orchestrator stop`, `shutdown`, `start` and `restart`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def act(
     yes: bool,
     ignore_running: bool,
     as_json: bool,
+    break_freeze: str | None = None,
 ) -> int:
     """Act on named or selected CVMs: plan, confirm, act, watch until settled."""
     names = _read_choice(action, cvms, sources, selectors, excludes)
@@ -60,7 +61,7 @@ def act(
         from orchestrator.cli.handlers.fleet.run import FleetCommand, run_fleet  # noqa: PLC0415 - the same
 
         refuse_plan_file(members, has_out=out is not None)
-        fleet_order = PlaybookOrder(loaded, ignore_running=ignore_running)
+        fleet_order = PlaybookOrder(loaded, ignore_running=ignore_running, break_freeze=break_freeze)
         return run_fleet(every, members, FleetCommand(fleet_order, skip, yes, expect, as_json))
     require_no_skip(skip)
     settings = every.for_workspace(members[0]) if members else every
@@ -70,7 +71,7 @@ def act(
         check_place(out)
     else:
         run_store(settings).prepare()
-    order = _Order(action, names, loaded, out, ignore_running)
+    order = _Order(action, names, loaded, out, ignore_running, break_freeze)
     with open_endpoint(settings, simulate=simulate) as where:
         return anyio.run(partial(_open_and_act, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
@@ -84,6 +85,7 @@ class _Order:
     loaded: LoadedPlaybook | None
     out: Path | None
     ignore_running: bool
+    break_freeze: str | None
 
     async def make_request(self, session: Session) -> RunRequest:
         if self.loaded is not None:
@@ -97,7 +99,7 @@ async def _open_and_act(
 ) -> int:
     limits, observer = limits_of(Limits(), settings), LogObserver(settings)
     async with open_session(settings, where, limits, observer, few=order.out is not None) as session:
-        request = await order.make_request(session)
+        request = replace(await order.make_request(session), break_freeze=order.break_freeze)
         if order.out is None:
             return await run_in_session(session, request, yes=yes, expect=expect, as_json=as_json)
         found = await plan_request(session, request)

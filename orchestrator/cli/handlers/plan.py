@@ -33,6 +33,7 @@ def show_plan(
     skip: tuple[str, ...],
     only: tuple[str, ...],
     exclude: tuple[str, ...],
+    break_freeze: str | None,
     simulate: bool,
     out: Path | None,
     details: bool,
@@ -46,7 +47,7 @@ def show_plan(
     if len(names) > 1:
         from orchestrator.cli.handlers.fleet.plan import PlaybookOrder, show_fleet_plan  # noqa: PLC0415 - seldom needed
 
-        order = PlaybookOrder(loaded, narrowing)
+        order = PlaybookOrder(loaded, narrowing, break_freeze=break_freeze)
         has_out = out is not None
         return show_fleet_plan(every, names, order, skip=skip, details=details, form=form, has_out=has_out)
     require_no_skip(skip)
@@ -56,7 +57,7 @@ def show_plan(
             raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")
         check_place(out)
     with open_endpoint(settings, simulate=simulate) as where:
-        found = anyio.run(_read_and_plan, settings, where, loaded, narrowing)
+        found = anyio.run(_read_and_plan, settings, where, loaded, narrowing, break_freeze)
         written = None
         if out is not None and find_refusal(found.plan) is None:
             written = write_plan(out, found, loaded, where.base_url)
@@ -135,8 +136,12 @@ def print_result(
 
 
 async def _read_and_plan(
-    settings: Settings, where: Endpoint, loaded: LoadedPlaybook, narrowing: Narrowing | None
+    settings: Settings,
+    where: Endpoint,
+    loaded: LoadedPlaybook,
+    narrowing: Narrowing | None,
+    break_freeze: str | None,
 ) -> Prepared:
     limits = limits_of(loaded.playbook.limits, settings)
     async with open_session(settings, where, limits, LogObserver(settings), few=True) as session:
-        return await prepare_plan(session, loaded, narrowing=narrowing)
+        return await prepare_plan(session, loaded, narrowing=narrowing, break_freeze=break_freeze)

@@ -41,6 +41,7 @@ def resume_run(
     dry_run: bool,
     yes: bool,
     ignore_running: bool,
+    break_freeze: str | None,
     as_json: bool,
     skip: tuple[str, ...] = (),
 ) -> int:
@@ -60,7 +61,13 @@ def resume_run(
             claims = claim_store(settings)
             with nullcontext() if dry_run else claim_again(claims, state, ignore_running=ignore_running) as claim:
                 order = _ResumeRequest(
-                    reopened, applied, claim, ignore_running=ignore_running, yes=yes, as_json=as_json
+                    reopened,
+                    applied,
+                    claim,
+                    ignore_running=ignore_running,
+                    break_freeze=break_freeze,
+                    yes=yes,
+                    as_json=as_json,
                 )
                 return anyio.run(partial(_open_and_resume, settings, where, order))
 
@@ -74,6 +81,7 @@ class _ResumeRequest:
         applied: the effective limits.
         claim: the claim on the run's CVMs; None to stop after the plan was shown.
         ignore_running: whether to act on CVMs claimed by another run.
+        break_freeze: the reason to act during a freeze.
         yes: whether to skip the questions.
         as_json: whether stdout is for a JSON document.
     """
@@ -83,6 +91,7 @@ class _ResumeRequest:
     claim: Claim | None
     _: KW_ONLY
     ignore_running: bool
+    break_freeze: str | None
     yes: bool
     as_json: bool
 
@@ -102,7 +111,7 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _ResumeRe
     state = order.run.state
     async with open_session(settings, where, order.applied.limits, LogObserver(settings)) as session:
         with last_line(as_json=order.as_json, nothing="Nothing more"):
-            plan = await order.run.plan(session, order.applied, order.claim)
+            plan = await order.run.plan(session, order.applied, order.claim, break_freeze=order.break_freeze)
             if order.claim is None and order.as_json:
                 write_document(plan.document(state), partial(click.echo, nl=False))
             elif not order.as_json:

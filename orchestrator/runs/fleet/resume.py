@@ -229,6 +229,7 @@ async def open_fleet_resume(
     assignments: Iterable[str] = (),
     skip: Collection[str] = (),
     ignore_running: bool = False,
+    break_freeze: str | None = None,
     dry_run: bool = False,
 ) -> AsyncIterator[FleetResumePlan]:
     """Connect to the workspaces of all unfinished runs, claim their CVMs, and plan the resume.
@@ -242,6 +243,7 @@ async def open_fleet_resume(
         assignments: the settings given on the command line, as `section.field=value`.
         skip: names of workspaces to leave out if unreachable.
         ignore_running: whether to act on CVMs claimed by other runs.
+        break_freeze: the reason to act during a freeze.
         dry_run: whether to plan without claims.
 
     Raises:
@@ -259,7 +261,7 @@ async def open_fleet_resume(
         if not dry_run:
             claims = stack.enter_context(claim_open_runs(fleet, settings, ignore_running=ignore_running))
         async with open_sessions(members, limits, observe) as sessions:
-            yield await plan_fleet_resume(fleet, sessions, applied, claims, skip=skip)
+            yield await plan_fleet_resume(fleet, sessions, applied, claims, skip=skip, break_freeze=break_freeze)
 
 
 @contextmanager
@@ -283,6 +285,7 @@ async def plan_fleet_resume(
     claims: Mapping[str, Claim],
     *,
     skip: Collection[str] = (),
+    break_freeze: str | None = None,
 ) -> FleetResumePlan:
     """Read the CVMs of all unfinished runs at the same time, and plan the resume; errors as for `open_fleet_resume`."""
     open_runs = fleet.open_runs
@@ -299,7 +302,7 @@ async def plan_fleet_resume(
         """Plan the resume of one run; keep its error."""
         claim = claims.get(name)
         try:
-            plan = await run.plan(sessions[name], applied[name], claim)
+            plan = await run.plan(sessions[name], applied[name], claim, break_freeze=break_freeze)
             plans[name] = MemberResume(name, sessions[name], run, claim, plan)
         except OrchestratorError as error:
             errors[name] = error

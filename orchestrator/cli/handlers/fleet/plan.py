@@ -33,11 +33,13 @@ class PlaybookOrder:
         loaded: the playbook.
         narrowing: the conditions of `--only` and `--exclude`.
         ignore_running: whether to act on CVMs claimed by another run.
+        break_freeze: the reason to act during a freeze.
     """
 
     loaded: LoadedPlaybook
     narrowing: Narrowing | None = None
     ignore_running: bool = False
+    break_freeze: str | None = None
 
     def list_requests(self, sessions: Mapping[str, Session]) -> tuple[WorkspaceRequest, ...]:
         """List the request of every workspace."""
@@ -45,7 +47,13 @@ class PlaybookOrder:
             WorkspaceRequest(
                 name,
                 session,
-                RunRequest(self.loaded, session.limits, ignore_running=self.ignore_running, narrowing=self.narrowing),
+                RunRequest(
+                    self.loaded,
+                    session.limits,
+                    ignore_running=self.ignore_running,
+                    narrowing=self.narrowing,
+                    break_freeze=self.break_freeze,
+                ),
             )
             for name, session in sessions.items()
         )

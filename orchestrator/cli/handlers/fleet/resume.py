@@ -40,6 +40,7 @@ def resume_fleet(
     dry_run: bool,
     yes: bool,
     ignore_running: bool,
+    break_freeze: str | None,
     as_json: bool,
     skip: tuple[str, ...],
 ) -> int:
@@ -53,7 +54,8 @@ def resume_fleet(
             print_outcome(read_outcome(read_fleet(settings, fleet.state.fleet_id)), as_json=as_json)
             return fleet.state.finished.exit_code
         options = {"ignore_running": ignore_running, "dry_run": dry_run, "yes": yes, "as_json": as_json}
-        return anyio.run(partial(_open_and_resume, settings, fleet, assignments, skip, **options))
+        do = partial(_open_and_resume, settings, fleet, assignments, skip, break_freeze=break_freeze, **options)
+        return anyio.run(do)
 
 
 async def _open_and_resume(
@@ -63,6 +65,7 @@ async def _open_and_resume(
     skip: tuple[str, ...],
     *,
     ignore_running: bool,
+    break_freeze: str | None,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -74,6 +77,7 @@ async def _open_and_resume(
         assignments=assignments,
         skip=skip,
         ignore_running=ignore_running,
+        break_freeze=break_freeze,
         dry_run=dry_run,
     )
     async with opening as plan:
