@@ -161,7 +161,8 @@ class Run:
             if not self._has_later_begun():  # otherwise decided in an earlier part of the run
                 self._control.count_failures(step)
             await roll_out(self._control, step)
-            await self._check_on_failure(step)
+            if self._remaining:
+                await self._check_on_failure(step)
         elif step.name not in self._control.passed:
             if isinstance(step, Question) and self._has_nothing_to_follow():
                 step = Message(step.name, f"not asked, since nothing is left to do after it: {step.question}")

@@ -118,7 +118,7 @@ def make_plan(
         *(list_narrowing_warnings(narrowing, cvms) if narrowing is not None else ()),
         *list_guard_warnings(playbook, guards, cvms, whole=whole, bounded=is_bounded),
         *(list_omission_warnings(playbook, targets, skipped) if selects_any else ()),
-        *list_gpu_warnings(playbook, follow_ups),
+        *(list_gpu_warnings(playbook, follow_ups) if follow_ups else ()),
         *(list_deadline_warnings(deadline, targets) if deadline is not None else ()),
         *more_warnings,
     )

@@ -36,8 +36,9 @@ def list_plan_warnings(playbook: Playbook, cvms: tuple[Cvm, ...], targets: tuple
     for goal in Goal:
         if gpus[goal]:
             yield _gpu_warning(_describe_minimum(goal, f"{plural(gpus[goal], 'target')} with GPUs"))
-    yield from _list_shared_cvms(playbook, targets)
-    yield from _list_unreachable_steps(playbook)
+    if len(playbook.acting_steps) > 1:
+        yield from _list_shared_cvms(playbook, targets)
+        yield from _list_unreachable_steps(playbook)
 
 
 def list_narrowing_warnings(narrowing: Narrowing, cvms: Sequence[Cvm]) -> Iterable[PlanWarning]:

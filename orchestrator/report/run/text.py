@@ -290,14 +290,6 @@ def explain_target(target: TargetState) -> Text:
     return why
 
 
-def _list_pending(money: Mapping[str, object]) -> Iterator[tuple[Mapping[str, object], str, str]]:
-    """Yield the compute of CVMs with an accepted stop or start but without a confirmed end."""
-    for part, seen in ((money, "down"), (money.get("starts"), "running")):
-        pending = part.get("pending") if isinstance(part, Mapping) else None
-        if isinstance(pending, Mapping):
-            yield pending, "compute_usd_per_hour", f"pending: {plural(pending['cvms'], 'CVM')} not seen {seen}"
-
-
 def describe_money(money: Mapping[str, object]) -> Text:
     """Describe the effect of accepted actions on the bill, by the fields of `run_bill`."""
     text = Text()
@@ -308,7 +300,12 @@ def describe_money(money: Mapping[str, object]) -> Text:
     starts = money.get("starts")
     if isinstance(starts, Mapping):
         lines.append((starts, "compute_usd_per_hour", "begins"))
-    for part, key, label in [*lines, *_list_pending(money)]:
+    for part, seen in ((money, "down"), (starts, "running")):
+        pending = part.get("pending") if isinstance(part, Mapping) else None
+        if isinstance(pending, Mapping):
+            label = f"pending: {plural(pending['cvms'], 'CVM')} not seen {seen}"
+            lines.append((pending, "compute_usd_per_hour", label))
+    for part, key, label in lines:
         amount = part[key]
         if amount is None:
             text.append(f"{label}: unknown for some CVMs (see the audit log)\n")
