@@ -1,5 +1,7 @@
 """Answer the open question of a run from another process: `orchestrator approve`."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.audit.approvals import ApprovalAnswer, ApprovalStore
@@ -8,7 +10,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, read_sound_run
 from orchestrator.errors import NotAskedError
 from orchestrator.text import safe_text
-from orchestrator.times import format_clock, parse_timestamp
+from orchestrator.times import format_clock, parse_timestamp, timestamp
 
 _WAIT = 10.0
 """Seconds to wait for the run to read the answer. A run checks for answers every half second."""
@@ -52,6 +54,89 @@ def find_question(
     if now >= expires_at:
         raise NotAskedError(f"the question expired at {format_clock(expires_at, now)}", hint=show)
     return question
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRun:
+    """A run with a question open for an answer.
+
+    Attributes:
+        run: the run.
+        state: the replayed state of its log.
+        question: the open question.
+    """
+
+    run: StoredRun
+    state: RunState
+    question: ApprovalRequested
+
+    def read_again(self, now: datetime) -> "AskedRun":
+        """Read the log again after a wait for a person.
+
+        Raises:
+            NotAskedError: when the question is no longer open.
+        """
+        return read_question(self.run, now=now, asked=self.question)
+
+    def answer(self, *, approved: bool, by: str, comment: str | None, now: datetime) -> ApprovalAnswer:
+        """Build an answer."""
+        question = self.question
+        return ApprovalAnswer(
+            question.seq, question.hash, question.step, approved=approved, by=by, at=timestamp(now), comment=comment
+        )
+
+
+def read_question(
+    run: StoredRun, *, now: datetime, step: str | None = None, asked: ApprovalRequested | None = None
+) -> AskedRun:
+    """Read the log of a run with an open question; arguments and errors as in `find_question`."""
+    state = read_state(run)
+    return AskedRun(run, state, find_question(state, held=run.is_locked(), now=now, step=step, asked=asked))
+
+
+def choose_by_step(found: Mapping[str, AskedRun], step: str | None) -> dict[str, AskedRun]:
+    """Choose the runs of a fleet run waiting at the same step, by workspace.
+
+    Args:
+        found: all waiting runs, by workspace.
+        step: the step of the question; None for the only step.
+
+    Raises:
+        NotAskedError: when no run waits at the step, or when the runs wait at several steps.
+    """
+    steps = dict.fromkeys(each.question.step for each in found.values())
+    if step is None and len(steps) == 1:
+        return dict(found)
+    listed = ", ".join(repr(safe_text(each, 60)) for each in steps)
+    if step is None:
+        raise NotAskedError(f"the runs wait at several steps: {listed}", hint="choose one with --step NAME")
+    chosen = {name: each for name, each in found.items() if each.question.step == step}
+    if not chosen:
+        raise NotAskedError(f"no run waits at step {step!r}", hint=f"open questions are in step {listed}")
+    return chosen
+
+
+async def leave_answers(answers: Mapping[str, tuple[AskedRun, ApprovalAnswer]]) -> dict[str, bool | NotAskedError]:
+    """Leave the answers for several runs at once, by workspace; a late answer does not stop the others.
+
+    Returns:
+        the result of `leave_answer` for every run, or its error.
+    """
+    import anyio  # noqa: PLC0415 - as in `_wait_for_record`
+
+    results: dict[str, bool | NotAskedError] = {}
+
+    async def leave_one(name: str, run: StoredRun, answer: ApprovalAnswer) -> None:
+        """Leave one answer; keep its error."""
+        try:
+            results[name] = await leave_answer(run, answer)
+        except NotAskedError as error:
+            results[name] = error
+
+    async with anyio.create_task_group() as group:
+        for name, (asked, answer) in answers.items():
+            group.start_soon(leave_one, name, asked.run, answer)
+    return {name: results[name] for name in answers}
 
 
 def read_state(run: StoredRun) -> RunState:

@@ -87,13 +87,16 @@ class WorkspaceSection(DocumentedModel):
         return found.get_secret_value(), f"environment variable {self.api_key_env} (workspaces.{name}.api_key_env)"
 
 
-def match_workspaces(known: Collection[str], patterns: Iterable[str], source: str) -> tuple[str, ...]:
+def match_workspaces(
+    known: Collection[str], patterns: Iterable[str], source: str, *, place: str = "the settings"
+) -> tuple[str, ...]:
     """Return the names that match any pattern, in the order of the settings. Case counts.
 
     Args:
         known: the names of the settings.
         patterns: names; `*` and `?` are wildcards.
         source: the source of the patterns, for the error.
+        place: the place of the names, for the error.
 
     Raises:
         UsageError: when a pattern matches no name.
@@ -102,5 +105,5 @@ def match_workspaces(known: Collection[str], patterns: Iterable[str], source: st
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
             hint = suggest_nearest(pattern, known) if known else "add a section [workspaces.NAME] to the settings"
-            raise UsageError(f"{source} {pattern!r} matches no workspace of the settings", hint=hint)
+            raise UsageError(f"{source} {pattern!r} matches no workspace of {place}", hint=hint)
     return tuple(name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns))

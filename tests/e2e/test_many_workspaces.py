@@ -158,3 +158,30 @@ def test_a_guard_of_the_total_and_a_wrong_number_refuse_the_order(open_site: Ope
     assert (unexpected.code, "--expect 4, but the plan has 12 targets" in unexpected.err) == (3, True)
     assert (silent.code, "12 CVMs of 12 will be stopped (forced), in 3 workspaces" in silent.out) == (3, True)
     assert count_stops(site) == [0] * 12
+
+
+def test_the_questions_of_all_runs_are_answered_at_once(open_site: OpenSite) -> None:
+    site = open_fleet(open_site)
+    file = site.folder / "ask.yaml"
+    ask = "{name: look, action: pause, question: Dashboards green, timeout: 1m}"
+    file.write_text(f"name: ask\nworkspaces: ['*']\nsteps:\n  - {ask}\n  - {{action: stop, select: {{all: true}}}}\n")
+    process = site.start("run", str(file), "--yes")
+    until(lambda: site.run("runs").out.count("asks until") == 3, seconds=20)
+    name = fleet_id(site)
+    unsure, unknown, one = site.run_each(
+        ("approve", name),
+        ("approve", name, "--workspace", "asia", "--yes"),
+        ("approve", name, "--workspace", "eu", "--yes"),
+    )
+    assert (unsure.code, "step 'look' in 3 runs: workspaces eu, us, ap" in unsure.err) == (3, True)
+    assert "Dashboards green" in unsure.err
+    assert (unknown.code, "matches no workspace of this fleet run" in unknown.err) == (2, True)
+    assert (one.code, one.out) == (0, "Approved and recorded: 1 run continues.\n")
+    rest = site.run("approve", name, "--yes", "--json", "--comment", "seen")
+    assert rest.code == 0, rest.err
+    answered = [(each["workspace"], each["answer"], each["comment"]) for each in rest.document["workspaces"]]
+    assert answered == [("us", "approved", "seen"), ("ap", "approved", "seen")]
+    assert site.end(process).code == 0
+    assert count_stops(site) == [1] * 12
+    late = site.run("approve", name, "--yes", "--json")
+    assert (late.code, late.fault["code"]) == (3, "not_asked")

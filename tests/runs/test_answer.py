@@ -11,6 +11,7 @@ import pytest
 from trio.testing import MockClock
 
 from orchestrator.audit.approvals import ApprovalAnswer, FileApprovalStore
+from orchestrator.audit.events import ApprovalRequested
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import FileRun
@@ -18,7 +19,7 @@ from orchestrator.audit.verify import read_log
 from orchestrator.errors import NotAskedError
 from orchestrator.outcome import Ending
 from orchestrator.playbook.resolved_steps import Question
-from orchestrator.runs.answer import leave_answer
+from orchestrator.runs.answer import AskedRun, choose_by_step, leave_answer
 from orchestrator.runs.approval import LeftAnswers
 from orchestrator.runs.session import RunObserver
 from tests.engine.fakes import EPOCH, FakeCloud, Fleet
@@ -167,3 +168,19 @@ def test_a_run_that_ends_between_two_looks_and_its_approver_agree(tmp_path: Path
 
     assert counts(path, yes_to(state), end) is recorded is ("look" in state_of(path).passed)
     assert ended
+
+
+def asked_at(step: str) -> AskedRun:
+    question = ApprovalRequested({"step": step, "question": "Green?"})
+    return AskedRun(FileRun(Path("none")), RunState(), question)
+
+
+def test_the_runs_at_the_same_step_are_answered_together() -> None:
+    found = {"a": asked_at("look"), "b": asked_at("look")}
+    assert choose_by_step(found, None) == found
+    found["c"] = asked_at("check")
+    with pytest.raises(NotAskedError, match="several steps: 'look', 'check'"):
+        choose_by_step(found, None)
+    assert list(choose_by_step(found, "check")) == ["c"]
+    with pytest.raises(NotAskedError, match="no run waits at step 'rest'"):
+        choose_by_step(found, "rest")

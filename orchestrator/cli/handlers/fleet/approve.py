@@ -1,0 +1,125 @@
+"""`orchestrator approve FLEET_ID`."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+import click
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.cli.confirmation import require_answer
+from orchestrator.cli.handlers.approve import answer_document, check_comment, question_console
+from orchestrator.cli.handlers.fleet.reading import read_fleet
+from orchestrator.errors import NotAskedError
+from orchestrator.outcome import Exit
+from orchestrator.report.fleet.questions import print_questions
+from orchestrator.report.fleet.totals import name_workspaces
+from orchestrator.runs.answer import AskedRun, answer_word, choose_by_step, leave_answers, read_question
+from orchestrator.runs.start import find_actor
+from orchestrator.settings.load import load_settings
+from orchestrator.settings.workspaces import match_workspaces
+from orchestrator.text import plural, safe_text
+from orchestrator.times import utc_now
+
+
+def answer_fleet_questions(
+    run_id: str,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    refuse: bool,
+    step: str | None,
+    comment: str | None,
+    workspaces: tuple[str, ...],
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Answer the open questions of all runs of a fleet run that wait at the same step."""
+    check_comment(comment)
+    fleet = read_fleet(load_settings(config, assignments), run_id)
+    runs = dict(fleet.runs)
+    names = match_workspaces(runs, workspaces, "--workspace", place="this fleet run") if workspaces else tuple(runs)
+    asked: dict[str, AskedRun] = {}
+    silent: dict[str, NotAskedError] = {}
+    for name in names:
+        try:
+            asked[name] = read_question(runs[name], now=utc_now())
+        except NotAskedError as error:
+            silent[name] = error
+    if not asked:
+        raise _find_reason(fleet.state.fleet_id, silent)
+    chosen = choose_by_step(asked, step)
+    if not as_json or not yes:
+        _print_choice(question_console(yes=yes), asked, chosen, silent)
+    if not yes:
+        meaning = "end these runs" if refuse else "continue"
+        number = str(len(chosen))
+        require_answer(f"\nType the number of runs ({number}) to {meaning}: ", number, hint="add --yes")
+    now, by = utc_now(), find_actor()
+    answers = {
+        name: (each, each.answer(approved=not refuse, by=by, comment=comment or None, now=now))
+        for name, each in chosen.items()
+    }
+    results = anyio.run(leave_answers, answers)
+    code = Exit.GUARD if any(isinstance(each, NotAskedError) for each in results.values()) else Exit.OK
+    if as_json:
+        documents = [
+            {"workspace": name, "run_id": each.run.run_id, "error": result.message}
+            if isinstance(result := results[name], NotAskedError)
+            else {"workspace": name, **answer_document(each, answer, is_taken_up=result)}
+            for name, (each, answer) in answers.items()
+        ]
+        document = {"fleet_id": fleet.state.fleet_id, "exit_code": int(code), "workspaces": documents}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        _print_results(fleet.state.fleet_id, results, approved=not refuse)
+    sys.stdout.flush()
+    return int(code)
+
+
+def _find_reason(fleet_id: str, silent: Mapping[str, NotAskedError]) -> NotAskedError:
+    """Return the error for runs without an open question: the reason of a single run, or their number."""
+    hint = f"see `orchestrator show {fleet_id}`"
+    if len(silent) == 1:
+        ((name, error),) = silent.items()
+        return NotAskedError(f"workspace {name}: {error.message}", hint=hint)
+    if len(reasons := {error.message for error in silent.values()}) == 1:
+        return NotAskedError(f"in all of {plural(len(silent), 'workspace')}: {reasons.pop()}", hint=hint)
+    return NotAskedError(f"none of {plural(len(silent), 'run')} has an open question", hint=hint)
+
+
+def _print_choice(
+    console: Console,
+    asked: Mapping[str, AskedRun],
+    chosen: Mapping[str, AskedRun],
+    silent: Mapping[str, NotAskedError],
+) -> None:
+    """Print the open questions of all runs, then the runs to answer."""
+    print_questions(console, {name: (each.state, each.question) for name, each in asked.items()}, utc_now())
+    if silent:
+        console.print(Text(f"no open question: {safe_text(name_workspaces(list(silent)), 400)}", "dim"))
+    step = next(iter(chosen.values())).question.step
+    about = (
+        f"step {safe_text(step, 60)!r} in {plural(len(chosen), 'run')}: {safe_text(name_workspaces(list(chosen)), 400)}"
+    )
+    console.print(Text(f"The answer is for {about}.", "bold"))
+
+
+def _print_results(fleet_id: str, results: Mapping[str, bool | NotAskedError], *, approved: bool) -> None:
+    word = answer_word(approved).capitalize()
+    recorded = [name for name, result in results.items() if result is True]
+    unread = [name for name, result in results.items() if result is False]
+    if recorded:
+        what = f"{plural(len(recorded), 'run')} {'continue' if approved else 'end'}{'s' if len(recorded) == 1 else ''}"
+        click.echo(f"{word} and recorded: {what}.")
+    if unread:
+        click.echo(
+            f"{word}, but not read yet by {safe_text(name_workspaces(unread), 400)}; "
+            f"check with `orchestrator show {safe_text(fleet_id)}`."
+        )
+    for name, result in results.items():
+        if isinstance(result, NotAskedError):
+            click.echo(f"Not answered: workspace {safe_text(name, 64)}: {safe_text(result.message, 400)}")
