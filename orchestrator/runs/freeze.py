@@ -40,11 +40,15 @@ class RunFreeze:
 
     def find_freeze(self, at: datetime) -> str | None:
         """Return the freeze in force at a moment in words; None if requests are allowed."""
-        frozen = None if self.broken is not None else find_freeze(self.freezes, at)
+        if not self.freezes or self.broken is not None:
+            return None
+        frozen = find_freeze(self.freezes, at)
         return None if frozen is None else f"{frozen.guard}: {frozen.text}"
 
     def check_plan(self, plan: Plan, now: datetime) -> Plan:
         """Add the checks of the freezes to a plan, and a warning about a freeze without an end."""
+        if not self.freezes:
+            return plan
         checks = tuple(self._list_checks([target.action for target in plan.targets], now))
         warnings = () if find_free_moment(self.freezes, now) is not None else (_ALWAYS,)
         return replace(plan, guards=(*plan.guards, *checks), warnings=(*plan.warnings, *warnings))
