@@ -226,8 +226,9 @@ def format_option(*forms: str, by_suffix: bool = False) -> Callable[[_F], _F]:
                 if form not in (None, "json"):
                     raise click.UsageError(f"--json and --format {form} exclude each other.")
                 form = "json"
-            usual = _find_format(options.get("out"), forms) if by_suffix else forms[0]
-            return command(form=form or usual, **options)
+            if form is None:
+                form = _find_format(options.get("out"), forms) if by_suffix else forms[0]
+            return command(form=form, **options)
 
         more: Any = decorated
         if "json" in forms:

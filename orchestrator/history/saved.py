@@ -38,10 +38,11 @@ class SavingsReport:
         together: the sum of all rows.
         edges: the days of the range, or periods of several days.
         savings: saved compute in USD per day or period.
-        ask: runs with stops whose charges are unknown so far, oldest first.
+        ask: runs and fleet runs with stops whose charges are unknown so far, oldest first.
         runs: the number of included logs.
         left_out: the number of excluded logs by reason: `altered`, `unreadable`, `simulated`.
         live: whether the present statuses of the CVMs were read.
+        fleet: the only counted fleet run; None for all runs.
     """
 
     since: datetime
@@ -55,6 +56,7 @@ class SavingsReport:
     runs: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     live: bool = False
+    fleet: str | None = None
 
 
 def add_up_savings(
@@ -65,6 +67,7 @@ def add_up_savings(
     *,
     simulated: bool = False,
     running: Iterable[SeenUp] | None = None,
+    fleet: str | None = None,
 ) -> SavingsReport:
     """Add up the savings of runs.
 
@@ -75,21 +78,27 @@ def add_up_savings(
         until: end of the range; not after now.
         simulated: whether to count only runs against simulated clouds.
         running: the CVMs running now, by a new list; None without a list.
+        fleet: the only fleet run to count; the starts of all other runs still end its stopped periods.
     """
     power_events, left_out = _PowerEvents(since, until), Counter[str]()
+    counted: dict[str, str] = {}
     for run, entry in entries:
         row = entry.row
+        is_counted = fleet is None or row.get("fleet") == fleet
         if row["verdict"] not in _FINISHED:
-            left_out[row["verdict"]] += 1
+            left_out[row["verdict"]] += is_counted
         elif row["simulated"] != simulated:
-            left_out["simulated" if row["simulated"] else "real"] += 1
+            left_out["simulated" if row["simulated"] else "real"] += is_counted
         else:
             power_events.take(run.run_id, entry)
-    found = list(clip_periods(find_stopped_periods(chain(power_events.events(), running or ()), until), since, until))
-    stops = power_events.stops()
+            if is_counted:
+                counted[run.run_id] = row.get("fleet") or run.run_id
+    periods = find_stopped_periods(chain(power_events.events(), running or ()), until)
+    found = list(clip_periods((each for each in periods if each.stop.run_id in counted), since, until))
+    stops = [stop for stop in power_events.stops() if stop.run_id in counted]
     rows, together = add_up(found, stops, by, since)
     edges = split_into_days(since, until)
-    unknown = {stop.run_id for stop in stops if stop.found is None or stop.found.standing is ChargeState.PENDING}
+    pending = [stop for stop in stops if stop.found is None or stop.found.standing is ChargeState.PENDING]
     return SavingsReport(
         since,
         until,
@@ -98,10 +107,11 @@ def add_up_savings(
         together,
         edges,
         spread_over_time(found, edges),
-        ask=sorted(unknown),
-        runs=power_events.runs,
-        left_out=left_out,
+        ask=sorted({counted[stop.run_id] for stop in pending}),
+        runs=len(counted),
+        left_out=+left_out,
         live=running is not None,
+        fleet=fleet,
     )
 
 
@@ -110,15 +120,10 @@ _Charge: TypeAlias = tuple[str, str | None, str]
 
 
 class _PowerEvents:
-    """The events of CVMs in many logs.
-
-    Attributes:
-        runs: the number of included logs.
-    """
+    """The events of CVMs in many logs."""
 
     def __init__(self, since: datetime, until: datetime) -> None:
         self._since, self._until = since, until
-        self.runs = 0
         self._stops: list[tuple[ChargedStop, list[_Charge]]] = []
         self._first: dict[_Charge, tuple[datetime, str]] = {}
         self._events: list[Power] = []
@@ -127,7 +132,6 @@ class _PowerEvents:
     def take(self, run_id: str, entry: Entry) -> None:
         """Include a further log."""
         cloud, playbook, power = entry.row["cloud_url"] or "", entry.row["playbook"] or "", entry.power
-        self.runs += 1
         if entry.lists:
             self._lists.append((cloud, entry))
         refs = [CvmRef(*names) for names in power.get("cvms", ())]

@@ -21,10 +21,16 @@ NOW = BEGUN + 24 * HOUR
 
 
 def of(
-    state: Path, *, by: By = "playbook", since: datetime = BEGUN - 24 * HOUR, simulated: bool = False
+    state: Path,
+    *,
+    by: By = "playbook",
+    since: datetime = BEGUN - 24 * HOUR,
+    simulated: bool = False,
+    fleet: str | None = None,
 ) -> SavingsReport:
     with Index(state) as index:
-        return add_up_savings(read_entries(FileRunStore(state).list_runs(), index), by, since, NOW, simulated=simulated)
+        entries = read_entries(FileRunStore(state).list_runs(), index)
+        return add_up_savings(entries, by, since, NOW, simulated=simulated, fleet=fleet)
 
 
 def stood(found: SavingsReport) -> float:
@@ -236,3 +242,15 @@ def test_charges_are_what_the_last_reconciling_found_and_the_run_to_ask_about_is
     charges = found.together.charges
     assert (charges.charged_usd, charges.charged_stops, charges.pending_stops) == (Decimal("0.0133"), 2, 1)
     assert (found.together.not_asked, found.ask) == (1, [made.run_id])
+
+
+def test_a_fleet_run_counts_its_own_stops_and_ends_with_the_starts_of_other_runs(tmp_path: Path) -> None:
+    for number, fleet in ((1, "fleet-a"), (2, "fleet-a"), (3, None)):
+        made = LogBuilder.start(BEGUN, suffix=f"000{number}", **({"fleet": fleet} if fleet else {}))
+        made.plan((number, "stop", "running")).end(number, "stop")
+        made.finish().write(tmp_path)
+    start_of(BEGUN + 10 * HOUR, 1, 3).write(tmp_path)
+    found = of(tmp_path, fleet="fleet-a")
+    assert (found.runs, found.together.times, stood(found)) == (2, 2, 10 + 24)
+    assert found.ask == ["fleet-a"]
+    assert len(of(tmp_path).ask) == 2

@@ -17,6 +17,7 @@ from orchestrator.cli.options import format_option, out_option, settings_options
     show_default=True,
     help="Group rows by.",
 )
+@click.option("--fleet", metavar="FLEET_ID", help="Only the stops of this fleet run.")
 @format_option("text", "json", "csv", "html", "svg", by_suffix=True)
 @out_option("Write to FILE; - is stdout.")
 @click.option("--live", is_flag=True, help="Count running CVMs as started; reads the inventory.")

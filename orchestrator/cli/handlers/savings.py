@@ -24,7 +24,7 @@ from orchestrator.history.time_range import parse_time_range
 from orchestrator.outcome import Exit
 from orchestrator.report.savings.document import savings_csv, savings_document
 from orchestrator.report.savings.text import savings_lines
-from orchestrator.runs.stores import run_store
+from orchestrator.runs.stores import fleet_store, run_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.times import utc_now
 
@@ -36,6 +36,7 @@ def print_savings(
     since: str,
     until: str | None,
     by: By,
+    fleet: str | None,
     form: str,
     out: Path | None,
     config: Path | None,
@@ -50,7 +51,7 @@ def print_savings(
             raise UsageError("--live excludes --until", hint="the CVMs running now say nothing about an earlier time")
         settings = load_settings(config, assignments)
         running = _read_running(settings) if live else None
-        found = _compute_savings(settings, by, parse_period(since, until), running, simulated=simulated)
+        found = _compute_savings(settings, by, parse_period(since, until), running, fleet, simulated=simulated)
         if out is None or out == STDOUT:
             _print_savings(found, form)
         else:
@@ -93,15 +94,22 @@ def _read_running(settings: Settings) -> list[SeenUp]:
 
 
 def _compute_savings(
-    settings: Settings, by: By, asked: tuple[datetime, datetime], running: list[SeenUp] | None, *, simulated: bool
+    settings: Settings,
+    by: By,
+    asked: tuple[datetime, datetime],
+    running: list[SeenUp] | None,
+    fleet: str | None,
+    *,
+    simulated: bool,
 ) -> SavingsReport:
+    fleet_id = None if fleet is None else fleet_store(settings).find_fleet(fleet).run_id
     store = run_store(settings)
     store.prepare()
     unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:
         runs = list(store.list_runs())
         every = _count_unreadable(read_entries(with_progress(runs), index), unreadable)
-        found = add_up_savings(every, by, *asked, simulated=simulated, running=running)
+        found = add_up_savings(every, by, *asked, simulated=simulated, running=running, fleet=fleet_id)
         index.delete_missing(run.run_id for run in runs)
     unreadable.warn()
     return found

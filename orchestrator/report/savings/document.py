@@ -44,6 +44,7 @@ def savings_document(saved: SavingsReport) -> dict[str, Any]:
         ],
         "runs": saved.runs,
         "live": saved.live,
+        **({} if saved.fleet is None else {"fleet": saved.fleet}),
         "left_out": dict(saved.left_out),
         "not_known_yet": saved.ask,
         "assumptions": list(list_assumptions(saved)),

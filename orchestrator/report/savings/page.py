@@ -9,7 +9,7 @@ from orchestrator.report.html.elements import Cell, e, figure, section, table
 from orchestrator.report.html.page import page
 from orchestrator.report.savings.chart import draw_columns, draw_wide_chart
 from orchestrator.report.savings.document import list_assumptions
-from orchestrator.report.savings.text import each_column, explain_marks, format_minute, format_sum
+from orchestrator.report.savings.text import describe_included, each_column, explain_marks, format_minute, format_sum
 from orchestrator.text import plural
 
 _STYLE = """
@@ -29,7 +29,7 @@ def savings_page(saved: SavingsReport) -> bytes:
     stood = f"{plural(len(row.cvms), 'CVM')} stopped {plural(row.times, 'time')}"
     head = [
         e("h1", title),
-        e("p", f"{plural(saved.runs, 'run')} included; {stood}.", cls="soft"),
+        e("p", f"{describe_included(saved)}; {stood}.", cls="soft"),
         e(
             "ul",
             *map(_make_tile, _list_figures(row), ("hours stopped", "saved compute", "storage still billed", "charged")),

@@ -30,7 +30,7 @@ def savings_lines(saved: SavingsReport, width: int, *, blocks: bool = True) -> I
     row = saved.together
     yield f"Savings from {format_minute(saved.since)} to {format_minute(saved.until)}"
     stood = f"{plural(len(row.cvms), 'CVM')} stopped {plural(row.times, 'time')}"
-    yield f"{plural(saved.runs, 'run')} included; {stood}"
+    yield f"{describe_included(saved)}; {stood}"
     yield ""
     if not row.times and not row.stops:
         yield "No CVM was stopped in this time range, by the runs on record."
@@ -131,3 +131,9 @@ def explain_marks(saved: SavingsReport) -> Iterator[str]:
         or has_difference(together.charges.charged_usd, [row.charges.charged_usd for row in rows])
     ):
         yield "Figures are rounded one by one; the exact figures of --json add up."
+
+
+def describe_included(saved: SavingsReport) -> str:
+    """Describe the included runs: `3 runs included`."""
+    of_fleet = "" if saved.fleet is None else f" of {safe_text(saved.fleet)}"
+    return f"{plural(saved.runs, 'run')}{of_fleet} included"
