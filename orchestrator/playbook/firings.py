@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
+from orchestrator.playbook.freeze import Freeze
 from orchestrator.playbook.schedule import LAST_YEAR, Days, Schedule, first_second, last_second, load_zone
 from orchestrator.playbook.walltime import Place, locate_wall_time, next_change
 from orchestrator.times import timestamp
@@ -57,6 +58,8 @@ class LeftOutCode(StrEnum):
     SAME_MOMENT = "same_moment"
     """An earlier time falls on the same moment, because clocks were set forward."""
     SNOOZED = "snoozed"
+    FROZEN = "frozen"
+    """A freeze (`guards.not_during`, `guards.only_during`) covers the start time."""
     NOT_YET_ENABLED = "not_yet_enabled"
     """The schedule was new or changed: at the planned time, this schedule was not in force."""
 
@@ -69,11 +72,13 @@ class Timetable:
         name: the playbook's name; the jitter of a firing depends on the name.
         schedule: the schedule of the playbook.
         calendars: the calendars of `not_on`, by their text there.
+        freezes: the freezes for all actions of the playbook.
     """
 
     name: str
     schedule: Schedule
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    freezes: tuple[Freeze, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,6 +250,12 @@ class Frozen:
         return f"frozen {until} ({self.entry})"
 
 
+def find_block(freezes: Iterable[Freeze], at: datetime) -> str | None:
+    """Return the guard and the entry of a freeze at a moment; None without a freeze."""
+    found = ((each.guard, each.find_block(at)) for each in freezes)
+    return next((f"frozen by `{guard}`: {block}" for guard, block in found if block is not None), None)
+
+
 def find_freeze(freezes: Sequence[Freeze], at: datetime) -> Frozen | None:
     """Return the freeze at a moment; None without a freeze.
 

@@ -19,8 +19,9 @@ from orchestrator.playbook.calendars import MAX_BYTES, CalendarReader, DaysOff, 
 from orchestrator.playbook.firings import Timetable
 from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.schedule import CalendarFile
+from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.source import Source, find_top_keys, parse_source, read_source
-from orchestrator.playbook.timetable import load_timetable
+from orchestrator.playbook.timetable import list_freeze_calendars, load_freezes, load_timetable
 from orchestrator.state_files import make_folder, read_regular, replace_file
 from orchestrator.times import utc_now
 
@@ -126,17 +127,20 @@ class PlaybookFolder:
         path: absolute path of the folder.
     """
 
-    def __init__(self, path: Path, kept: Path, *, wall: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, path: Path, kept: Path, *, wall: Callable[[], datetime] = utc_now, guards: Guards | None = None
+    ) -> None:
         """Set up.
 
         Args:
             path: path of the folder.
             kept: folder for copies of the last valid versions.
             wall: returns the time of day.
+            guards: the guards of the settings.
         """
         self.path = path.absolute()
         self._kept = kept / hashlib.sha256(str(self.path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        self._wall = wall
+        self._wall, self._guards = wall, guards
         self._files: dict[Path, _File] = {}
         self._read_calendar = CalendarReader()
 
@@ -186,7 +190,8 @@ class PlaybookFolder:
             calendars = {text: DaysOff.of(kept[text][2]) for text in texts}
             for text in texts:
                 self._read_calendar.remember(kept[text][0], kept[text][1], calendars[text])
-            timetable = Timetable(loaded.playbook.name, schedule, calendars)
+            freezes = load_freezes(loaded, self._read_calendar, self._guards)
+            timetable = Timetable(loaded.playbook.name, schedule, calendars, freezes)
             return _watched(loaded, timetable, [kept[text][0] for text in texts])
         except (OrchestratorError, OSError, ValueError, KeyError, TypeError):
             return None
@@ -221,7 +226,7 @@ class PlaybookFolder:
                 return
             # Required variables are allowed only in a playbook without a schedule.
             loaded = load_source(source, {}, allow_undefined="schedule" not in source.tree)
-            file.calendars = _calendar_paths(loaded)
+            file.calendars = (*_calendar_paths(loaded), *list_freeze_calendars(loaded, self._guards))
             if loaded.playbook.schedule is None:
                 self._note_no_schedule(path, file)
                 return
@@ -247,7 +252,7 @@ class PlaybookFolder:
             self._remove_copies(path)
 
     def _watched(self, loaded: LoadedPlaybook) -> ScheduledPlaybook:
-        timetable = load_timetable(loaded, self._read_calendar)
+        timetable = load_timetable(loaded, self._read_calendar, self._guards)
         assert timetable is not None  # noqa: S101 - it has a schedule
         digests = [compute_digest(read_regular(path, MAX_BYTES)) for path in _calendar_paths(loaded)]
         return _watched(loaded, timetable, digests)

@@ -18,7 +18,7 @@ from orchestrator.service.overview import Overview
 
 _TOO_MANY = 429
 _WORKSPACE = "workspace"
-_RESULTS = ("ran", "failed", "missed", "snoozed", "overlap", "day_off", "left")
+_RESULTS = ("ran", "failed", "missed", "snoozed", "overlap", "day_off", "frozen", "left")
 _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600, 1200, 3600)
 
 
@@ -38,7 +38,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self.firings = Counter(
             "orchestrator_firings",
-            "Firings by result: ran, failed (changed nothing), missed, snoozed, overlap, day_off, left.",
+            "Firings by result: ran, failed (changed nothing), missed, snoozed, overlap, day_off, frozen, left.",
             ["playbook", "result"],
             registry=registry,
         )

@@ -20,6 +20,7 @@ from orchestrator.playbook.firings import (
     find_next_firing,
     list_firings,
 )
+from orchestrator.playbook.freeze import find_block, find_free_moment
 from orchestrator.playbook.schedule import load_zone
 from orchestrator.service.service_state import ScheduleState, Watermark
 from orchestrator.times import timestamp
@@ -140,11 +141,13 @@ class Skip:
         firing: the firing, or the last of several firings.
         reason: code of the reason.
         count: number of firings.
+        detail: the reason in words, if not clear from the code.
     """
 
     firing: Firing
-    reason: Literal["snoozed", "overlap", "day_off"]
+    reason: Literal["snoozed", "overlap", "day_off", "frozen"]
     count: int = 1
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,17 +237,17 @@ def forecast_next_firing(timetable: Timetable, decided: Decided, snooze: Snooze 
     ]
     # Firings planned before the end of the snooze are skipped, whatever their jitter.
     after = now if snooze is None else max(now, snooze.until - _TICK)
-    return min([*found, *_find_next_planned(timetable, decided, after)], key=lambda each: each.moment, default=None)
+    return min([*found, *_find_next_free(timetable, decided, after)], key=lambda each: each.moment, default=None)
 
 
 def find_success_due(timetable: Timetable, since: datetime, snooze: Snooze | None) -> datetime | None:
     """Find the start time of the next firing expected to succeed: the first after `since`.
 
-    Days off and snoozed firings do not count. None without a firing within a year.
+    Days off, snoozed and frozen firings do not count. None without a firing within a year.
     """
-    found = _find_next_planned(timetable, NOTHING_DECIDED, since)
+    found = _find_next_free(timetable, NOTHING_DECIDED, since)
     if found and snooze is not None and snooze.covers(found[0].planned, found[0].moment):
-        found = _find_next_planned(timetable, NOTHING_DECIDED, max(since, snooze.until - _TICK))
+        found = _find_next_free(timetable, NOTHING_DECIDED, max(since, snooze.until - _TICK))
     return found[0].moment if found else None
 
 
@@ -271,7 +274,8 @@ def _find_skip_reason(
     if snooze is not None and firing.moment >= min(snooze.begins, now) and snooze.covers(firing.planned, firing.moment):
         until = snooze.until.astimezone(firing.local.tzinfo)
         return LeftOutCode.SNOOZED, f"snoozed until {until:%Y-%m-%d %H:%M}"
-    return None
+    frozen = find_block(timetable.freezes, firing.moment)
+    return None if frozen is None else (LeftOutCode.FROZEN, frozen)
 
 
 def _find_next_planned(timetable: Timetable, decided: Decided, after: datetime) -> list[Firing]:
@@ -282,6 +286,16 @@ def _find_next_planned(timetable: Timetable, decided: Decided, after: datetime) 
         if firing is None or timestamp(firing.planned) not in decided.one_by_one:
             return [] if firing is None else [firing]
         start = firing.planned + _TICK
+
+
+def _find_next_free(timetable: Timetable, decided: Decided, after: datetime) -> list[Firing]:
+    """Find the first open firing planned after this time, outside of freezes; an empty list without a firing."""
+    while found := _find_next_planned(timetable, decided, after):
+        free = find_free_moment(timetable.freezes, found[0].moment)
+        if free is None or free == found[0].moment:
+            return [] if free is None else found
+        after = max(found[0].planned, free - timedelta(seconds=timetable.schedule.jitter) - _TICK)
+    return []
 
 
 def _merge_kept(timetable: Timetable, decided: Decided, start: datetime, end: datetime) -> Iterator[Firing | LeftOut]:
@@ -333,17 +347,25 @@ def decide_firings(
     """
     missed, snoozed = _split_snoozed(due.missed, snooze, now)
     in_time, snoozed_now = _split_snoozed(due.in_time, snooze, now)
-    count = due.count - len(snoozed) if missed else 0
+    frozen_then = [each for each in missed if find_block(timetable.freezes, each.moment) is not None]
+    missed = [each for each in missed if each not in frozen_then] if frozen_then else missed
+    count = due.count - len(snoozed) - len(frozen_then) if missed else 0
     steps: list[Step] = [Skip(each, "day_off") for each in due.days_off]
     if snoozed or snoozed_now:
         steps.append(Skip((snoozed + snoozed_now)[-1], "snoozed", len(snoozed) + len(snoozed_now)))
+    if frozen_then:
+        detail = find_block(timetable.freezes, frozen_then[-1].moment)
+        steps.append(Skip(frozen_then[-1], "frozen", len(frozen_then), detail))
     wanted = [(each, 0) for each in in_time]
     if missed and timetable.schedule.on_missed == "skip":
         steps.append(Miss(missed[0], missed[-1], count))
     elif missed:
         wanted = [(in_time[0], count), *wanted[1:]] if in_time else [(missed[-1], count)]
+    frozen = find_block(timetable.freezes, now)
     for firing, stands_for in wanted:
-        if not runs:
+        if frozen is not None:
+            steps.append(Skip(firing, "frozen", max(1, stands_for), frozen))
+        elif not runs:
             steps.append(Start(firing, stands_for))
             runs = True
         elif timetable.schedule.on_overlap == "queue" and not waits:
@@ -351,7 +373,11 @@ def decide_firings(
             waits = True
         else:
             steps.append(Skip(firing, "overlap"))
-    return steps
+    return sorted(steps, key=_find_last_planned) if frozen_then else steps
+
+
+def _find_last_planned(step: Step) -> datetime:
+    return step.last.planned if isinstance(step, Miss) else step.firing.planned
 
 
 def _split_snoozed(found: Sequence[Firing], snooze: Snooze | None, now: datetime) -> tuple[list[Firing], list[Firing]]:

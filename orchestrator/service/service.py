@@ -229,7 +229,8 @@ class Service:
             await write("firing.missed", playbook=name, first=first, planned=last, count=step.count)
         elif isinstance(step, Skip):
             planned = timestamp(step.firing.planned)
-            await write("firing.left_out", playbook=name, planned=planned, reason=step.reason, count=step.count)
+            more = {} if step.detail is None else {"detail": step.detail}
+            await write("firing.left_out", playbook=name, planned=planned, reason=step.reason, count=step.count, **more)
         else:
             claim = FiringClaim(
                 name,

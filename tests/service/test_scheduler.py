@@ -1,6 +1,7 @@
 """Decisions of the scheduler, compared with firings counted by hand and at random."""
 
 from collections.abc import Container, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.playbook.firings import Firing, LeftOut, LeftOutCode, Timetable
+from orchestrator.playbook.freeze import Freeze, Times
 from orchestrator.playbook.schedule import Schedule
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.service.scheduler import (
@@ -21,6 +23,7 @@ from orchestrator.service.scheduler import (
     Start,
     decide_firings,
     find_due_firings,
+    find_success_due,
     forecast_firings,
     forecast_next_firing,
 )
@@ -233,3 +236,39 @@ def test_the_forecast_is_what_happens(
         assert happened[0] == (coming.moment, coming.planned)
     snoozed_ones = [each.planned for each in listed if isinstance(each, LeftOut) and each.code is LeftOutCode.SNOOZED]
     assert set(snoozed_ones) == set(scheduler.left_out) & {each.planned for each in listed}
+
+
+def frozen_table(*on: str, **more: Any) -> Timetable:  # noqa: ANN401 - what a schedule takes
+    freeze = Freeze("not_during", Times.model_validate({"timezone": "UTC", "on": list(on)}))
+    return replace(table(**more), freezes=(freeze,))
+
+
+def test_a_firing_in_a_freeze_is_left_out_with_the_entry() -> None:
+    frozen = frozen_table("11:30..13:30")
+    found = find_due_firings(frozen, since(NOON - 10 * MINUTE), NOON)
+    (left,) = decide_firings(frozen, found, NOON, None, runs=False, waits=False)
+    assert isinstance(left, Skip)
+    assert (left.reason, left.detail) == ("frozen", "frozen by `not_during`: 11:30..13:30, UTC")
+    coming = forecast_next_firing(frozen, since(NOON), None, NOON)
+    assert coming is not None
+    assert coming.planned == NOON + 2 * HOUR
+    assert find_success_due(frozen, NOON, None) == NOON + 2 * HOUR
+    listed = list(forecast_firings(frozen, since(NOON), None, NOON, end=NOON + 3 * HOUR))
+    left_out = [(each.planned, each.code) for each in listed if isinstance(each, LeftOut)]
+    assert left_out == [(moment, LeftOutCode.FROZEN) for moment in (NOON, NOON + HOUR)]
+
+
+def test_a_firing_missed_in_a_freeze_is_not_made_up_for_after_the_freeze() -> None:
+    frozen, later = frozen_table("09:30..13:30", on_missed="run_once"), NOON + 110 * MINUTE
+    found = find_due_firings(frozen, since(NOON - 4 * HOUR), later)
+    assert found.count == 5
+    start, left = decide_firings(frozen, found, later, None, runs=False, waits=False)
+    assert isinstance(left, Skip)
+    assert isinstance(start, Start)
+    assert (left.reason, left.count, start.missed, start.firing.planned) == ("frozen", 4, 1, NOON - 3 * HOUR)
+
+
+def test_a_freeze_without_an_end_leaves_no_next_firing() -> None:
+    frozen = frozen_table("00:00..24:00")
+    assert forecast_next_firing(frozen, since(NOON), None, NOON) is None
+    assert find_success_due(frozen, NOON, None) is None

@@ -107,6 +107,18 @@ async def test_a_changed_schedule_never_fires_at_once(host: OpenHost) -> None:
     assert home.world.carried_out("moved") == planned("3 01:00")
 
 
+async def test_a_firing_in_a_freeze_is_left_out_with_its_reason_and_not_made_up_for(host: OpenHost) -> None:
+    home = host()
+    freeze = "guards:\n  not_during: {timezone: UTC, on: ['2027-03-01..2027-03-02']}\n"
+    home.write("frozen", cron="0 2 * * *", timezone="UTC", on_missed="run_once", more=freeze)
+    async with home.process():
+        await home.until(at("3 03:00"))
+    assert home.world.carried_out("frozen") == planned("3 02:00")
+    left = [(each["planned"], each["reason"], each["detail"]) for each in home.events("firing.left_out")]
+    entry = "frozen by `not_during`: 2027-03-01..2027-03-02, UTC"
+    assert left == [(moment, "frozen", entry) for moment in planned("1 02:00", "2 02:00")]
+
+
 async def test_a_day_off_that_is_taken_out_of_the_playbook_is_not_made_up_for(host: OpenHost) -> None:
     home = host()
     home.write("off", cron="0 2 * * *", timezone="UTC", on_missed="run_once", not_on="2027-03-01..2027-03-03")

@@ -22,6 +22,7 @@ from orchestrator.times import utc_now
 
 if TYPE_CHECKING:
     from orchestrator.playbook.firings import Timetable
+    from orchestrator.playbook.schema import Guards
     from orchestrator.service.folder import ScheduledPlaybook
     from orchestrator.service.state import StoredSchedule
 
@@ -83,7 +84,7 @@ def _load_in_force(file: Path, values: Mapping[str, str]) -> "tuple[LoadedPlaybo
 
     try:
         loaded = _load_schedule(file, values)
-        timetable = load_timetable(loaded)
+        timetable = load_timetable(loaded, guards=_read_guards())
     except PlaybookError as error:
         kept = _read_kept(file)
         if kept is None:
@@ -103,6 +104,15 @@ def _read_kept(file: Path) -> "ScheduledPlaybook | None":
     with suppress(OrchestratorError, OSError):  # The firings of a playbook are known without settings.
         settings = load_settings(None, ())
         return read_kept_version(journal_store(settings), kept_folder(settings), file)
+    return None
+
+
+def _read_guards() -> "Guards | None":
+    """Read the guards of the settings, for their freezes; None without usable settings."""
+    from orchestrator.settings.load import load_settings  # noqa: PLC0415 - loads pydantic's settings
+
+    with suppress(OrchestratorError, OSError):
+        return load_settings(None, ()).guards
     return None
 
 

@@ -86,7 +86,7 @@ class _Serving:
 
     def __init__(self, settings: Settings, playbooks: Path, journal: Journal, listener: socket.socket | None) -> None:
         self._settings, self._journal, self._listener = settings, journal, listener
-        self._folder = PlaybookFolder(playbooks, kept_folder(settings))
+        self._folder = PlaybookFolder(playbooks, kept_folder(settings), guards=settings.guards)
         self._metrics = Metrics(self._build_overview)
         self._service: Service
         self._exit_code = 0

@@ -50,6 +50,11 @@ def head_lines(timetable: Timetable) -> list[str]:
     facts += [f"from {schedule.from_}"] if schedule.from_ is not None else []
     facts += [f"until {schedule.until}"] if schedule.until is not None else []
     facts += [f"not on {', '.join(safe_text(each.text, 80) for each in schedule.not_on)}"] if schedule.not_on else []
+    facts += [
+        f"{each.guard.replace('_', ' ')} {', '.join(safe_text(entry.text, 80) for entry in each.times.on)} "
+        f"({each.times.timezone})"
+        for each in timetable.freezes
+    ]
     facts += [f"warning: {each}" for each in step_warnings(schedule.cron)]
     return [f"{safe_text(timetable.name)}: {in_words(schedule)}", *facts]
 
