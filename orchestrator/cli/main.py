@@ -81,7 +81,7 @@ DOCS = f"Docs: docs/reference/cli.md in the source distribution (cvm_orchestrato
 
 _RUN_NAMES = (
     "RUN_ID is a run id, the beginning of one run's id, or `last` for the newest run. "
-    "A fleet run has an id with `fleet-`."
+    "The id of a fleet run (`fleet-…`) stands for all its runs."
 )
 
 COMPLETING = "_ORCHESTRATOR_COMPLETE"

@@ -144,6 +144,12 @@ def require_resumable(reading: Reading, state: RunState, run: StoredRun) -> None
         )
 
 
+def report_warnings(plan: ResumePlan, observer: RunObserver, run_id: str) -> None:
+    """Report the warnings of a resume to the observer of the run."""
+    for warning in plan.warnings:
+        observer.on_warning("resume.warning", run_id=run_id, message=warning.message)
+
+
 def plan_resume(jobs: list[Job], checked: Rechecked, applied: Applied) -> ResumePlan:
     """Plan a resume."""
     return ResumePlan(

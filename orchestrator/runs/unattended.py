@@ -24,7 +24,7 @@ from orchestrator.runs.claims import claim_again
 from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.notifications import notify_refusal
-from orchestrator.runs.resume import reopen_run
+from orchestrator.runs.resume import reopen_run, report_warnings
 from orchestrator.runs.session import Endpoint, RunObserver, Session, limits_of, open_session
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
@@ -149,8 +149,7 @@ class UnattendedRunner:
                         plan = await run_unless(stop, partial(reopened.plan, session, applied, held))
                         if plan is None:
                             return INTERRUPTED
-                        for warning in plan.warnings:
-                            session.observer.on_warning("resume.warning", run_id=claim.run_id, message=warning.message)
+                        report_warnings(plan, session.observer, claim.run_id)
                         return await _carry_out(session, await reopened.record_resume(session, plan, held), stop)
         except ClaimedError as error:
             return await self._wait_for_others(claim, error, stop)

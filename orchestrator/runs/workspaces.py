@@ -1,6 +1,7 @@
 """The settings of a run's workspace: by `--workspace`, by the playbook, or by the audit log."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError, UsageError
@@ -132,3 +133,12 @@ def name_workspace(error: OrchestratorError, name: str | None) -> OrchestratorEr
         error.message = f"{begin}{error.message}"
         error.args = (error.message,)
     return error
+
+
+@contextmanager
+def name_errors(workspace: str) -> Iterator[None]:
+    """Name the workspace in the errors of the block."""
+    try:
+        yield
+    except OrchestratorError as error:
+        raise name_workspace(error, workspace) from error.__cause__

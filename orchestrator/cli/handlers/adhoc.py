@@ -57,11 +57,11 @@ def act(
                 f"named CVMs need one workspace, but {len(members)} workspaces match",
                 hint=f"name one workspace, or select by name in all: orchestrator {action} --name {names[0]}",
             )
-        from orchestrator.cli.handlers.fleet.plan import PlaybookOrder, refuse_plan_file  # noqa: PLC0415 - seldom needed
+        from orchestrator.cli.handlers.fleet.plan import PlaybookRequest, refuse_plan_file  # noqa: PLC0415 - seldom needed
         from orchestrator.cli.handlers.fleet.run import FleetCommand, run_fleet  # noqa: PLC0415 - the same
 
         refuse_plan_file(members, has_out=out is not None)
-        fleet_order = PlaybookOrder(loaded, ignore_running=ignore_running, break_freeze=break_freeze)
+        fleet_order = PlaybookRequest(loaded, ignore_running=ignore_running, break_freeze=break_freeze)
         return run_fleet(every, members, FleetCommand(fleet_order, skip, yes, expect, as_json))
     require_no_skip(skip)
     settings = every.for_workspace(members[0]) if members else every

@@ -45,11 +45,11 @@ def show_plan(
     every = load_settings(config, assignments)
     names = choose_names(every, workspaces, loaded.playbook.workspaces, simulate=simulate)
     if len(names) > 1:
-        from orchestrator.cli.handlers.fleet.plan import PlaybookOrder, show_fleet_plan  # noqa: PLC0415 - seldom needed
+        from orchestrator.cli.handlers.fleet.plan import PlaybookRequest, show_fleet_plan  # noqa: PLC0415 - seldom needed
 
-        order = PlaybookOrder(loaded, narrowing, break_freeze=break_freeze)
+        request = PlaybookRequest(loaded, narrowing, break_freeze=break_freeze)
         has_out = out is not None
-        return show_fleet_plan(every, names, order, skip=skip, details=details, form=form, has_out=has_out)
+        return show_fleet_plan(every, names, request, skip=skip, details=details, form=form, has_out=has_out)
     require_no_skip(skip)
     settings = every.for_workspace(names[0]) if names else every
     if out is not None:

@@ -24,7 +24,7 @@ from orchestrator.report.run.text import print_run
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.documents import run_document, write_document
 from orchestrator.runs.frozen import Applied
-from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run
+from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run, report_warnings
 from orchestrator.runs.session import Endpoint, open_endpoint, open_session
 from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.runs.workspaces import settings_of_run
@@ -121,8 +121,7 @@ async def _open_and_resume(settings: Settings, where: Endpoint, order: _ResumeRe
                     click.echo("Nothing was sent: --dry-run.")
                 return int(Exit.OK)
             if order.as_json:
-                for warning in plan.warnings:
-                    session.observer.on_warning("resume.warning", run_id=state.run_id, message=warning.message)
+                report_warnings(plan, session.observer, state.run_id)
             confirm_resume([plan], yes=order.yes)
         opened = await order.run.record_resume(session, plan, order.claim, ignore_running=order.ignore_running)
         return await carry_out(session, opened, as_json=order.as_json)

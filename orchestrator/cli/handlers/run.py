@@ -57,10 +57,10 @@ def run_playbook(
     every = load_settings(config, assignments)
     names = choose_names(every, workspaces, loaded.playbook.workspaces, simulate=simulate)
     if len(names) > 1:
-        from orchestrator.cli.handlers.fleet.plan import PlaybookOrder  # noqa: PLC0415 - seldom needed
+        from orchestrator.cli.handlers.fleet.plan import PlaybookRequest  # noqa: PLC0415 - seldom needed
         from orchestrator.cli.handlers.fleet.run import FleetCommand, run_fleet  # noqa: PLC0415 - the same
 
-        fleet_order = PlaybookOrder(loaded, narrowing, ignore_running, break_freeze)
+        fleet_order = PlaybookRequest(loaded, narrowing, ignore_running, break_freeze)
         return run_fleet(every, names, FleetCommand(fleet_order, skip, yes, expect, as_json))
     require_no_skip(skip)
     settings = every.for_workspace(names[0]) if names else every

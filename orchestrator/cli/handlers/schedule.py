@@ -12,7 +12,7 @@ import click
 from pydantic_core import PydanticCustomError
 
 from orchestrator.cli.consoles import text_width
-from orchestrator.cli.playbook_workspaces import find_workspace_mismatch
+from orchestrator.cli.handlers.validate import find_workspace_mismatch
 from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.schedule import first_second, last_second, load_zone, parse_edge

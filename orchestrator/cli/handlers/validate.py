@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.playbook_workspaces import find_workspace_mismatch
 from orchestrator.cli.print_error import print_error
 from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.outcome import Exit
@@ -87,6 +86,20 @@ def _list_warnings(loaded: LoadedPlaybook) -> list[dict[str, str]]:
     if mismatch is not None:
         warnings.append({"code": "workspaces_differ_from_settings", "message": mismatch})
     return warnings
+
+
+def find_workspace_mismatch(playbook: Playbook) -> str | None:
+    """Explain why a playbook's workspaces do not match the settings; None without workspaces or usable settings."""
+    if not playbook.workspaces:
+        return None
+    from orchestrator.runs.workspaces import explain_mismatch  # noqa: PLC0415 - few playbooks name workspaces
+    from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
+
+    try:
+        settings = load_settings(None, ())
+    except OrchestratorError:
+        return None  # a playbook is valid without settings; other commands report their faults
+    return explain_mismatch(settings, playbook)
 
 
 def _playbook_document(loaded: LoadedPlaybook) -> dict[str, object]:

@@ -26,7 +26,7 @@ def fleet_plan_document(
         guards: the guards of the total.
         left_out: the unreachable workspaces left out on request.
         first: the name of the canary workspace.
-        warnings: the warnings about the order as a whole.
+        warnings: the warnings about the plan as a whole.
     """
     total = merge_plans([plan for _, plan in plans], guards)
     documents = [{"workspace": name, **plan_document(plan)} for name, plan in plans]

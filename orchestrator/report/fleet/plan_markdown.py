@@ -31,7 +31,7 @@ def render_fleet_plan_markdown(
         guards: the guards of the total.
         first: the name of the canary workspace.
         left_out: the unreachable workspaces left out on request.
-        warnings: the warnings about the order as a whole.
+        warnings: the warnings about the plan as a whole.
         refusal: the reason for refusing the plan.
         details: whether to list the skipped CVMs, each with its reason.
     """

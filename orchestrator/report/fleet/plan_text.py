@@ -60,7 +60,7 @@ def print_fleet_plan(
         guards: the guards of the total.
         first: the name of the canary workspace.
         left_out: the unreachable workspaces left out on request.
-        warnings: the warnings about the order as a whole.
+        warnings: the warnings about the plan as a whole.
         details: whether to list every CVM by name.
         now: the reference time for ages; the present by default.
     """
@@ -135,7 +135,7 @@ def list_total_facts(
     first: str | None = None,
     left_out: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[tuple[str, str | Text]]:
-    """List the facts of the whole order, as `report.plan.text.list_facts`."""
+    """List the facts of the plan as a whole, as `report.plan.text.list_facts`."""
     yield from list_guards(total.guards)
     if first is not None:
         yield "first", f"workspace {safe_text(first, 64)}; the others begin after its success"

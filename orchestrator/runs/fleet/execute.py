@@ -1,6 +1,6 @@
 """Carry out a fleet run: the canary workspace, then all other runs at once, and the last record of the fleet log."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -233,10 +233,6 @@ def finished_fields(fleet: OpenFleet, result: FleetResult) -> dict[str, object]:
         "exit_code": int(result.exit_code),
         "ending": result.ending.value,
         "counts": {outcome.value: number for outcome, number in counts.items()},
-        "runs": _list_documents(result.ends),
+        "runs": [end.document() for end in result.ends],
         "left_out": fleet.state.started.left_out,
     }
-
-
-def _list_documents(ends: Iterable[MemberEnd]) -> list[dict[str, object]]:
-    return [end.document() for end in ends]

@@ -6,12 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from orchestrator.errors import OrchestratorError, SettingsError, UsageError
+from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.runs.session import (
     Endpoint,
     RunObserver,
     Session,
     count_descriptors,
+    limits_of,
     open_session,
     share_connections,
 )
@@ -87,6 +89,11 @@ def require_descriptors(workspaces: int) -> int:
             hint=f"nothing was sent; raise the limit (`ulimit -n {needed}`), or name fewer workspaces",
         )
     return soft
+
+
+def limits_of_members(members: Iterable[Member], loaded: LoadedPlaybook) -> dict[str, RunLimits]:
+    """Return the limits of a playbook in every workspace."""
+    return {member.name: limits_of(loaded.playbook.limits, member.settings) for member in members}
 
 
 @asynccontextmanager

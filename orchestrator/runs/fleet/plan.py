@@ -143,7 +143,7 @@ async def plan_fleet(
     limit = playbook.limits.max_failures if fleet.max_failures is None else fleet.max_failures
     guards = _check_totals(_guards_of_total(fleet, merge_guards(playbook.guards, base_guards)), workspaces)
     warnings = tuple(
-        f"--skip-unreachable {name}: the workspace can be read, so it is part of this order"
+        f"--skip-unreachable {name}: the workspace can be read, so its CVMs are in this plan"
         for name in skip
         if name in plans
     )
@@ -155,7 +155,10 @@ def find_fleet_refusal(plan: FleetPlan) -> OrchestratorError | None:
     refused = [check for check in plan.guards if not check.ok]
     if refused:
         reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
-        return GuardError(f"refused by a guard of the total: {reasons}", hint="narrow the order, or raise the guard")
+        return GuardError(
+            f"refused by a guard of the total: {reasons}",
+            hint="narrow the select, or raise the guard of the total on purpose",
+        )
     for each in plan.workspaces:
         refusal = find_refusal(each.plan, each.request.constraint, may_be_empty=True)
         if refusal is not None:
@@ -188,7 +191,7 @@ async def _plan_workspace(each: WorkspaceRequest, *, needs_whole: bool) -> Works
 def _require_known(name: str | None, names: Sequence[str], source: str) -> None:
     if name is not None and name not in names:
         raise UsageError(
-            f"{source} names {name!r}, but this order has the workspaces {join_names(names)}",
+            f"{source} names {name!r}, but the chosen workspaces are {join_names(names)}",
             hint="name one of these workspaces, or add it with --workspace",
         )
 

@@ -12,9 +12,9 @@ from orchestrator.errors import NoMatchError, RunHeldError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.undo import Undo
 from orchestrator.runs.fleet.plan import WorkspaceRequest
-from orchestrator.runs.fleet.resume import naming
 from orchestrator.runs.restore import read_undo, request_undo
 from orchestrator.runs.session import Session
+from orchestrator.runs.workspaces import name_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class FleetUndo:
         requests = []
         for each in self.members:
             session = sessions[each.name]
-            with naming(each.name):
+            with name_errors(each.name):
                 session.endpoint.require_url(each.state.started.cloud_url)
             request = request_undo(each.undo, each.state, each.run, session.settings, ignore_running=ignore_running)
             requests.append(WorkspaceRequest(each.name, session, request))
@@ -102,7 +102,7 @@ def read_fleet_undo(fleet: StoredRun, store: RunStore) -> FleetUndo:
     members = []
     for planned in state.runs:
         run = store.get_run(planned.run_id)
-        with naming(planned.workspace):
+        with name_errors(planned.workspace):
             try:
                 undo, run_state = read_undo(run)
             except NoMatchError:  # this run stopped nothing

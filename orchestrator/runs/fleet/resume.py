@@ -22,10 +22,10 @@ from orchestrator.runs.fleet.members import Member, Observe, open_sessions, read
 from orchestrator.runs.fleet.plan import LeftOut, leave_out
 from orchestrator.runs.fleet.start import OpenFleet, OpenMember
 from orchestrator.runs.frozen import Applied
-from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run
+from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run, report_warnings
 from orchestrator.runs.session import Session
 from orchestrator.runs.stores import claim_store
-from orchestrator.runs.workspaces import name_workspace
+from orchestrator.runs.workspaces import name_errors
 from orchestrator.settings.load import Settings
 
 
@@ -61,7 +61,7 @@ class ReopenedFleet:
         """
         members = read_members(settings, self.open_runs)
         for member in members:
-            with naming(member.name):
+            with name_errors(member.name):
                 member.endpoint.require_url(self.runs[member.name].state.started.cloud_url)
         return members
 
@@ -74,7 +74,7 @@ class ReopenedFleet:
         assignments = tuple(assignments)
         applied = {}
         for member in members:
-            with naming(member.name):
+            with name_errors(member.name):
                 applied[member.name] = self.runs[member.name].apply_settings(member.settings, assignments)
         return applied
 
@@ -143,7 +143,7 @@ def _list_begun(store: RunStore, fleet_id: str) -> Iterator[FleetRun]:
 
 def _reopen_member(stack: ExitStack, store: RunStore, run: FleetRun, fleet_id: str) -> ReopenedRun:
     """Reopen the log of one run; the log of a finished run is closed again."""
-    with naming(run.workspace):
+    with name_errors(run.workspace):
         reopened = stack.enter_context(reopen_run(store.get_run(run.run_id), in_fleet=True))
         if reopened.state.started.fleet != fleet_id:
             raise SettingsError(f"the log does not belong to fleet run {fleet_id}", file=reopened.stored.location)
@@ -152,15 +152,6 @@ def _reopen_member(stack: ExitStack, store: RunStore, run: FleetRun, fleet_id: s
     if reopened.state.finished is not None:
         reopened.log.close()
     return reopened
-
-
-@contextmanager
-def naming(workspace: str) -> Iterator[None]:
-    """Name the workspace in the errors of the block."""
-    try:
-        yield
-    except OrchestratorError as error:
-        raise name_workspace(error, workspace) from error.__cause__
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +196,11 @@ class FleetResumePlan:
     def is_doubtful(self) -> bool:
         """Check for a reason to ask a person before the resume."""
         return any(member.plan.is_doubtful for member in self.members)
+
+    def report_warnings(self) -> None:
+        """Report the warnings of every run to its observer."""
+        for member in self.members:
+            report_warnings(member.plan, member.session.observer, member.run.state.run_id)
 
     def document(self) -> dict[str, Any]:
         """Build the document of `resume FLEET_ID --dry-run --json`."""
@@ -273,7 +269,7 @@ def claim_open_runs(
     with ExitStack() as stack:
         claims = {}
         for name, run in fleet.open_runs.items():
-            with naming(name):
+            with name_errors(name):
                 claims[name] = stack.enter_context(claim_again(store, run.state, ignore_running=ignore_running))
         yield claims
 

@@ -24,7 +24,7 @@ from orchestrator.runs.fleet.plan import FleetPlan, WorkspacePlan, find_fleet_re
 from orchestrator.runs.records import guard_fields
 from orchestrator.runs.session import Session
 from orchestrator.runs.start import ClaimedTargets, OpenRun, Wait, begin_run, claim_jobs, complete_claim, find_actor
-from orchestrator.runs.workspaces import name_workspace
+from orchestrator.runs.workspaces import name_errors, name_workspace
 
 
 @dataclass(slots=True)
@@ -155,11 +155,8 @@ async def _claim_all(workspaces: Iterable[WorkspacePlan], waited: float) -> dict
         with workspaces[0].session.claims.open_batch() as batch:
             for each in workspaces:
                 run_id = _new_run_id(each.session, taken)
-                try:
+                with name_errors(each.name):
                     claimed[each.name] = claim_jobs(each.session, each.request, each.prepared, run_id, batch)
-                except OrchestratorError as error:
-                    name_workspace(error, each.name)
-                    raise
         async with anyio.create_task_group() as group:
             for each in workspaces:
                 group.start_soon(complete, each)

@@ -15,11 +15,11 @@ from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.execute import explain_early_end
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.fleet.execute import carry_out_fleet, carry_out_member
-from orchestrator.runs.fleet.members import open_sessions, read_members
+from orchestrator.runs.fleet.members import limits_of_members, open_sessions, read_members
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspaceRequest, plan_fleet
 from orchestrator.runs.fleet.resume import claim_open_runs, plan_fleet_resume, record_fleet_resume, reopen_fleet
 from orchestrator.runs.fleet.start import OpenFleet, OpenMember, start_fleet
-from orchestrator.runs.session import Session, limits_of
+from orchestrator.runs.session import Session
 from orchestrator.runs.start import RunRequest
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.runs.stores import fleet_store, run_store
@@ -72,7 +72,7 @@ class UnattendedFleetRunner:
         """
         # A command or a slow disk may take seconds; other runs go on meanwhile.
         members = await anyio.to_thread.run_sync(read_members, self._settings, names)
-        limits = {member.name: limits_of(loaded.playbook.limits, member.settings) for member in members}
+        limits = limits_of_members(members, loaded)
         trigger = {"trigger": trigger_of(claim)}
         requests = {name: RunRequest(loaded, limits[name], origin_fields=trigger) for name in limits}
         async with open_sessions(members, limits, partial(self._observe, claim)) as sessions:
@@ -111,10 +111,7 @@ class UnattendedFleetRunner:
                     plan = await run_unless(stop, partial(plan_fleet_resume, fleet, sessions, applied, claims))
                     if plan is None:
                         return INTERRUPTED
-                    for member in plan.members:
-                        for warning in member.plan.warnings:
-                            about = {"run_id": member.run.state.run_id, "message": warning.message}
-                            member.session.observer.on_warning("resume.warning", **about)
+                    plan.report_warnings()
                     return await _carry_out(await record_fleet_resume(plan), stop)
 
 

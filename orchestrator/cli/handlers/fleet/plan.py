@@ -16,18 +16,17 @@ from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
-from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.report.fleet.document import fleet_plan_document
-from orchestrator.runs.fleet.members import Member, Observe, open_sessions, read_members
+from orchestrator.runs.fleet.members import Member, Observe, limits_of_members, open_sessions, read_members
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspaceRequest, find_fleet_refusal, plan_fleet
-from orchestrator.runs.session import RunObserver, Session, limits_of
+from orchestrator.runs.session import RunObserver, Session
 from orchestrator.runs.start import RunRequest
 from orchestrator.settings.load import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class PlaybookOrder:
-    """The order of a playbook for several workspaces.
+class PlaybookRequest:
+    """Request to run a playbook in several workspaces.
 
     Attributes:
         loaded: the playbook.
@@ -59,11 +58,6 @@ class PlaybookOrder:
         )
 
 
-def limits_of_members(members: tuple[Member, ...], loaded: LoadedPlaybook) -> dict[str, RunLimits]:
-    """Return the limits of a playbook in every workspace."""
-    return {member.name: limits_of(loaded.playbook.limits, member.settings) for member in members}
-
-
 def observe_members(settings: Settings) -> Observe:
     """Return the function that makes the observer for the run of a workspace."""
 
@@ -85,7 +79,7 @@ class _MemberObserver(LogObserver):
 def show_fleet_plan(
     settings: Settings,
     names: tuple[str, ...],
-    order: PlaybookOrder,
+    request: PlaybookRequest,
     *,
     skip: tuple[str, ...],
     details: bool,
@@ -95,7 +89,7 @@ def show_fleet_plan(
     """Print the plan of a playbook over several workspaces. Sends no changing request."""
     refuse_plan_file(names, has_out=has_out)
     members = read_members(settings, names)
-    plan = anyio.run(partial(_read_and_plan, settings, members, order, skip))
+    plan = anyio.run(partial(_read_and_plan, settings, members, request, skip))
     return _print_result(plan, details=details, form=form)
 
 
@@ -113,12 +107,12 @@ def refuse_plan_file(names: tuple[str, ...], *, has_out: bool) -> None:
 
 
 async def _read_and_plan(
-    settings: Settings, members: tuple[Member, ...], order: PlaybookOrder, skip: tuple[str, ...]
+    settings: Settings, members: tuple[Member, ...], request: PlaybookRequest, skip: tuple[str, ...]
 ) -> FleetPlan:
-    limits = limits_of_members(members, order.loaded)
+    limits = limits_of_members(members, request.loaded)
     async with open_sessions(members, limits, observe_members(settings), few=True) as sessions:
-        requests = order.list_requests(sessions)
-        return await plan_fleet(order.loaded, requests, base_guards=settings.guards, skip=skip)
+        requests = request.list_requests(sessions)
+        return await plan_fleet(request.loaded, requests, base_guards=settings.guards, skip=skip)
 
 
 def list_plans(plan: FleetPlan) -> list[tuple[str, Plan]]:
@@ -126,19 +120,19 @@ def list_plans(plan: FleetPlan) -> list[tuple[str, Plan]]:
     return [(each.name, each.plan) for each in plan.workspaces]
 
 
-def describe_order(plan: FleetPlan) -> dict[str, Any]:
-    """Return the facts of the whole order, as the functions of `report.fleet` take them."""
+def describe_total(plan: FleetPlan) -> dict[str, Any]:
+    """Return the facts of the plan as a whole, as the functions of `report.fleet` take them."""
     left_out = [each.document() for each in plan.left_out]
     return {"guards": plan.guards, "first": plan.first, "left_out": left_out, "warnings": plan.warnings}
 
 
 def plan_document_of(plan: FleetPlan) -> dict[str, Any]:
     """Build the document of a plan over several workspaces."""
-    return fleet_plan_document(list_plans(plan), **describe_order(plan))
+    return fleet_plan_document(list_plans(plan), **describe_total(plan))
 
 
 def _print_result(plan: FleetPlan, *, details: bool, form: str) -> int:
-    error, plans, about = find_fleet_refusal(plan), list_plans(plan), describe_order(plan)
+    error, plans, about = find_fleet_refusal(plan), list_plans(plan), describe_total(plan)
     description = plan.loaded.playbook.description
     if form == "text":
         from orchestrator.cli.consoles import stdout_console  # noqa: PLC0415 - only the format that was asked for

@@ -13,7 +13,7 @@ from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.report.savings.reconcile import print_reconciliation, reconciliation_document
 from orchestrator.runs.documents import write_document
-from orchestrator.runs.fleet.resume import naming
+from orchestrator.runs.workspaces import name_errors
 from orchestrator.settings.load import load_settings
 from orchestrator.text import safe_text
 
@@ -33,7 +33,7 @@ def reconcile_fleet(
     documents: list[dict[str, Any]] = []
     code = Exit.OK
     for number, (workspace, run) in enumerate(fleet.runs):
-        with naming(workspace):
+        with name_errors(workspace):
             found, state = reconcile_log(settings, run)
         own = Exit.UNSETTLED if found.open else Exit.OK
         code = max(code, own)

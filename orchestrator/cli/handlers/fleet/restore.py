@@ -16,8 +16,8 @@ from orchestrator.text import plural, safe_text
 
 
 @dataclass(frozen=True, slots=True)
-class _UndoOrder:
-    """The undo of a fleet run, as an order for several workspaces."""
+class _UndoRequest:
+    """The undo of a fleet run, as the request for a fleet run."""
 
     undo: FleetUndo
     ignore_running: bool
@@ -46,7 +46,7 @@ def restore_fleet(
     settings = load_settings(config, assignments)
     undo = read_fleet_undo(fleet_store(settings).find_fleet(run_id), run_store(settings))
     command = FleetCommand(
-        _UndoOrder(undo, ignore_running),
+        _UndoRequest(undo, ignore_running),
         (),
         yes,
         expect,

@@ -91,10 +91,7 @@ async def _open_and_resume(
                     click.echo("Nothing was sent: --dry-run.")
                 return int(Exit.OK)
             if as_json:
-                for member in plan.members:
-                    for warning in member.plan.warnings:
-                        about = {"run_id": member.run.state.run_id, "message": warning.message}
-                        member.session.observer.on_warning("resume.warning", **about)
+                plan.report_warnings()
             confirm_resume([member.plan for member in plan.members], yes=yes)
         opened = await record_fleet_resume(plan, ignore_running=ignore_running)
         return await carry_out_in_view(settings, opened, as_json=as_json)

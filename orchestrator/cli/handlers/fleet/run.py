@@ -12,8 +12,7 @@ import click
 
 from orchestrator.cli.confirmation import ask_about_key, confirm_plan, has_nothing_to_do, last_line
 from orchestrator.cli.handlers.fleet.plan import (
-    describe_order,
-    limits_of_members,
+    describe_total,
     list_plans,
     observe_members,
     plan_document_of,
@@ -24,7 +23,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.report.fleet.totals import merge_plans, name_workspaces
-from orchestrator.runs.fleet.members import Member, open_sessions, read_members
+from orchestrator.runs.fleet.members import Member, limits_of_members, open_sessions, read_members
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspaceRequest, plan_fleet
 from orchestrator.runs.fleet.start import OpenFleet, start_fleet
 from orchestrator.runs.session import Session
@@ -33,8 +32,8 @@ from orchestrator.settings.load import Settings
 from orchestrator.text import safe_text
 
 
-class Order(Protocol):
-    """An order for several workspaces."""
+class FleetRequest(Protocol):
+    """Request for a fleet run."""
 
     @property
     def loaded(self) -> LoadedPlaybook:
@@ -46,19 +45,19 @@ class Order(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FleetCommand:
-    """An order with the options of a command line.
+    """Request for a fleet run, with the options of a command line.
 
     Attributes:
-        order: the order.
+        request: the request.
         skip: the workspaces to leave out if unreachable.
         yes: whether `--yes` is given.
         expect: the number of `--expect`.
         as_json: whether stdout is for a JSON document.
-        origin: the text about the origin of the order, for a person.
+        origin: the text about the origin of the request, for a person.
         about: further fields of `fleet.started`.
     """
 
-    order: Order
+    request: FleetRequest
     skip: tuple[str, ...]
     yes: bool
     expect: int | None
@@ -68,14 +67,14 @@ class FleetCommand:
 
 
 def run_fleet(settings: Settings, names: tuple[str, ...], command: FleetCommand) -> int:
-    """Carry an order out in several workspaces; returns the exit code."""
+    """Carry out a fleet run; returns the exit code."""
     run_store(settings).prepare()
     members = read_members(settings, names)
     return anyio.run(partial(_open_and_run, settings, members, command))
 
 
 async def _open_and_run(settings: Settings, members: tuple[Member, ...], command: FleetCommand) -> int:
-    limits = limits_of_members(members, command.order.loaded)
+    limits = limits_of_members(members, command.request.loaded)
     async with open_sessions(members, limits, observe_members(settings)) as sessions:
         fleet = await _plan_and_start(settings, sessions, command)
         if isinstance(fleet, int):
@@ -89,12 +88,12 @@ async def _open_and_run(settings: Settings, members: tuple[Member, ...], command
 async def _plan_and_start(
     settings: Settings, sessions: Mapping[str, Session], command: FleetCommand
 ) -> OpenFleet | int:
-    """Plan, ask, and begin the logs; returns an exit code for a refused order."""
-    order, meant, as_json = command.order, command.yes or command.expect is not None, command.as_json
-    notify = partial(notify_refusal_of, next(iter(sessions.values())), order.loaded, meant=meant)
+    """Plan, ask, and begin the logs; returns an exit code for a refused plan."""
+    request, meant, as_json = command.request, command.yes or command.expect is not None, command.as_json
+    notify = partial(notify_refusal_of, next(iter(sessions.values())), request.loaded, meant=meant)
     try:
-        requests = order.list_requests(sessions)
-        plan = await plan_fleet(order.loaded, requests, base_guards=settings.guards, skip=command.skip)
+        requests = request.list_requests(sessions)
+        plan = await plan_fleet(request.loaded, requests, base_guards=settings.guards, skip=command.skip)
     except OrchestratorError as failure:
         await notify(failure)
         raise
@@ -122,7 +121,7 @@ async def _confirm(command: FleetCommand, plan: FleetPlan) -> bool:
         yes=command.yes,
         expect=command.expect,
         show=None if seen else partial(_print_plan, command, plan),
-        about=f"Not part of this order, because unreachable: {name_workspaces(left_out)}.\n" if left_out else "",
+        about=f"Left out, because unreachable: {name_workspaces(left_out)}.\n" if left_out else "",
     )
     if command.expect is not None and not command.yes and not has_nothing_to_do(total):
         for each in plan.workspaces:
@@ -143,4 +142,4 @@ def _print_plan(command: FleetCommand, plan: FleetPlan, stream: TextIO) -> None:
     if command.origin is not None:
         print_lines(console, prose_lines(console, command.origin))
         console.print()
-    print_fleet_plan(console, list_plans(plan), plan.loaded.playbook.description, **describe_order(plan))
+    print_fleet_plan(console, list_plans(plan), plan.loaded.playbook.description, **describe_total(plan))
