@@ -17,7 +17,7 @@ import termios
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing import connection, get_context
@@ -54,16 +54,27 @@ class WarmProcess:
         stdout: int | IO[str],
         stderr: int | IO[str],
         terminal: bool = False,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
-        """Start the command; with `terminal` in a session of its own, controlled by the terminal among the streams."""
+        """Start the command.
+
+        Args:
+            args: the arguments.
+            cwd: the folder.
+            env: all variables.
+            stdin: as for `subprocess.Popen`.
+            stdout: the same.
+            stderr: the same.
+            terminal: start a session controlled by the terminal among the streams.
+            prepare: a function to call in the new process, with a name for pickle: sets limits, or becomes a user.
+        """
         self.args = ("orchestrator", *args)
         self.stdout: IO[str] | None = None
         self.stderr: IO[str] | None = None
         theirs = [self._open(stdin, "stdin"), self._open(stdout, "stdout")]
         theirs.append(theirs[1] if stderr == subprocess.STDOUT else self._open(stderr, "stderr"))
-        self._process = FORKSERVER.Process(
-            target=_Streams(theirs, terminal=terminal), args=(list(args), str(cwd), dict(env))
-        )
+        become = _Command(theirs, terminal=terminal, prepare=prepare)
+        self._process = FORKSERVER.Process(target=become, args=(list(args), str(cwd), dict(env)))
         with _POLLING:
             self._process.start()
         for fd in {*theirs} - {each for each in (stdin, stdout, stderr) if isinstance(each, int)}:
@@ -220,19 +231,19 @@ def _forward_signals(client: socket.socket, process: WarmProcess) -> None:
         process.kill()  # the client was killed
 
 
-class _Streams:
+class _Command:
     """The main function of the forked process, with the descriptors of its streams."""
 
-    def __init__(self, descriptors: list[int], *, terminal: bool) -> None:
+    def __init__(self, descriptors: list[int], *, terminal: bool, prepare: Callable[[], object] | None) -> None:
         self._descriptors = descriptors
         self._terminal = terminal
+        self._prepare = prepare
 
-    def __getstate__(self) -> tuple[list[Any], bool]:
-        return [DupFd(fd) for fd in self._descriptors], self._terminal
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_descriptors": [DupFd(fd) for fd in self._descriptors]}
 
-    def __setstate__(self, state: tuple[list[Any], bool]) -> None:
-        self._descriptors = [each.detach() for each in state[0]]
-        self._terminal = state[1]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**state, "_descriptors": [each.detach() for each in state["_descriptors"]]})
 
     def __call__(self, args: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
         """Become the command."""
@@ -252,6 +263,9 @@ class _Streams:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         warnings.simplefilter("error")
         sys.argv = ["orchestrator", *args]
+        if self._prepare is not None:
+            sys.dont_write_bytecode = True  # under a limit of file sizes it would be damaged
+            self._prepare()
         os._exit(_exit_code())
 
 

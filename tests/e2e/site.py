@@ -121,7 +121,7 @@ class Site:
         stderr: int | IO[str] = subprocess.PIPE,
         prepare: Callable[[], object] | None = None,
     ) -> Process:
-        """Start the command in a forked process; with `command`, `prepare` or variables of Python, start it anew.
+        """Start the command in a forked process; with `command` or variables of Python, start it anew.
 
         Args:
             *args: the arguments.
@@ -130,12 +130,14 @@ class Site:
             stdin: as for `subprocess.Popen`.
             stdout: the same.
             stderr: the same.
-            prepare: sets limits in the new process.
+            prepare: a function to call in the new process, with a name for pickle: sets limits, or becomes a user.
         """
         environment = {key: value for key, value in {**self.environment, **(env or {})}.items() if value is not None}
         of_python = any(name.startswith(("PYTHON", "_ORCHESTRATOR_COMPLETE")) for name in env or {})
-        if not (command or prepare or of_python):
-            return WarmProcess(args, cwd=self.folder, env=environment, stdin=stdin, stdout=stdout, stderr=stderr)
+        if not (command or of_python):
+            return WarmProcess(
+                args, cwd=self.folder, env=environment, stdin=stdin, stdout=stdout, stderr=stderr, prepare=prepare
+            )
         return subprocess.Popen(
             [*(command or (COMMAND,)), *args],
             cwd=self.folder,

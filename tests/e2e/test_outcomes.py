@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,10 +72,6 @@ def test_a_gateway_that_answers_stops_for_a_while_changes_no_outcome(
     assert site.events()["action.unknown"] == 8
 
 
-NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}
-"""Under a limit of file sizes Python would write damaged bytecode, which later processes read."""
-
-
 def test_where_several_hold_failures_go_before_time_outs(open_site: OpenSite) -> None:
     site = open_site(behaviour=[{"kind": "stuck", "names": ["web-1"]}, {"kind": "refuses", "names": ["web-2"]}])
     ended = site.run("run", site.playbook(timeout="0.5s"), "--yes", "--json")
@@ -119,8 +116,7 @@ def test_a_log_that_cannot_be_written_any_more_ends_the_run_which_can_be_resumed
         site.playbook(rate=20, burst=1),
         "--yes",
         "--json",
-        prepare=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000)),
-        env=NO_BYTECODE,
+        prepare=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (9_000, 9_000)),
     )
     ended = site.end(process)
     assert (ended.code, ended.document["exit_code"]) == (8, 8)
@@ -139,8 +135,7 @@ def test_a_first_line_that_cannot_be_written_means_that_nothing_is_sent(site: Si
         site.playbook(),
         "--yes",
         "--json",
-        prepare=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000)),
-        env=NO_BYTECODE,
+        prepare=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1_000, 1_000)),
     )
     assert site.end(process).code == 2
     site.assert_nothing_happened()

@@ -86,7 +86,7 @@ def terminal(
     streams = {"stdin": slave, "stdout": slave, "stderr": slave, **(elsewhere or {})}
     process: Process
     if program is None:
-        process = WarmProcess(arguments, cwd=site.folder, env=environment, terminal=True, **streams)
+        process = WarmProcess(arguments, cwd=site.folder, env=environment, terminal=True, **streams)  # type: ignore[arg-type] # by name
     else:
         process = subprocess.Popen(
             [program, *arguments],
