@@ -303,10 +303,12 @@ class RunResumed(LogEvent):
         open: number of targets without an outcome.
         to_abandon: whether `abandon` resumed the run.
         torn: `line`, `bytes` and `sha256` of a torn line before this record.
+        break_freeze: the reason to act during a freeze.
     """
 
     __slots__ = ()
     open, to_abandon, torn = Optional[int](), Optional[bool](), Optional[Json]()
+    break_freeze = Optional[str]()
 
 
 class RunFinished(RunTotals):

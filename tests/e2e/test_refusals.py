@@ -19,6 +19,21 @@ def test_a_guard_refuses_a_plan_with_its_numbers(site: Site) -> None:
     site.assert_nothing_happened()
 
 
+def test_a_freeze_refuses_a_plan_with_its_entry_until_it_is_broken_with_a_reason(site: Site) -> None:
+    file = site.playbook(guards="{not_during: {timezone: Europe/Berlin, on: [MON..SUN]}}")
+    for ended in site.run_each(("plan", file, "--json"), ("run", "--yes", file, "--json")):
+        assert (ended.code, ended.fault["code"]) == (3, "guard")
+        assert "8 targets frozen with no end within a year (MON..SUN, Europe/Berlin)" in ended.fault["message"]
+        assert ended.fault["hint"] == "wait for the end of the freeze, or add --break-freeze REASON"
+        assert ended.document["warnings"][-1]["code"] == "freeze_always"
+    assert site.run("run", "--yes", file, "--break-freeze", " ").code == 2
+    site.assert_nothing_happened()
+    ended = site.run("run", "--yes", file, "--break-freeze", "incident 4711", "--json")
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 8})
+    shown = site.run("audit", "show", ended.document["run_id"])
+    assert "despite any freeze: incident 4711" in " ".join(shown.out.split())
+
+
 def test_an_empty_variable_does_not_widen_a_select_to_everything(site: Site) -> None:
     file = site.folder / "prefix.yaml"
     steps = 'steps: [{action: stop, select: {name: ["${prefix}*"]}}]'

@@ -26,6 +26,7 @@ def validate_playbooks(playbooks: tuple[str, ...], variables: tuple[str, ...], *
     for name in playbooks or _all_playbooks():
         try:
             loaded = load_playbook(find_playbook(name), values, allow_undefined=True)
+            _read_freezes(loaded)
             due = None if loaded.playbook.schedule is None else _schedule_document(loaded)
         except PlaybookError as error:
             errors += (error, *error.more)
@@ -121,6 +122,16 @@ def _schedule_document(loaded: LoadedPlaybook) -> dict[str, Any]:
     timetable = load_timetable(loaded)
     assert timetable is not None  # noqa: S101 - it has a schedule
     return due_document(timetable.schedule, find_next_firing(timetable, utc_now()))
+
+
+def _read_freezes(loaded: LoadedPlaybook) -> None:
+    """Read the calendars of freezes: a broken calendar is an error of the playbook."""
+    if loaded.playbook.guards.not_during or loaded.playbook.guards.only_during:
+        # Few playbooks have a freeze.
+        from orchestrator.playbook.calendars import CalendarReader  # noqa: PLC0415
+        from orchestrator.playbook.timetable import load_freezes  # noqa: PLC0415
+
+        load_freezes(loaded, CalendarReader())
 
 
 def _format_line(loaded: LoadedPlaybook) -> str:

@@ -47,6 +47,8 @@ def _describe_start(event: RunStarted) -> str:
         parts.append(f"with {variables}")
     if isinstance(event.narrowed, Mapping):
         parts.append(f"narrowed by {safe_text(describe_narrowing(event.narrowed), REASON)}")
+    if event.break_freeze is not None:
+        parts.append(f"despite any freeze: {safe_text(event.break_freeze, REASON)}")
     if event.simulated:
         parts.append("against a simulated cloud")
     return ", ".join(parts)
@@ -112,7 +114,8 @@ def _describe_resume(event: RunResumed) -> str:
     after = f", after line {safe_text(torn.get('line'), ID)}, torn" if isinstance(torn, Mapping) else ""
     if event.to_abandon:
         return f"resumed to abandon the run with {safe_text(event.open, ID)} targets open{after}"
-    return f"resumed with {safe_text(event.open, ID)} targets open{after}"
+    despite = "" if event.break_freeze is None else f", despite any freeze: {safe_text(event.break_freeze, REASON)}"
+    return f"resumed with {safe_text(event.open, ID)} targets open{after}{despite}"
 
 
 def _describe_question(event: ApprovalRequested) -> str:

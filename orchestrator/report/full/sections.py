@@ -112,6 +112,8 @@ def describe_summary(document: _Document) -> Section:
     ]
     if run["narrowed"]:
         pairs.append(("Narrowed by", describe_narrowing(run["narrowed"])))
+    if "break_freeze" in run:
+        pairs.append(("Despite freezes", str(run["break_freeze"])))
     if command := next_command(document):
         pairs.append(("To continue", Code(command)))
     if total["stops"]:

@@ -257,6 +257,8 @@ def _describe_start(state: RunState) -> _Facts:
     if trigger is not None:
         planned = f"{parse_timestamp(trigger['planned']):%Y-%m-%d %H:%MZ}"
         yield "trigger", Text(f"schedule {safe_text(trigger['schedule'])}, planned for {planned}")
+    if state.started.break_freeze is not None:
+        yield "despite freezes", Text(safe_text(state.started.break_freeze, _WIDTH))
 
 
 def _follow_ups(state: RunState) -> _Facts:
