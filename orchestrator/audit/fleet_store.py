@@ -29,7 +29,7 @@ def is_fleet_id(name: str) -> bool:
 
 
 def is_void(fleet: StoredRun) -> bool:
-    """Return True for a fleet run that ended before its plan: nothing was sent, and no run of it can be resumed."""
+    """Check for the end of a fleet run before its plan: nothing was sent, and no run can be resumed."""
     state = FleetState()
     try:
         if fleet.is_locked():

@@ -29,7 +29,7 @@ class CheckResult(Protocol):
         ...
 
     def document(self) -> dict[str, object]:
-        """Return the check as documents contain it."""
+        """Build the entry of `checks` in the JSON document."""
         ...
 
 

@@ -48,7 +48,7 @@ class StoreCheck:
     exit_code: Exit = Exit.USAGE
 
     def document(self) -> dict[str, object]:
-        """Return the check as documents contain it."""
+        """Build the entry of `checks` in the JSON document."""
         return {"name": self.name, "ok": self.ok, "message": self.message}
 
 
@@ -126,7 +126,7 @@ def check_durability(connection: "psycopg.Connection") -> str:
 
 
 def require_durable(fsync: str, synchronous_commit: str, of_roles: Iterable[tuple[str, str]]) -> None:
-    """Refuse settings of a server that lose commits in a crash.
+    """Refuse server settings with a loss of commits after a crash.
 
     Args:
         fsync: the server's setting.

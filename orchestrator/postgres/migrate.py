@@ -87,7 +87,7 @@ def read_version(connection: "psycopg.Connection") -> SchemaVersion:
 
 
 def check_version(found: SchemaVersion, known: int | None = None) -> None:
-    """Refuse a schema that this program can't work with.
+    """Refuse a schema unusable for this program.
 
     Args:
         found: the version in the database.

@@ -70,7 +70,7 @@ async def run_checks(
     *,
     send_test: bool = False,
 ) -> list[Check]:
-    """Run all checks; a failed check never prevents an independent one.
+    """Run all checks; a failed check never prevents an independent check.
 
     Args:
         load: loads the settings.

@@ -112,7 +112,7 @@ async def load_freeze(settings: Settings, loaded: LoadedPlaybook, broken: str | 
     """
 
     def fail(guard: str, error: PlaybookError) -> PlaybookError:
-        """Name the playbook."""
+        """Name the playbook, the guard and the line."""
         from orchestrator.playbook.source import parse_source  # noqa: PLC0415 - only on this error
 
         line = None

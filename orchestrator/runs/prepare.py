@@ -192,7 +192,7 @@ _MOST_REASONS = 10
 def find_refusal(
     plan: Plan, constraint: PlanConstraint | None = None, *, is_named: bool = False, may_be_empty: bool = False
 ) -> OrchestratorError | None:
-    """Return the reason not to carry out a plan; None for a valid plan.
+    """Return the reason to refuse a plan; None for a valid plan.
 
     Args:
         plan: the plan.
@@ -216,7 +216,7 @@ def find_refusal(
 def _refuse_without_targets(
     plan: Plan, constraint: PlanConstraint | None, *, is_named: bool
 ) -> OrchestratorError | None:
-    """Return the reason not to carry out a plan without targets; None for a plan with a valid reason for that."""
+    """Return the reason to refuse a plan without targets; None for a valid plan without targets."""
     left = plan.drifted
     if constraint is not None and left and not plan.targets:
         return DriftedError(

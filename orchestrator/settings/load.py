@@ -281,7 +281,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
 
 
 def _check_lease(settings: Settings, origins: Mapping[Place, Origin], text: str) -> None:
-    """Refuse a lease that could end during a request: another worker would send the request again.
+    """Refuse a lease too short for a request: another worker would send the request again.
 
     Raises:
         SettingsError: when the lease is shorter than twice the timeout of a request.

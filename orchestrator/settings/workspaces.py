@@ -90,7 +90,7 @@ class WorkspaceSection(DocumentedModel):
 def match_workspaces(
     known: Collection[str], patterns: Iterable[str], source: str, *, place: str = "the settings"
 ) -> tuple[str, ...]:
-    """Return the names that match any pattern, in the order of the settings. Case counts.
+    """Return the names matching a pattern, in the order of the settings. Case counts.
 
     Args:
         known: the names of the settings.

@@ -20,14 +20,19 @@ def command() -> None:
 
 
 @command.command("migrate", epilog="\b\nExample: orchestrator store migrate --sql > schema.sql")
-@click.option("--sql", "as_sql", is_flag=True, help="Print the SQL, and change nothing. Without store.url: all of it.")
+@click.option(
+    "--sql",
+    "as_sql",
+    is_flag=True,
+    help="Print the SQL, and change nothing; without store.url, the SQL of all migrations.",
+)
 @json_option
 @settings_options
 def migrate(**options: Any) -> None:
     """Create the schema of the team store, or bring the schema up to date.
 
     Also makes the roles orchestrator_owner, orchestrator_worker, orchestrator_operator and orchestrator_viewer. Running
-    workers of the version before go on.
+    workers of the previous version continue.
 
     Exit code 0: the schema is up to date. 2: settings or rights. 5: the database is unreachable.
     """

@@ -70,7 +70,7 @@ def _find_and_read(
 
 
 def read_run_document(run: StoredRun, *, even_if_altered: bool) -> tuple[dict[str, Any], bool]:
-    """Read the document of a run's report; also returns whether the log was altered.
+    """Read the document of a run's report; also returns True for an altered log.
 
     Raises:
         AlteredError: when the log was altered, unless `even_if_altered`.

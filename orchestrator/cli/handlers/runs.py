@@ -110,14 +110,14 @@ def _select_runs(
 
 
 class _Fleets:
-    """The fleet runs of unfinished runs; the log of each is read once."""
+    """The fleet runs of unfinished runs; every log is read once."""
 
     def __init__(self, store: FleetStore) -> None:
         self._store = store
         self._void: dict[str, bool] = {}
 
     def is_void(self, row: dict[str, Any]) -> bool:
-        """Return True for an unfinished run of a fleet run that ended before its plan."""
+        """Check for an unfinished run of a fleet run without a plan."""
         fleet_id = row.get("fleet")
         if fleet_id is None or row["exit_code"] is not None:
             return False

@@ -192,7 +192,7 @@ class _Serving:
 
 
 def _find_workspace_troubles(settings: Settings, overview: Overview) -> list[str]:
-    """Find playbooks whose workspaces do not match the settings, and workspaces without a readable key."""
+    """Find playbooks with workspaces unknown to the settings, and workspaces without a readable key."""
     troubles: list[str] = []
     names: set[str] = set()
     for row in overview.rows:

@@ -39,5 +39,5 @@ def _describe_start(event: FleetStarted) -> str:
         parts.append(f"workspace {safe_text(event.first, ID)} first")
     for each in map(as_mapping, event.left_out):
         reason = safe_text(each.get("reason"), REASON)
-        parts.append(f"without workspace {safe_text(each.get('workspace'), ID)} ({reason})")
+        parts.append(f"workspace {safe_text(each.get('workspace'), ID)} left out ({reason})")
     return ", ".join(parts)

@@ -265,7 +265,7 @@ def _describe_sending(plan: Plan) -> str:
 
 
 def describe_plan_bill(plan: Plan) -> Text:
-    """Describe the compute that ends or begins, and the storage still billed."""
+    """Describe the ending or beginning compute, and the storage still billed."""
     lines = []
     if any(not target.action.leaves_running for target in plan.targets):
         lines += [("ends  ", plan.stopped_total, "compute"), ("still billed  ", plan.stopped_total, "storage")]

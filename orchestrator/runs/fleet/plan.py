@@ -151,7 +151,7 @@ async def plan_fleet(
 
 
 def find_fleet_refusal(plan: FleetPlan) -> OrchestratorError | None:
-    """Return the reason not to carry out the plan of a fleet run; None for a valid plan."""
+    """Return the reason to refuse the plan of a fleet run; None for a valid plan."""
     refused = [check for check in plan.guards if not check.ok]
     if refused:
         reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
@@ -167,7 +167,7 @@ def find_fleet_refusal(plan: FleetPlan) -> OrchestratorError | None:
 
 
 def _refuse_without_targets(plan: FleetPlan) -> OrchestratorError | None:
-    """Return the reason not to carry out a plan without any target; None if all CVMs are as wanted already."""
+    """Return the reason to refuse a plan without targets; None if all CVMs are as wanted already."""
     for each in plan.workspaces:
         if each.plan.has_matches or each.plan.drifted:
             refusal = find_refusal(each.plan, each.request.constraint, is_named=each.request.is_named)
@@ -252,7 +252,7 @@ def _check_totals(guards: Guards, workspaces: Sequence[WorkspacePlan]) -> tuple[
 
 
 def _count_whole_of_starts(workspace: WorkspacePlan) -> int:
-    """Count the CVMs behind a percentage of starts: for an undo, those that were up then."""
+    """Count the CVMs behind a percentage of starts: for an undo, the CVMs up at the time of the stops."""
     constraint, cvms = workspace.request.constraint, workspace.plan.cvms
     whole = None if constraint is None else constraint.whole_of_starts(cvms)
     return len(cvms) if whole is None else whole.number

@@ -10,6 +10,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.audit.approvals import ApprovalAnswer
+from orchestrator.audit.store import StoredRun
 from orchestrator.cli.confirmation import require_answer
 from orchestrator.cli.handlers.approve import answer_document, check_comment, question_console
 from orchestrator.cli.handlers.fleet.reading import read_fleet
@@ -37,18 +39,12 @@ def answer_fleet_questions(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Answer the open questions of all runs of a fleet run that wait at the same step."""
+    """Answer the open questions of a fleet run: of all runs waiting at the same step."""
     check_comment(comment)
     fleet = read_fleet(load_settings(config, assignments), run_id)
     runs = dict(fleet.runs)
     names = match_workspaces(runs, workspaces, "--workspace", place="this fleet run") if workspaces else tuple(runs)
-    asked: dict[str, AskedRun] = {}
-    silent: dict[str, NotAskedError] = {}
-    for name in names:
-        try:
-            asked[name] = read_question(runs[name], now=utc_now())
-        except NotAskedError as error:
-            silent[name] = error
+    asked, silent = _read_questions({name: runs[name] for name in names})
     if not asked:
         raise _find_reason(fleet.state.fleet_id, silent)
     chosen = choose_by_step(asked, step)
@@ -67,9 +63,7 @@ def answer_fleet_questions(
     code = Exit.GUARD if any(isinstance(each, NotAskedError) for each in results.values()) else Exit.OK
     if as_json:
         documents = [
-            {"workspace": name, "run_id": each.run.run_id, "error": result.message}
-            if isinstance(result := results[name], NotAskedError)
-            else {"workspace": name, **answer_document(each, answer, is_taken_up=result)}
+            {"workspace": name, **_result_document(each, answer, result=results[name])}
             for name, (each, answer) in answers.items()
         ]
         document = {"fleet_id": fleet.state.fleet_id, "exit_code": int(code), "workspaces": documents}
@@ -78,6 +72,24 @@ def answer_fleet_questions(
         _print_results(fleet.state.fleet_id, results, approved=not refuse)
     sys.stdout.flush()
     return int(code)
+
+
+def _read_questions(runs: Mapping[str, StoredRun]) -> tuple[dict[str, AskedRun], dict[str, NotAskedError]]:
+    """Read the runs with an open question, and the reasons of the other runs, by workspace."""
+    asked: dict[str, AskedRun] = {}
+    silent: dict[str, NotAskedError] = {}
+    for name, run in runs.items():
+        try:
+            asked[name] = read_question(run, now=utc_now())
+        except NotAskedError as error:
+            silent[name] = error
+    return asked, silent
+
+
+def _result_document(asked: AskedRun, answer: ApprovalAnswer, *, result: bool | NotAskedError) -> dict[str, object]:
+    if isinstance(result, NotAskedError):
+        return {"run_id": asked.run.run_id, "error": result.message}
+    return answer_document(asked, answer, is_taken_up=result)
 
 
 def _find_reason(fleet_id: str, silent: Mapping[str, NotAskedError]) -> NotAskedError:

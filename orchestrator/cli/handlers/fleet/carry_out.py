@@ -120,7 +120,7 @@ class _FleetView:
         return result
 
     def _follow(self, member: OpenMember, run: Run) -> None:
-        """Follow a run that is about to begin."""
+        """Show the progress of a run from its beginning."""
         assert member.session is not None  # noqa: S101 - the same
         progress = self._by_name[member.name]
         progress.is_ending = lambda: run.is_ending

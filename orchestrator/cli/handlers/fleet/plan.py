@@ -59,7 +59,7 @@ class PlaybookRequest:
 
 
 def observe_members(settings: Settings) -> Observe:
-    """Return the function that makes the observer for the run of a workspace."""
+    """Return a function for the observer of a run, by the name of the workspace."""
 
     def observe(name: str) -> RunObserver:
         return _MemberObserver(settings.for_workspace(name))
