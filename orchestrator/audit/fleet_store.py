@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.audit.fleet_log import FleetState
-from orchestrator.audit.store import FileRun, StoredRun, is_file, is_run_id, new_run_id, read_run
+from orchestrator.audit.store import FileRun, FileRunStore, StoredRun, is_file, is_run_id, new_run_id, read_run
 from orchestrator.audit.verify import Verdict
 from orchestrator.errors import SettingsError, UsageError
 
@@ -108,6 +108,12 @@ class FileFleetStore:
         if begun:
             candidates = ", ".join(begun[:5])
             raise UsageError(f"{len(begun)} fleet run ids begin with {name!r}", hint=f"give more: {candidates}")
+        runs = FileRunStore(self.folder.parent)
+        pruned_at = runs.pruned_at(name)
+        if pruned_at is not None:
+            raise UsageError(
+                f"fleet run {name} was pruned at {pruned_at}", file=runs.pruned_file, hint="that file has its digest"
+            )
         nearest = difflib.get_close_matches(name, ids, n=1, cutoff=0.8)
         hint = f"the newest are: {', '.join(ids[:3])}" if ids else f"there are no fleet runs in {self.folder}"
         raise UsageError(

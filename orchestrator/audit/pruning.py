@@ -8,7 +8,7 @@ import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from orchestrator.audit.events import RUN_PRUNED, Event
+from orchestrator.audit.fleet_store import PREFIX, is_fleet_id
 from orchestrator.audit.record import Record, encode_canonical
 from orchestrator.audit.seal_create import read_detached
 from orchestrator.audit.seal_format import Covers
@@ -38,6 +39,7 @@ class KeepReason(StrEnum):
     ALTERED = "altered"
     FOREIGN = "no log of the run that its name says"
     CHANGED = "changed meanwhile"
+    FLEET = "part of a fleet run with a log to keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class Found:
 
     Attributes:
         path: the file.
-        run_id: the run, by the file's name.
+        run_id: the run or fleet run, by the file's name.
+        fleet: the fleet run of the run; None for any other log.
         ended_at: time of the last record; start of the run for a log without records.
         verdict: verdict on the log.
         finished: whether the run finished.
@@ -60,6 +63,7 @@ class Found:
 
     path: Path
     run_id: str
+    fleet: str | None
     ended_at: datetime
     verdict: Verdict
     finished: bool
@@ -102,9 +106,12 @@ def inspect_log(path: Path, terms: PrunePolicy) -> Found:
     stamp = _read_stamp(path)
     seals: list[Record] = []
     last: list[str] = [""]
+    fleets: list[str | None] = []
 
     def collect_record(record: Record) -> None:
         last[:] = [record["ts"], record["event"]]
+        if record["event"] == Event.RUN_STARTED:
+            fleets.append(record.get("fleet"))
         if record["event"] == Event.RUN_SEALED:
             seals[:] = [record]
 
@@ -128,6 +135,7 @@ def inspect_log(path: Path, terms: PrunePolicy) -> Found:
     return Found(
         path=path,
         run_id=path.stem,
+        fleet=fleets[0] if fleets else None,
         ended_at=ended_at,
         verdict=reading.verdict,
         finished=reading.finished,
@@ -143,7 +151,7 @@ def inspect_log(path: Path, terms: PrunePolicy) -> Found:
 def _find_keep_reason(
     path: Path, reading: Reading, check: SealCheck, ended_at: datetime, terms: PrunePolicy, *, sealed: bool
 ) -> KeepReason | None:
-    if not is_run_id(path.stem) or (reading.records and reading.chain.run_id != path.stem):
+    if not is_run_id(path.stem.removeprefix(PREFIX)) or (reading.records and reading.chain.run_id != path.stem):
         return KeepReason.FOREIGN
     if reading.verdict is Verdict.ALTERED or check.broken is not None:
         return KeepReason.ALTERED
@@ -167,15 +175,27 @@ def _read_stamp(path: Path) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def keep_fleets_whole(found: Iterable[Found]) -> list[Found]:
+    """Keep the logs of a fleet run together: all of them may be removed, or none; fleet logs come after their runs."""
+    logs = sorted(found, key=lambda each: is_fleet_id(each.run_id))
+    existing = {each.run_id for each in logs if is_fleet_id(each.run_id)}
+    to_keep = {each.fleet or each.run_id for each in logs if each.kept is not None} & existing
+    return [
+        replace(each, kept=KeepReason.FLEET) if each.kept is None and (each.fleet or each.run_id) in to_keep else each
+        for each in logs
+    ]
+
+
 def remove_logs(
     found: Iterable[Found], record: Path, *, by: str, at: datetime
 ) -> Iterator[tuple[Found, KeepReason | None]]:
     """Remove logs one after another, and record every removal before its log is deleted.
 
-    A log is kept if another process holds the log, or if the log has changed since the read.
+    A log is kept if another process holds the log, or if the log has changed since the read; then the log of its fleet
+    run is kept too.
 
     Args:
-        found: the logs to remove.
+        found: the logs to remove; a fleet log after the logs of its runs.
         record: the file of removals, with one line per log.
         by: user@host.
         at: the time of day.
@@ -189,8 +209,12 @@ def remove_logs(
     fd = open_or_create(record, os.O_RDWR | os.O_APPEND)
     try:
         sync_folder(record.parent)
+        to_keep: set[str | None] = set()
         for each in found:
-            yield each, _remove_log(each, fd, by=by, at=at)
+            why = KeepReason.FLEET if each.run_id in to_keep else _remove_log(each, fd, by=by, at=at)
+            if why is not None:
+                to_keep.add(each.fleet)
+            yield each, why
     finally:
         os.close(fd)
 

@@ -2,13 +2,14 @@
 
 import fcntl
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrator.audit.keys import key_id
-from orchestrator.audit.pruning import Found, KeepReason, PrunePolicy, inspect_log, remove_logs
+from orchestrator.audit.pruning import Found, KeepReason, PrunePolicy, inspect_log, keep_fleets_whole, remove_logs
 from orchestrator.audit.record import Chain, compute_hash
 from orchestrator.audit.seal_create import seal_elsewhere
 from orchestrator.audit.store import FileRunStore, seal_file
@@ -151,3 +152,19 @@ def test_without_a_record_nothing_is_removed(store: FileRunStore, old: Found) ->
     with pytest.raises(IsADirectoryError):
         remove(store, old)
     assert old.path.exists()
+
+
+def test_a_log_kept_at_the_last_moment_keeps_the_log_of_its_fleet_run(store: FileRunStore, old: Found) -> None:
+    fleet_id = f"fleet-{RUN_ID}"
+    member, fleet = replace(old, fleet=fleet_id), replace(old, run_id=fleet_id)
+    assert [each.run_id for each in keep_fleets_whole([fleet, member])] == [RUN_ID, fleet_id]
+    old.path.write_bytes(LATER)
+    assert remove(store, member, fleet) == [KeepReason.CHANGED, KeepReason.FLEET]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_kept_log_keeps_its_whole_fleet_run_and_no_other_log(old: Found, number: int) -> None:
+    fleet_id = f"fleet-{RUN_ID}"
+    logs = [replace(old, fleet=fleet_id), replace(old, run_id=fleet_id), old]
+    logs[number] = replace(logs[number], kept=KeepReason.ALTERED)
+    assert [each.kept is None for each in keep_fleets_whole(logs)] == [False, True, False]

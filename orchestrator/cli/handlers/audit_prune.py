@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from orchestrator.audit.keys import key_id, read_public_key
-from orchestrator.audit.pruning import Found, KeepReason, PrunePolicy, inspect_log, remove_logs
+from orchestrator.audit.pruning import Found, KeepReason, PrunePolicy, inspect_log, keep_fleets_whole, remove_logs
 from orchestrator.audit.store import FileRunStore
 from orchestrator.cli.confirmation import require_answer
 from orchestrator.errors import NotConfirmedError, UsageError
 from orchestrator.outcome import Exit
 from orchestrator.runs.start import find_actor
-from orchestrator.runs.stores import file_run_store
+from orchestrator.runs.stores import file_run_store, fleet_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration, parse_time_span, timestamp, utc_now
@@ -46,9 +46,11 @@ def prune_logs(
     except ValueError as error:
         raise UsageError(f"--older-than: {error}", hint="give a duration such as 90d") from error
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
-    store = file_run_store(load_settings(config, assignments))
+    settings = load_settings(config, assignments)
+    store = file_run_store(settings)
+    fleets = [Path(fleet.location) for fleet in fleet_store(settings).list_fleets()]
     terms = PrunePolicy(utc_now() - timedelta(seconds=age), unsealed, unfinished, keys)
-    found = [_inspect_log(path, terms) for path in sorted(store)]
+    found = keep_fleets_whole(_inspect_log(path, terms) for path in (*sorted(store), *sorted(fleets)))
     going = [each for each in found if each.kept is None]
     kept = [(each, each.kept) for each in found if each.kept is not None]
     if not as_json:

@@ -15,6 +15,8 @@ from orchestrator.audit.store import seal_file
 from orchestrator.cli.named_runs import find_logs
 from orchestrator.errors import OrchestratorError, RunHeldError, UnfinishedError, UsageError
 from orchestrator.runs.start import find_actor
+from orchestrator.runs.stores import fleet_store
+from orchestrator.settings.load import load_settings
 from orchestrator.text import plural, safe_text
 
 
@@ -30,6 +32,8 @@ def seal_logs(
 ) -> int:
     """Sign finished logs."""
     paths = find_logs(logs, config, assignments, every=every, to_change=True)
+    if every:
+        paths += tuple(Path(fleet.location) for fleet in fleet_store(load_settings(config, assignments)).list_fleets())
     if out is not None and not out.is_dir() and (every or len(paths) > 1):
         raise UsageError("--out must be an existing folder for several logs", file=out, hint="create it first")
     signer = read_private_key(key, _ask_passphrase)

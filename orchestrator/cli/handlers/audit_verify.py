@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from orchestrator.audit.fleet_log import FleetState
+from orchestrator.audit.fleet_log import FleetRun, FleetState
+from orchestrator.audit.fleet_store import FileFleetStore, is_fleet_id
 from orchestrator.audit.fleet_verify import Disagreement, find_disagreements
 from orchestrator.audit.keys import key_id, read_public_key
 from orchestrator.audit.replay import RunState
@@ -44,6 +45,26 @@ class _Checked:
     code: Exit
 
 
+@dataclass(frozen=True, slots=True)
+class _CheckedFleet:
+    """The comparison of a fleet log with the logs of its runs, and the pruned runs with their times."""
+
+    faults: list[Disagreement]
+    pruned: list[tuple[FleetRun, str]]
+
+    def document(self, fleet_id: str) -> dict[str, object]:
+        """Build the entry of `fleets`."""
+        return {
+            "fleet_id": fleet_id,
+            "agrees": not self.faults,
+            "faults": [each.document() for each in self.faults],
+            "pruned": [
+                {"workspace": entry.workspace, "run_id": entry.run_id, "pruned_at": pruned_at}
+                for entry, pruned_at in self.pruned
+            ],
+        }
+
+
 def verify_logs(
     logs: tuple[str, ...],
     public_keys: tuple[Path, ...],
@@ -70,11 +91,11 @@ def verify_logs(
     missing = []
     if every and keys:
         store = file_run_store(load_settings(config, assignments))
-        missing = _find_missing(store, [*seals, store.folder], keys)
+        missing = _find_missing(store, [*seals, store.folder, store.folder.with_name("fleets")], keys)
     # With --all, a run carried out by a live process is no reason for alarm.
     codes = {each.code for each in found if not every or not _is_in_use(each)}
     codes |= {Exit.FAILED for _, pruned_at in missing if pruned_at is None}
-    codes |= {Exit.FAILED for faults in fleets.values() if faults}
+    codes |= {Exit.FAILED for checked in fleets.values() if checked.faults}
     code = next((grave for grave in _GRAVEST if grave in codes), Exit.OK)
     if as_json:
         document = _build_document(int(code), found, missing, fleets, asked=bool(keys))
@@ -85,8 +106,8 @@ def verify_logs(
     for seal, pruned_at in missing:
         words = f"pruned at {safe_text(pruned_at, 40)}" if pruned_at else "MISSING, but a seal of this log exists"
         click.echo(f"{safe_text(seal.run_id, 64)}: {words}, sealed at {safe_text(seal.sealed_at, 40)}")
-    for fleet_id, faults in fleets.items():
-        _print_agreement(fleet_id, faults)
+    for fleet_id, checked in fleets.items():
+        _print_agreement(fleet_id, checked)
     return int(code)
 
 
@@ -94,7 +115,7 @@ def _build_document(
     code: int,
     found: Iterable[_Checked],
     missing: Iterable[tuple[Seal, str | None]],
-    fleets: Mapping[str, list[Disagreement]],
+    fleets: Mapping[str, _CheckedFleet],
     *,
     asked: bool,
 ) -> dict[str, object]:
@@ -105,24 +126,24 @@ def _build_document(
         "missing": [{"run_id": seal.run_id, "sealed_at": seal.sealed_at, "pruned_at": at} for seal, at in missing],
     }
     if fleets:
-        document["fleets"] = [
-            {"fleet_id": fleet_id, "agrees": not faults, "faults": [each.document() for each in faults]}
-            for fleet_id, faults in fleets.items()
-        ]
+        document["fleets"] = [checked.document(fleet_id) for fleet_id, checked in fleets.items()]
     return document
 
 
-def _print_agreement(fleet_id: str, faults: list[Disagreement]) -> None:
-    if not faults:
+def _print_agreement(fleet_id: str, checked: _CheckedFleet) -> None:
+    for entry, pruned_at in checked.pruned:
+        run = f"run {safe_text(entry.run_id, 64)} of workspace {safe_text(entry.workspace, 64)}"
+        click.echo(f"{safe_text(fleet_id, 64)}: not compared: {run} was pruned at {safe_text(pruned_at, 40)}")
+    if not checked.faults:
         click.echo(f"{safe_text(fleet_id, 64)}: agrees with the logs of its runs")
-    for each in faults:
+    for each in checked.faults:
         run = f"run {safe_text(each.run_id, 64)} of workspace {safe_text(each.workspace, 64)}"
         click.echo(f"{safe_text(fleet_id, 64)}: DISAGREES: {run}: {each.reason}")
 
 
 def _check_fleets(
     names: Iterable[str], config: Path | None, assignments: tuple[str, ...], *, every: bool
-) -> dict[str, list[Disagreement]]:
+) -> dict[str, "_CheckedFleet"]:
     """Compare the named fleet logs, or all, with the logs of their runs."""
     named = [name for name in names if names_fleet(name)]
     if not every and not named:
@@ -134,13 +155,16 @@ def _check_fleets(
         state = FleetState()
         read_run(fleet, state.apply_record)
         states: dict[str, RunState | None] = {}
+        pruned: list[tuple[FleetRun, str]] = []
         for entry in state.runs:
             if is_file(runs.path_of(entry.run_id)):
                 run = states[entry.run_id] = RunState()
                 read_run(runs.get_run(entry.run_id), run.apply_record)
-            elif runs.pruned_at(entry.run_id) is None:
+            elif (pruned_at := runs.pruned_at(entry.run_id)) is not None:
+                pruned.append((entry, pruned_at))
+            else:
                 states[entry.run_id] = None
-        found[fleet.run_id] = list(find_disagreements(state, states))
+        found[fleet.run_id] = _CheckedFleet(list(find_disagreements(state, states)), pruned)
     return found
 
 
@@ -182,7 +206,14 @@ def _find_missing(
                 seal = each.seal
                 if seal is not None and seal.key_id in keys and seal.is_by(keys[seal.key_id]):
                     found.setdefault(seal.run_id, seal)
-    lost = [seal for seal in found.values() if not store.path_of(seal.run_id).is_file()]
+    fleets = FileFleetStore(store.folder.parent)
+    lost = [
+        seal
+        for seal in found.values()
+        if not (
+            fleets.get_fleet(seal.run_id).path if is_fleet_id(seal.run_id) else store.path_of(seal.run_id)
+        ).is_file()
+    ]
     return [(seal, store.pruned_at(seal.run_id)) for seal in sorted(lost, key=lambda seal: seal.run_id)]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from orchestrator.audit.events import Event
 from orchestrator.audit.fleet_log import FleetEvent
 from orchestrator.errors import AuditError
 from orchestrator.outcome import Ending, Exit
@@ -158,7 +159,7 @@ class _FleetControl:
         """Check the total of failures after every record of a run."""
 
         def check(record: "Record") -> None:
-            if record["event"] == "target.failed" and self._has_too_many_failures():
+            if record["event"] == Event.TARGET_FAILED and self._has_too_many_failures():
                 self._end_all(Ending.MAX_FAILURES)
 
         assert member.opened is not None  # noqa: S101 - finished runs are not carried out

@@ -63,7 +63,7 @@ def test_audit_verify_accepts_a_fleet_log_that_agrees_with_its_runs(state: Path,
         f"{FLEET_ID}: agrees with the logs of its runs",
     )
     assert json.loads(invoke("audit", "verify", "--all", "--json").output)["fleets"] == [
-        {"fleet_id": FLEET_ID, "agrees": True, "faults": []}
+        {"fleet_id": FLEET_ID, "agrees": True, "faults": [], "pruned": []}
     ]
 
 
@@ -115,3 +115,44 @@ def test_a_fleet_run_without_a_plan_names_its_abandonment_everywhere(state: Path
     rows = json.loads(invoke("runs", "--json").output)
     assert {(row["state"], row["next"]) for row in rows} == {("not_sent", abandon)}
     assert json.loads(invoke("runs", "--unfinished", "--json").output) == []
+
+
+def prune(invoke: Invoke, *options: str) -> dict[str, list[str]]:
+    document = json.loads(invoke("audit", "prune", "--older-than", "1d", "--yes", "--json", *options).output)
+    return {"removed": document["removed"], "kept": sorted({each["why"] for each in document["kept"]})}
+
+
+def test_prune_removes_a_fleet_log_together_with_its_runs(state: Path, invoke: Invoke) -> None:
+    runs = [log.run_id for log in write_fleet(state)]
+    assert prune(invoke) == {"removed": [], "kept": ["unsealed"]}
+    assert prune(invoke, "--unsealed") == {"removed": [*runs, FLEET_ID], "kept": []}
+    with pytest.raises(UsageError, match=f"{FLEET_ID} was pruned at"):
+        invoke("audit", "verify", FLEET_ID)
+
+
+def test_prune_keeps_the_runs_of_a_fleet_run_with_a_log_to_keep(state: Path, invoke: Invoke) -> None:
+    first, second = write_fleet(state, finished=False)
+    assert prune(invoke, "--unsealed") == {"removed": [], "kept": ["fleet", "unfinished"]}
+    assert prune(invoke, "--unsealed", "--unfinished")["removed"] == [first.run_id, second.run_id, FLEET_ID]
+
+
+def test_verify_names_the_pruned_runs_of_a_fleet_run(state: Path, invoke: Invoke) -> None:
+    first, _ = write_fleet(state)
+    (state / "runs" / f"{first.run_id}.jsonl").unlink()
+    pruned = {"event": "run.pruned", "run_id": first.run_id, "ts": "2026-12-01T00:00:00.000000Z"}
+    (state / "pruned.jsonl").write_text(json.dumps(pruned) + "\n")
+    ended = invoke("audit", "verify", FLEET_ID)
+    assert ended.return_value == 0
+    assert f"not compared: run {first.run_id} of workspace prod-0 was pruned at 2026-12-01" in ended.output
+
+
+def test_seal_covers_the_fleet_log_and_the_logs_of_its_runs(state: Path, invoke: Invoke) -> None:
+    runs = [log.run_id for log in write_fleet(state)]
+    key = str(state.parent / "key.pem")
+    invoke("audit", "keygen", "--out", key)
+    sealed = json.loads(invoke("audit", "seal", FLEET_ID, "--key", key, "--json").output)
+    assert {each["run_id"] for each in sealed["sealed"]} == {FLEET_ID, *runs}
+    verify = ("audit", "verify", "--all", "--public-key", str(state.parent / "key.pub.pem"), "--json")
+    assert invoke(*verify).return_value == 0
+    (state / "fleets" / f"{FLEET_ID}.jsonl").unlink()
+    assert [each["run_id"] for each in json.loads(invoke(*verify).output)["missing"]] == [FLEET_ID]
