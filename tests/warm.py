@@ -73,7 +73,7 @@ class WarmProcess:
         self.stderr: IO[str] | None = None
         theirs = [self._open(stdin, "stdin"), self._open(stdout, "stdout")]
         theirs.append(theirs[1] if stderr == subprocess.STDOUT else self._open(stderr, "stderr"))
-        become = _Command(theirs, terminal=terminal, prepare=prepare)
+        become = Command(theirs, terminal=terminal, prepare=prepare)
         self._process = FORKSERVER.Process(target=become, args=(list(args), str(cwd), dict(env)))
         with _POLLING:
             self._process.start()
@@ -231,10 +231,12 @@ def _forward_signals(client: socket.socket, process: WarmProcess) -> None:
         process.kill()  # the client was killed
 
 
-class _Command:
+class Command:
     """The main function of the forked process, with the descriptors of its streams."""
 
-    def __init__(self, descriptors: list[int], *, terminal: bool, prepare: Callable[[], object] | None) -> None:
+    def __init__(
+        self, descriptors: list[int], *, terminal: bool = False, prepare: Callable[[], object] | None = None
+    ) -> None:
         self._descriptors = descriptors
         self._terminal = terminal
         self._prepare = prepare
