@@ -100,7 +100,7 @@ class UserSite(Site):
 def site() -> Iterator[UserSite]:
     folder = Path(mkdtemp(prefix="site-"))
     folder.chmod(0o755)
-    with BackgroundSimulator(parse_settings({**STILL, "timing": QUICK})) as sim:
+    with BackgroundSimulator(parse_settings({**STILL, "timing": {**QUICK, "start_seconds": [0.05, 0.2]}})) as sim:
         try:
             yield UserSite(folder, sim)
         finally:
