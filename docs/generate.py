@@ -344,7 +344,8 @@ _EXITS = {
     Exit.CLOUD: "the cloud is unreachable or refuses the key, before the first request; or the database of "
     "the team store is unreachable",
     Exit.FAILED: "finished; some targets failed, were refused, did not stay as wanted, or were skipped by "
-    "`resume`; or a selected CVM was skipped because its app, teepod or name is unknown (`fact_unknown`)",
+    "`resume`; or a selected CVM was skipped because its app, teepod or name is unknown (`fact_unknown`); "
+    "or an unreachable workspace was left out (`--skip-unreachable`)",
     Exit.UNSETTLED: "finished; some targets did not settle in time",
     Exit.ENDED_EARLY: "ended early: `max_failures`, `on_failure: stop`, a canary, a question without a yes, a freeze, "
     "or `abandon`; or, after the first request: a refused key, an unwritable log, an unreachable cloud, or a run that "
