@@ -214,7 +214,7 @@ class Playbook(DocumentedModel):
     deadline: PositiveDuration | None = None
     """Time from the run's start within which the last request should be sent. The plan warns about a later request."""
     workspaces: Texts | None = None
-    """Names of workspaces of the settings; `*` and `?` are wildcards. `--workspace` wins. Every workspace has its own run."""
+    """Names of workspaces of the settings; `*` and `?` are wildcards. `--workspace` wins. A run for each workspace."""
     fleet: Fleet = Fleet()
     """Limits over all workspaces, and the canary workspace."""
     steps: Annotated[list[AnyStep], Field(min_length=1), AfterValidator(_check_steps)]

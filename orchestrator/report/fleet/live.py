@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import anyio
 from rich.console import Console, Group, JustifyMethod, RenderableType
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.report.run.live import Progress, show_view
+from orchestrator.report.run.live import Progress, format_bar, show_view
 from orchestrator.report.run.text import describe_wait
 from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration
@@ -96,12 +95,7 @@ class FleetProgress:
             height: the lines of the screen.
         """
         done, total = self._count_done()
-        head = Table.grid(padding=(0, 1), expand=True)
-        head.add_column(ratio=1)
-        head.add_column(justify="right", no_wrap=True)
-        head.add_row(
-            ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {self._describe_remaining()}")
-        )
+        head = format_bar(done, total, self._describe_remaining())
         shown = self._choose_shown(max(1, height - _SPARE_LINES))
         parts: list[RenderableType] = [head, _format_table([_format_row(run) for run in shown])]
         if len(shown) < len(self.runs):

@@ -68,6 +68,15 @@ class _View(Live):
         return found
 
 
+def format_bar(done: int, total: int, remaining: str) -> Table:
+    """Format a line of the view: a bar, the number of finished targets, and the remaining time."""
+    line = Table.grid(padding=(0, 1), expand=True)
+    line.add_column(ratio=1)
+    line.add_column(justify="right", no_wrap=True)
+    line.add_row(ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {remaining}"))
+    return line
+
+
 async def show_view(build: Callable[[], RenderableType], console: Console) -> None:
     """Show a view and redraw it a few times a second, until cancelled."""
     with _View(build(), console=console, auto_refresh=False, transient=True) as view:
@@ -200,12 +209,7 @@ class Progress:
     def _build_view(self) -> RenderableType:
         state, waiting, trouble = self.state, describe_wait(self.state), self.trouble()
         done, total = self.count_done()
-        head = Table.grid(padding=(0, 1), expand=True)
-        head.add_column(ratio=1)
-        head.add_column(justify="right", no_wrap=True)
-        head.add_row(
-            ProgressBar(total=max(total, 1), completed=done), Text(f"{done}/{total}  {self.describe_remaining()}")
-        )
+        head = format_bar(done, total, self.describe_remaining())
         tally = self.format_stages()
         elapsed = format_duration(time.monotonic() - self._started)
         limit = f"{self._limit():.1f} (auto)" if self._adaptive else f"{self._limit():g}"
