@@ -305,6 +305,33 @@ class Maker:
             (log,) = set(self.logs()) - before
             self.keep("scheduled", log.stem)
 
+    def fleets(self) -> None:
+        """Fleet runs of two workspaces: one to its end, and one interrupted."""
+        workspaces = [{"workspace": {"name": name}} for name in ("eu", "us")]
+        for case, limits in (("fleet", LIMITS), ("fleet_interrupted", "requests_per_second: 2, burst: 1")):
+            with self.cloud(case, cvms=6, workspaces=workspaces):
+                for key, workspace in self.sim.workspaces.by_key.items():
+                    name = workspace.world.settings.workspace.name.upper()
+                    self._environment |= {
+                        f"ORCHESTRATOR_WORKSPACES__{name}__API_KEY_ENV": f"KEY_{name}",
+                        f"KEY_{name}": key,
+                    }
+                before = set(self.logs())
+                more = "workspaces: ['*']\nfleet: {max_targets: 100}\n"
+                file = playbook(case, f"name: all, action: stop, {ALL}", more=more, limits=limits)
+                process = self.start("run", file, "--yes", "--json")
+                if case == "fleet_interrupted":
+                    until(lambda seen=before: sum(map(accepted, set(self.logs()) - seen)) >= 3)  # type: ignore[misc]
+                    process.send_signal(signal.SIGTERM)
+                out, err = process.communicate(timeout=60)
+                assert process.returncode == (143 if case == "fleet_interrupted" else 0), err
+                self.cases[case]["fleet_id"] = json.loads(out)["fleet_id"]
+
+
+def accepted(log: Path) -> int:
+    """The number of accepted requests."""
+    return sum(record["event"] == "action.accepted" for record in records(log))
+
 
 def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
     """Wait until a condition holds."""
@@ -342,7 +369,7 @@ def main() -> None:
         (DESK / "hostname" / "sitecustomize.py").write_text(HOSTNAME)
         maker = Maker()
         for part in (
-            maker.actions, maker.steps, maker.outcomes, maker.cut_short, maker.afterwards, maker.service
+            maker.actions, maker.steps, maker.outcomes, maker.cut_short, maker.afterwards, maker.service, maker.fleets
         ):  # fmt: skip
             part()
         kept = Path(tempfile.mkdtemp(dir=folder.parent))
