@@ -12,7 +12,7 @@ Without unsent requests, the rate limit is idle, and a settled CVM is seen soon.
 
 from orchestrator.engine.rate.budget import Budget
 
-_SHARE_WHILE_SENDING, _SHARE_WHILE_MANY = 0.1, 0.05
+_SHARE_WHILE_SENDING, _SHARE_WHILE_MANY = 0.1, 0.06
 """Largest shares of the rate limit for reads while requests are to be sent, and while many are to be sent."""
 _MANY_SECONDS = 2.0
 """Seconds for sending the rest; with more, many requests are to be sent."""
