@@ -28,7 +28,7 @@ from orchestrator.billing.rates import NOTES, billing_note
 from orchestrator.cli.main import group
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import GuardError, OrchestratorError
-from orchestrator.outcome import COUNTS_AS_FAILURE, Ending, Exit, Outcome, exit_code
+from orchestrator.outcome import COUNTS_AS_FAILURE, Ending, Exit, Outcome, Reason, SkipReason, exit_code
 from orchestrator.playbook.firings import Timetable, list_firings
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import WarningCode
@@ -44,7 +44,6 @@ from orchestrator.report.plan.schedule import explain_document
 from orchestrator.runs.documents import error_document, plan_document, run_document
 from orchestrator.runs.records import planned_fields
 from orchestrator.settings.load import Settings
-from orchestrator.skip_reason import Reason, SkipReason
 from orchestrator.times import format_duration
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,7 +9,7 @@ from enum import Enum, StrEnum
 from typing import assert_never
 
 from orchestrator.cvm import DOWN, UP, is_down, is_up
-from orchestrator.skip_reason import Reason, SkipReason
+from orchestrator.outcome import Reason, SkipReason
 
 
 class Action(StrEnum):

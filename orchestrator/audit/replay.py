@@ -33,9 +33,8 @@ from orchestrator.audit.events import (
 from orchestrator.audit.record import Record
 from orchestrator.audit.target import TargetState
 from orchestrator.cvm import DOWN
-from orchestrator.outcome import Outcome
+from orchestrator.outcome import CHANGED, OUT_OF_SCOPE, Outcome, may_be_protected, with_code
 from orchestrator.run_bill import run_bill
-from orchestrator.skip_reason import CHANGED, OUT_OF_SCOPE, may_be_protected, with_code
 
 SERVED = "served"
 """Value of `simulator` for a run against a simulated cloud that continues after the run."""

@@ -22,9 +22,8 @@ from orchestrator.audit.events import (
     TargetStatus,
 )
 from orchestrator.cvm import CvmRef
-from orchestrator.outcome import Outcome
+from orchestrator.outcome import Outcome, code_of
 from orchestrator.run_bill import BilledTarget, charges_nothing
-from orchestrator.skip_reason import code_of
 
 
 class Phase(StrEnum):

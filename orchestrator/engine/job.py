@@ -6,10 +6,9 @@ from enum import Enum, auto
 from orchestrator.action import Action
 from orchestrator.billing.rates import BillingNote, billing_note
 from orchestrator.cvm import CvmRef
-from orchestrator.outcome import Outcome
+from orchestrator.outcome import Outcome, Reason
 from orchestrator.playbook.plan import Target
 from orchestrator.playbook.resolved_steps import PlannedStep
-from orchestrator.skip_reason import Reason
 
 
 class RequestPhase(Enum):

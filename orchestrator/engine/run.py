@@ -21,9 +21,8 @@ from orchestrator.engine.watch.abandon import close_open
 from orchestrator.engine.wave import Wave
 from orchestrator.engine.workspace import Workspace
 from orchestrator.errors import AuditError
-from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit, Outcome, exit_code
+from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit, Outcome, Reason, SkipReason, exit_code
 from orchestrator.playbook.resolved_steps import AnyPlanned, Message, PlannedStep, Question, RunLimits
-from orchestrator.skip_reason import Reason, SkipReason
 from orchestrator.times import timestamp
 
 _WHY_NOT_SENT = {

@@ -14,9 +14,8 @@ from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.watch.evaluate import Finding, WatchState, evaluate_settled_status
 from orchestrator.engine.wave import Wave
 from orchestrator.engine.workspace import Workspace
-from orchestrator.outcome import Ending, Outcome
+from orchestrator.outcome import Ending, Outcome, SkipReason
 from orchestrator.playbook.resolved_steps import PlannedStep
-from orchestrator.skip_reason import SkipReason
 
 _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
 """Interruptions by a person; these endings replace every other ending."""

@@ -17,8 +17,7 @@ from orchestrator.audit.target import Phase, TargetState
 from orchestrator.audit.verify import Verdict
 from orchestrator.billing.reconciled import Reconciled
 from orchestrator.cvm import COMING_UP, UP, CvmRef
-from orchestrator.outcome import Outcome
-from orchestrator.skip_reason import SkipReason, code_of
+from orchestrator.outcome import Outcome, SkipReason, code_of
 from orchestrator.times import timestamp
 
 Json: TypeAlias = dict[str, Any]

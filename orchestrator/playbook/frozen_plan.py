@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orchestrator.cvm import ByCvm, Cvm
+from orchestrator.outcome import ALREADY, Reason, SkipReason
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan, Skipped
@@ -17,7 +18,6 @@ from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
-from orchestrator.skip_reason import ALREADY, Reason, SkipReason
 from orchestrator.state_files import PLAN_FORMAT
 from orchestrator.text import plural
 from orchestrator.times import format_duration

@@ -13,9 +13,9 @@ from math import ceil
 from typing import Literal, Protocol, TypeVar
 
 from orchestrator.cvm import DOWN, GOING_DOWN, Cvm, CvmRef, is_up
+from orchestrator.outcome import Reason, SkipReason
 from orchestrator.playbook.schema import Guards, Protect
 from orchestrator.playbook.value_types import Share
-from orchestrator.skip_reason import Reason, SkipReason
 from orchestrator.text import plural
 
 

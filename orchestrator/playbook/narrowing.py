@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from orchestrator.cvm import Cvm
 from orchestrator.errors import UsageError
+from orchestrator.outcome import Reason, SkipReason
 from orchestrator.playbook.select import describe_unmatched, find_unknown_fact, find_unmet_key, match_select
 from orchestrator.playbook.steps import SELECTORS, Select
-from orchestrator.skip_reason import Reason, SkipReason
 from orchestrator.times import parse_time_span
 from orchestrator.validation_messages import explain_fault, suggest_nearest
 

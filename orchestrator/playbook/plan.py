@@ -10,13 +10,13 @@ from typing import Any, Protocol, TypeAlias
 from orchestrator.action import Action
 from orchestrator.billing.rates import Rates, Total
 from orchestrator.cvm import GOING_DOWN, Cvm
+from orchestrator.outcome import CHANGED, Reason, SkipReason
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.guards import Denominator, GuardCheck
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, AnyPlanned, PlannedStep, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
-from orchestrator.skip_reason import CHANGED, Reason, SkipReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import rates_of
 from orchestrator.cvm import Cvm
+from orchestrator.outcome import MAY_BE_PROTECTED, Reason, SkipReason
 from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
 from orchestrator.playbook.guards import Denominator, check_guards, spare_survivors
 from orchestrator.playbook.narrowing import Narrowing, is_out_of_scope
@@ -38,7 +39,6 @@ from orchestrator.playbook.warnings import (
     list_plan_warnings,
 )
 from orchestrator.playbook.waves import number_waves
-from orchestrator.skip_reason import MAY_BE_PROTECTED, Reason, SkipReason
 
 
 def make_plan(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
-from orchestrator.skip_reason import Reason, SkipReason
+from orchestrator.outcome import Reason, SkipReason
 
 BINDING = frozenset({SkipReason.PROTECTED})
 """Skip reasons of the present settings that also apply to earlier chosen CVMs."""

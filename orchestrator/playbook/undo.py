@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orchestrator.cvm import DOWN, ByCvm, Cvm, CvmRef, is_up
+from orchestrator.outcome import Reason, SkipReason
 from orchestrator.playbook.guards import Denominator
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.recheck import lacks_facts, recheck_cvm
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.skip_reason import Reason, SkipReason
 from orchestrator.text import join_names, plural
 
 

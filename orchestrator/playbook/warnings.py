@@ -6,6 +6,7 @@ from typing import assert_never
 
 from orchestrator.action import Goal
 from orchestrator.cvm import Cvm
+from orchestrator.outcome import MAY_BE_PROTECTED
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.guards import has_guards
 from orchestrator.playbook.narrowing import Narrowing
@@ -13,7 +14,6 @@ from orchestrator.playbook.plan import Skipped, Target
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import describe_unmatched, describe_unmatched_protection, is_covered
-from orchestrator.skip_reason import MAY_BE_PROTECTED
 from orchestrator.text import join_names, plural
 from orchestrator.times import format_duration
 

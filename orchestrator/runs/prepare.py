@@ -10,6 +10,7 @@ from orchestrator.cvm import Cvm
 from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.errors import DriftedError, GuardError, NoMatchError, OrchestratorError
+from orchestrator.outcome import SkipReason
 from orchestrator.playbook.freeze import GUARDS as FREEZE_GUARDS
 from orchestrator.playbook.guards import merge_guards, needs_more_than_named, needs_whole_workspace
 from orchestrator.playbook.load import LoadedPlaybook
@@ -24,7 +25,6 @@ from orchestrator.runs.freeze import HINT, RunFreeze, load_freeze
 from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
 from orchestrator.runs.uptimes import read_uptimes
 from orchestrator.settings.load import Settings
-from orchestrator.skip_reason import SkipReason
 from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration
 

@@ -12,6 +12,7 @@ from orchestrator.engine.job import Job
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.engine.read.status import Observation
 from orchestrator.errors import GuardError
+from orchestrator.outcome import Reason, SkipReason
 from orchestrator.playbook.guards import Denominator, GuardCheck, check_guards, needs_whole_workspace, spare_survivors
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.planning import find_binding_reason
@@ -20,7 +21,6 @@ from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.select import find_unknown_protection
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
-from orchestrator.skip_reason import Reason, SkipReason
 
 
 @dataclass(frozen=True, slots=True)

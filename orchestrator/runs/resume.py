@@ -15,6 +15,7 @@ from orchestrator.audit.verify import Reading
 from orchestrator.billing.rates import Total
 from orchestrator.engine.job import Job
 from orchestrator.errors import NotConfirmedError, UsageError
+from orchestrator.outcome import Reason
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, RunLimits
 from orchestrator.runs.claims import wait_for_statuses
@@ -25,7 +26,6 @@ from orchestrator.runs.records import limits_from, rebuild_jobs, steps_from
 from orchestrator.runs.session import RunObserver, Session
 from orchestrator.runs.start import OpenRun
 from orchestrator.settings.load import Settings
-from orchestrator.skip_reason import Reason
 from orchestrator.text import safe_text
 from orchestrator.times import parse_timestamp
 

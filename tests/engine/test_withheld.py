@@ -8,10 +8,9 @@ import pytest
 
 from orchestrator.action import Action
 from orchestrator.engine.job import Job, RequestPhase
-from orchestrator.outcome import Exit, Outcome
+from orchestrator.outcome import Exit, Outcome, Reason, SkipReason
 from orchestrator.playbook.resolved_steps import FollowUp, PlannedStep
 from orchestrator.reply import StatusRead
-from orchestrator.skip_reason import Reason, SkipReason
 from tests.engine.fakes import FakeCloud, Fleet, work_of
 
 pytestmark = pytest.mark.anyio

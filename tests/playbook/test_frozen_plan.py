@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from orchestrator.cvm import Cvm
+from orchestrator.outcome import Reason, SkipReason
 from orchestrator.playbook.frozen_plan import FrozenPlan, FrozenTarget
 from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.recheck import list_changes
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
 from tests.playbook.plans import LIMITS, messages_of, plan_of

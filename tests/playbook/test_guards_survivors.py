@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, is_up
+from orchestrator.outcome import Reason, SkipReason
 from orchestrator.playbook.guards import spare_survivors
 from orchestrator.playbook.value_types import Share
-from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, cvm
 
 

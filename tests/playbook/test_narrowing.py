@@ -3,11 +3,11 @@
 import pytest
 
 from orchestrator.errors import UsageError
+from orchestrator.outcome import SkipReason
 from orchestrator.playbook.narrowing import KEYS, Narrowing, build_select
 from orchestrator.playbook.select import find_ids_to_read, find_unknown_fact, is_covered
 from orchestrator.playbook.steps import Select
 from orchestrator.runs.prepare import find_refusal
-from orchestrator.skip_reason import SkipReason
 from tests.playbook.fleet import cvm
 from tests.playbook.loading import playbook
 from tests.playbook.plans import plan_of

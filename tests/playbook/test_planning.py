@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.outcome import Reason, SkipReason
 from orchestrator.playbook.limits import StepLimits
 from orchestrator.playbook.plan import StepLoad, estimate_plan
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Playbook
 from orchestrator.playbook.steps import Step
-from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook
 from tests.playbook.plans import messages_of, plan_of

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from orchestrator.action import Action
 from orchestrator.cvm import DOWN, Cvm
+from orchestrator.outcome import SkipReason
 from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.undo import TakenDown, Undo
-from orchestrator.skip_reason import SkipReason
 from tests.playbook.fleet import INVENTORIES, cvm
 from tests.playbook.plans import messages_of, plan_of
 from tests.playbook.test_frozen_plan import moved

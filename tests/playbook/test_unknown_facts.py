@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm, CvmRef
+from orchestrator.outcome import Reason, SkipReason
 from orchestrator.playbook.planning import list_cvms_lacking_facts
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.select import Coverage, find_coverage
-from orchestrator.skip_reason import Reason, SkipReason
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook, select
 from tests.playbook.plans import plan_of

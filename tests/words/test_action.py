@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.action import Action, is_as_wanted, nothing_to_do
-from orchestrator.skip_reason import Reason, SkipReason
+from orchestrator.outcome import Reason, SkipReason
 
 STATUSES = [
     "running",

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from orchestrator.audit.events import Event
 from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.protocols import AuditSink, Clock
-from orchestrator.outcome import COUNTS_AS_FAILURE, Outcome
+from orchestrator.outcome import COUNTS_AS_FAILURE, Outcome, Reason, SkipReason
 from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.reply import Reply, StatusRead
 from orchestrator.run_bill import BilledTarget, charges_nothing, run_bill
-from orchestrator.skip_reason import Reason, SkipReason
 from orchestrator.times import timestamp
 
 

@@ -17,12 +17,12 @@ from orchestrator.audit.events import (
     TargetEvent,
 )
 from orchestrator.audit.record import Record
+from orchestrator.outcome import summary_of
 from orchestrator.playbook.plan_warning import warning_document
 from orchestrator.report.audit.phrases import describe_event
 from orchestrator.report.audit.story import Line, seconds_between
 from orchestrator.report.audit.terms import format_usd, verb
 from orchestrator.report.audit.tolerance import as_list, as_mapping, cvm_of, read_tolerantly, view_target_event
-from orchestrator.skip_reason import summary_of
 from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration
 

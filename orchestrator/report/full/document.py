@@ -12,11 +12,11 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.outcome import with_code
 from orchestrator.playbook.plan_warning import warning_document
 from orchestrator.report.full.money import build_billing, build_charge
 from orchestrator.report.full.timeline import Request, RunTimeline, TargetTimeline
 from orchestrator.report.phrases import meaning_of_run
-from orchestrator.skip_reason import with_code
 from orchestrator.times import parse_timestamp, timestamp
 
 FORMAT = 1

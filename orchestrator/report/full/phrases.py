@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.billing.reconciled import ChargeState
-from orchestrator.outcome import AS_WANTED, TROUBLE
+from orchestrator.outcome import AS_WANTED, TROUBLE, summary_of
 from orchestrator.report.layout import format_dollars, moment
 from orchestrator.report.phrases import CHARGES, ENDINGS, OUTCOMES
-from orchestrator.skip_reason import summary_of
 from orchestrator.text import plural
 from orchestrator.times import format_duration
 

@@ -11,13 +11,12 @@ from rich.text import Text
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import Total
 from orchestrator.cvm import CvmRef
-from orchestrator.outcome import ENDS_THE_RUN, Outcome
+from orchestrator.outcome import ENDS_THE_RUN, Outcome, SkipReason
 from orchestrator.playbook.deadline import Forecast
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import AnyPlanned, FollowUp, Message, OwnLimits, PlannedStep, Question
 from orchestrator.report.phrases import OUTCOMES
 from orchestrator.runs.records import steps_from
-from orchestrator.skip_reason import SkipReason
 from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration
 

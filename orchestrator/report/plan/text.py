@@ -11,6 +11,7 @@ from rich.text import Text
 
 from orchestrator.billing.rates import HOURS_PER_MONTH, Total
 from orchestrator.cvm import Cvm
+from orchestrator.outcome import CHANGED
 from orchestrator.playbook.guards import GuardCheck
 from orchestrator.playbook.plan import Plan, Target
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE
@@ -27,7 +28,6 @@ from orchestrator.report.plan.sections import (
     step_lines,
     teepod_of,
 )
-from orchestrator.skip_reason import CHANGED
 from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration, utc_now
 

@@ -10,10 +10,10 @@ from rich.text import Text
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import Total
 from orchestrator.engine.job import Job
+from orchestrator.outcome import SkipReason
 from orchestrator.playbook.resolved_steps import AnyPlanned, PlannedStep, Question, RunLimits
 from orchestrator.report.layout import moment, print_lines, warning_lines
 from orchestrator.runs.resume import ResumePlan
-from orchestrator.skip_reason import SkipReason
 from orchestrator.text import join_names, plural, safe_text
 
 

@@ -13,13 +13,12 @@ from orchestrator.audit.events import ApprovalRequested
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.billing.rates import HOURS_PER_MONTH
-from orchestrator.outcome import TROUBLE, Outcome
+from orchestrator.outcome import TROUBLE, Outcome, summary_of
 from orchestrator.report.layout import Column, fact_lines, moment, print_lines, print_table, prose_lines
 from orchestrator.report.phrases import ENDINGS, abandon_command, describe_end, describe_narrowing, meaning_of_run
 from orchestrator.report.plan.sections import step_lines, targets_ahead
 from orchestrator.runs.answer import describe_answer
 from orchestrator.runs.records import steps_from
-from orchestrator.skip_reason import summary_of
 from orchestrator.text import join_names, plural, safe_text
 from orchestrator.times import format_clock, format_duration, parse_timestamp
 

@@ -14,10 +14,9 @@ from orchestrator.engine.job import Job
 from orchestrator.engine.send.classify import PATIENCE_ATTEMPTS, backoff_seconds
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.send.queue import SendQueue
-from orchestrator.outcome import Outcome
+from orchestrator.outcome import Outcome, Reason, SkipReason
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, PlannedStep, RunLimits
 from orchestrator.reply import Reply
-from orchestrator.skip_reason import Reason, SkipReason
 from tests.engine.fakes import failed, work_of
 
 NOW = 1000.0

@@ -11,11 +11,11 @@ from orchestrator.audit.events import RunStarted
 from orchestrator.audit.replay import RunState
 from orchestrator.billing.rates import BillingNote
 from orchestrator.engine.job import Job, RequestPhase
+from orchestrator.outcome import Reason, SkipReason
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.report.layout import warning_lines
 from orchestrator.report.run.resume_plan import print_resume_plan
 from orchestrator.runs.resume import ResumePlan
-from orchestrator.skip_reason import Reason, SkipReason
 from tests.logs import RUN_ID
 from tests.report.runs import LIMITS, console, cvm
 

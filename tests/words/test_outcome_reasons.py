@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import orchestrator
-from orchestrator.skip_reason import Reason, SkipReason, code_of, summary_of, with_code
+from orchestrator.outcome import Reason, SkipReason, code_of, summary_of, with_code
 
 RELEASED = {
     "not selected": SkipReason.NOT_SELECTED,
