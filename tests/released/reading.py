@@ -34,7 +34,8 @@ def copy_of(version: Path, folder: Path) -> dict[str, str]:
     """Copy the files of a version to a folder, as private as they were; returns the environment that leads there."""
     folder.mkdir(exist_ok=True)
     for name in ("state", "plans", "playbooks"):
-        shutil.copytree(version / name, folder / name)
+        if (version / name).exists():  # a version need not have files of every kind
+            shutil.copytree(version / name, folder / name)
     for path in folder.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
     return {
