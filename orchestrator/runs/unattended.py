@@ -142,6 +142,8 @@ class UnattendedRunner:
                 return await self._fleets.resume(claim, stop)
             with reopen_run(self._store.get_run(claim.run_id)) as reopened:
                 state = reopened.state
+                if state.finished is not None:  # another process was quicker
+                    return Ended(int(state.finished.exit_code))
                 settings = settings_of_run(self._settings, state)
                 applied = reopened.apply_settings(settings)
                 with claim_again(self._claims, state, ignore_running=False) as held:

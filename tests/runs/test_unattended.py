@@ -70,6 +70,9 @@ async def test_a_scheduled_run_sends_notices_and_a_refused_firing_one(
         refused = [await runner.start(claims[0], load_playbook(file, {}), StopRequest()) for _ in range(2)]
         file.write_text(PLAYBOOK.format(most=9))
         ended = await runner.start(claims[1], load_playbook(file, {}), StopRequest())
+        # Another process may finish the run just before this resume: nothing is written after the end.
+        again = await runner.resume(claims[1], StopRequest())
+        assert (again.exit_code, runner.read_status(claims[1].run_id).state) == (0, State.FINISHED)
     assert ([each.exit_code for each in refused], ended.exit_code) == ([3, 3], 0)
     assert box.events == ["refused", "run.started", "run.finished"]
     assert box.got[0]["id"] == f"refused-{claims[0].run_id}"

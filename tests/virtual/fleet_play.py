@@ -318,6 +318,9 @@ class _FleetProcess:
             if self._played.fleet_id is None:
                 return await self._run()
             with reopen_fleet(self._fleets.get_fleet(self._played.fleet_id), self._runs) as reopened:
+                finished = reopened.state.finished
+                if finished is not None:  # the death came after the last record
+                    return FleetResult(Exit(finished.exit_code), Ending.COMPLETED, (), has_finished=True)
                 return await self._resume(reopened)
         except CloudError:
             return None

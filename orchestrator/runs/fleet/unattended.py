@@ -103,6 +103,8 @@ class UnattendedFleetRunner:
             OrchestratorError: when the fleet run does not continue.
         """
         with reopen_fleet(self._fleets.get_fleet(claim.run_id), self._store) as fleet:
+            if fleet.state.finished is not None:  # another process was quicker
+                return Ended(int(fleet.state.finished.exit_code))
             members = await anyio.to_thread.run_sync(fleet.read_members, self._settings)
             applied = fleet.apply_settings(members)
             limits = {name: each.limits for name, each in applied.items()}

@@ -142,6 +142,8 @@ async def test_a_stopped_service_interrupts_all_runs_and_the_next_start_resumes_
     resumed = await site.restart().resume(CLAIM, site.stop)
     assert (resumed.exit_code, resumed.interrupted, len(site.settled)) == (0, False, 6)
     assert site.runner.read_status(FLEET_ID).state is State.FINISHED
+    again = await site.restart().resume(CLAIM, site.stop)
+    assert (again.exit_code, site.runner.read_status(FLEET_ID).state) == (0, State.FINISHED)
 
 
 async def test_a_stop_before_the_first_request_leaves_the_firing_to_the_next_start(site: Site) -> None:
