@@ -3,37 +3,14 @@
 import json
 import textwrap
 from collections.abc import Sequence
-from typing import Protocol
 
 import click
 
+from orchestrator.check import Check
 from orchestrator.text import safe_text
 
 
-class CheckResult(Protocol):
-    """The result of a check."""
-
-    @property
-    def name(self) -> str:
-        """The subject."""
-        ...
-
-    @property
-    def ok(self) -> bool:
-        """Whether all is well."""
-        ...
-
-    @property
-    def message(self) -> str:
-        """The finding, and the remedy of a failure."""
-        ...
-
-    def document(self) -> dict[str, object]:
-        """Build the entry of `checks` in the JSON document."""
-        ...
-
-
-def print_checks(checks: Sequence[CheckResult], exit_code: int, *, as_json: bool) -> None:
+def print_checks(checks: Sequence[Check], exit_code: int, *, as_json: bool) -> None:
     """Print checks, one after another, or as a JSON document."""
     if as_json:
         click.echo(json.dumps({"exit_code": exit_code, "checks": [check.document() for check in checks]}, indent=2))

@@ -1,11 +1,10 @@
 """Check a database for use as the team store: server, durability, schema, rights."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.check import Check
 from orchestrator.errors import OrchestratorError, SettingsError
-from orchestrator.outcome import Exit
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.migrate import check_version, explain_errors, read_version
 
@@ -31,28 +30,7 @@ SELECT coalesce(pg_roles.rolname::text, 'every user'), split_part(entry, '=', 2)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StoreCheck:
-    """The result of a check.
-
-    Attributes:
-        name: the subject.
-        ok: whether all is well.
-        message: the finding, and the remedy of a failure.
-        exit_code: the exit code of a failure.
-    """
-
-    name: str
-    ok: bool
-    message: str
-    exit_code: Exit = Exit.USAGE
-
-    def document(self) -> dict[str, object]:
-        """Build the entry of `checks` in the JSON document."""
-        return {"name": self.name, "ok": self.ok, "message": self.message}
-
-
-def check_store(url: str, *, listen: bool = True) -> list[StoreCheck]:
+def check_store(url: str, *, listen: bool = True) -> list[Check]:
     """Check the database of a URL, as its user. Changes nothing.
 
     Args:
@@ -62,7 +40,7 @@ def check_store(url: str, *, listen: bool = True) -> list[StoreCheck]:
     Returns:
         One check for each subject; no further check after a failed connection.
     """
-    found: list[StoreCheck] = []
+    found: list[Check] = []
     try:
         with connect(url, listen=listen) as connection:
             for name, subject in _SUBJECTS.items():
@@ -72,17 +50,17 @@ def check_store(url: str, *, listen: bool = True) -> list[StoreCheck]:
     return found
 
 
-def _run(name: str, subject: "Subject", connection: "psycopg.Connection") -> StoreCheck:
+def _run(name: str, subject: "Subject", connection: "psycopg.Connection") -> Check:
     try:
         with explain_errors():
-            return StoreCheck(name, ok=True, message=subject(connection))
+            return Check(name, ok=True, message=subject(connection))
     except SettingsError as error:
         return _fail(name, error)
 
 
-def _fail(name: str, error: OrchestratorError) -> StoreCheck:
+def _fail(name: str, error: OrchestratorError) -> Check:
     message = f"{error.message}; {error.hint}" if error.hint else error.message
-    return StoreCheck(name, ok=False, message=message, exit_code=error.exit_code)
+    return Check(name, ok=False, message=message, exit_code=error.exit_code)
 
 
 def describe_connection(connection: "psycopg.Connection") -> str:

@@ -4,11 +4,12 @@ import os
 import shutil
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 
+from orchestrator.check import Check
 from orchestrator.engine.read.retry import read_error
 from orchestrator.errors import CloudError, OrchestratorError
 from orchestrator.notify.channels.registry import read_channels
@@ -34,32 +35,6 @@ _LEAST_FREE_BYTES = 100_000_000
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 ReadIdentity = Callable[[Settings, Credentials], Awaitable[Reply[Identity]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The result of a check.
-
-    Attributes:
-        name: the subject.
-        ok: whether all is well.
-        message: the finding, and the remedy of a failure.
-        exit_code: the exit code of a failure.
-    """
-
-    name: str
-    ok: bool
-    message: str
-    exit_code: Exit = Exit.USAGE
-
-    def document(self) -> dict[str, object]:
-        """Return the check as documents contain it."""
-        return {"name": self.name, "ok": self.ok, "message": self.message}
-
-
-def find_exit_code(checks: list[Check]) -> int:
-    """Return 0 if all is well; else 2 for settings, before 5 for cloud or key."""
-    return min((int(check.exit_code) for check in checks if not check.ok), default=0)
 
 
 async def run_checks(

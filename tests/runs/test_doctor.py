@@ -7,10 +7,11 @@ from pathlib import Path
 import anyio
 import pytest
 
+from orchestrator.check import Check, find_exit_code
 from orchestrator.errors import SettingsError
 from orchestrator.reply import Identity, Reply
 from orchestrator.runs.api_profile import ApiProfile, FileApiProfileStore, fingerprint_workspace
-from orchestrator.runs.doctor import Check, find_exit_code, run_checks
+from orchestrator.runs.doctor import run_checks
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import AuditSection, CloudSection, NotifySection

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import anyio
 
+from orchestrator.check import find_exit_code
 from orchestrator.cli.check_list import print_checks
 from orchestrator.cli.handlers.whoami import ask_identity
-from orchestrator.runs.doctor import find_exit_code, run_checks
+from orchestrator.runs.doctor import run_checks
 from orchestrator.settings.load import load_settings
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.check import find_exit_code
 from orchestrator.cli.check_list import print_checks
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.settings.load import load_settings
@@ -44,7 +45,7 @@ def check_team_store(config: Path | None, assignments: tuple[str, ...], *, as_js
 
     store = load_settings(config, assignments).store
     checks = check_store(require_url(store), listen=store.listen)
-    code = min((int(check.exit_code) for check in checks if not check.ok), default=0)
+    code = find_exit_code(checks)
     print_checks(checks, code, as_json=as_json)
     return code
 
