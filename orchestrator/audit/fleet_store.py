@@ -1,15 +1,24 @@
 """Stores of fleet logs: the protocol of a store, and the folder of files as its first implementation."""
 
-import difflib
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.audit.fleet_log import FleetState
-from orchestrator.audit.store import FileRun, FileRunStore, StoredRun, is_file, is_run_id, new_run_id, read_run
+from orchestrator.audit.store import (
+    FileRun,
+    FileRunStore,
+    StoredRun,
+    choose_id,
+    is_file,
+    is_run_id,
+    list_logs,
+    new_run_id,
+    read_run,
+)
 from orchestrator.audit.verify import Verdict
-from orchestrator.errors import SettingsError, UsageError
+from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from orchestrator.audit.log import AuditLog, Observer
@@ -102,35 +111,11 @@ class FileFleetStore:
         if is_fleet_id(name) and is_file(found.path):
             return found
         ids = [fleet.run_id for fleet in self.list_fleets()]
-        begun = [fleet_id for fleet_id in ids if fleet_id.startswith(name)]
-        if len(begun) == 1:
-            return self.get_fleet(begun[0])
-        if begun:
-            candidates = ", ".join(begun[:5])
-            raise UsageError(f"{len(begun)} fleet run ids begin with {name!r}", hint=f"give more: {candidates}")
-        runs = FileRunStore(self.folder.parent)
-        pruned_at = runs.pruned_at(name)
-        if pruned_at is not None:
-            raise UsageError(
-                f"fleet run {name} was pruned at {pruned_at}", file=runs.pruned_file, hint="that file has its digest"
-            )
-        nearest = difflib.get_close_matches(name, ids, n=1, cutoff=0.8)
-        hint = f"the newest are: {', '.join(ids[:3])}" if ids else f"there are no fleet runs in {self.folder}"
-        raise UsageError(
-            f"there is no fleet run {name!r}", hint=f"did you mean {nearest[0]}? {hint}" if nearest else hint
-        )
+        return self.get_fleet(choose_id(name, ids, FileRunStore(self.folder.parent), self.folder, "fleet run"))
 
     def list_fleets(self) -> Iterator[FileRun]:
         """List the logs of all fleet runs, newest first; only regular files count."""
-        try:
-            every = [path for path in self.folder.iterdir() if path.suffix == ".jsonl" and is_fleet_id(path.stem)]
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            raise SettingsError(
-                f"the folder of fleet runs can't be read: {error.strerror}", file=self.folder
-            ) from error
-        yield from map(FileRun, sorted(filter(is_file, every), reverse=True))
+        return (FileRun(path) for path in list_logs(self.folder, "fleet runs") if is_fleet_id(path.stem))
 
     def _path_of(self, fleet_id: str) -> Path:
         return self.folder / f"{fleet_id}.jsonl"

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -278,22 +278,8 @@ class FileRunStore:
             return path
         if is_run_id(name) and is_file(self.path_of(name)):
             return self.path_of(name)
-        begun = [path for path in self if name and path.stem.startswith(name)]
-        if len(begun) == 1:
-            return begun[0]
-        if begun:
-            candidates = ", ".join(path.stem for path in begun[:5])
-            raise UsageError(f"{len(begun)} run ids begin with {name!r}", hint=f"give more of the id: {candidates}")
-        pruned_at = self.pruned_at(name)
-        if pruned_at is not None:
-            raise UsageError(
-                f"run {name} was pruned at {pruned_at}", file=self.pruned_file, hint="that file has its digest"
-            )
         ids = [path.stem for path in self]
-        nearest = difflib.get_close_matches(name, ids[:_MOST_COMPARED], n=1, cutoff=0.8)
-        hint = f"the newest are: {', '.join(ids[:3])}" if ids else f"there are no runs in {self.folder}"
-        hint = f"did you mean {nearest[0]}? {hint}" if nearest else hint
-        raise UsageError(f"there is no run {name!r}", hint=hint)
+        return self.path_of(choose_id(name, ids, self, self.folder, "run"))
 
     def _find_newest(self) -> Path:
         # Only ids of runs sort by time: a copy with another name may lie in the folder.
@@ -349,15 +335,7 @@ class FileRunStore:
         Raises:
             SettingsError: when the folder cannot be read.
         """
-        try:
-            every = [
-                path for path in self.folder.iterdir() if path.suffix == ".jsonl" and not path.name.startswith(".")
-            ]
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            raise SettingsError(f"the folder of runs can't be read: {error.strerror}", file=self.folder) from error
-        yield from sorted(filter(is_file, every), reverse=True)
+        yield from list_logs(self.folder, "runs")
 
 
 def open_run_file(path: Path) -> FileRun:
@@ -370,6 +348,53 @@ def open_run_file(path: Path) -> FileRun:
         hint = f"carry the plan out with `orchestrator run --plan {path}`; a run id or a log is wanted here"
         raise UsageError("this is a plan file, not the audit log of a run", file=path, hint=hint)
     return FileRun(path)
+
+
+def list_logs(folder: Path, what: str) -> Iterator[Path]:
+    """List the logs of a folder, newest first; only regular files count, because a read from a pipe could hang.
+
+    Args:
+        folder: the folder; may be missing.
+        what: the runs of the folder, for the error: `runs` or `fleet runs`.
+
+    Raises:
+        SettingsError: when the folder can't be read.
+    """
+    try:
+        every = [path for path in folder.iterdir() if path.suffix == ".jsonl" and not path.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise SettingsError(f"the folder of {what} can't be read: {error.strerror}", file=folder) from error
+    yield from sorted(filter(is_file, every), reverse=True)
+
+
+def choose_id(name: str, ids: Sequence[str], runs: FileRunStore, folder: Path, noun: str) -> str:
+    """Return the only id with a prefix.
+
+    Args:
+        name: the prefix.
+        ids: all ids, the newest first.
+        runs: the store with the list of pruned logs.
+        folder: the folder of the logs.
+        noun: the word for the owner of an id: `run` or `fleet run`.
+
+    Raises:
+        UsageError: when several ids begin with the prefix, or no id; the error names candidates.
+    """
+    begun = [each for each in ids if name and each.startswith(name)]
+    if len(begun) == 1:
+        return begun[0]
+    if begun:
+        hint = f"give more of the id: {', '.join(begun[:5])}"
+        raise UsageError(f"{len(begun)} {noun} ids begin with {name!r}", hint=hint)
+    pruned_at = runs.pruned_at(name)
+    if pruned_at is not None:
+        hint = "that file has its digest"
+        raise UsageError(f"{noun} {name} was pruned at {pruned_at}", file=runs.pruned_file, hint=hint)
+    nearest = difflib.get_close_matches(name, ids[:_MOST_COMPARED], n=1, cutoff=0.8)
+    hint = f"the newest are: {', '.join(ids[:3])}" if ids else f"there are no {noun}s in {folder}"
+    raise UsageError(f"there is no {noun} {name!r}", hint=f"did you mean {nearest[0]}? {hint}" if nearest else hint)
 
 
 def is_file(path: Path) -> bool:
