@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 from pathlib import Path
+from typing import NoReturn
 
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, read_sound_run
@@ -46,13 +47,9 @@ def request_undo(
         settings: the current settings.
         ignore_running: whether to act on CVMs claimed by another run.
     """
-    digest = sha256()
-    for line in run.read_lines():
-        digest.update(line)
-    playbook = undo.playbook
     return RunRequest(
-        LoadedPlaybook(playbook, Path(run.location), digest.hexdigest(), b"", {}),
-        limits_of(playbook.limits, settings),
+        playbook_of(undo, run),
+        limits_of(undo.playbook.limits, settings),
         undo,
         origin_fields={"restores": state.run_id},
         ignore_running=ignore_running,
@@ -65,11 +62,34 @@ def _require_finished(state: RunState, run: StoredRun) -> None:
     if state.cloud_ended:
         raise UsageError("the simulated cloud of this run ended with the run", file=run.location)
     if state.finished is None:
-        if run.is_locked():
-            raise RunHeldError("another process executes this run", file=run.location, hint="wait for its end")
-        raise UsageError(
-            "the run is not finished, so its stops are not certain",
-            file=run.location,
-            hint=f"first: orchestrator resume {safe_text(state.run_id)}, or without further requests: "
-            f"orchestrator abandon {safe_text(state.run_id)} --reason TEXT",
-        )
+        refuse_unfinished(run, state.run_id)
+
+
+def refuse_unfinished(run: StoredRun, run_id: str, noun: str = "run") -> NoReturn:
+    """Refuse to undo an unfinished run or fleet run.
+
+    Args:
+        run: the run.
+        run_id: its id.
+        noun: `run` or `fleet run`.
+
+    Raises:
+        RunHeldError: when another process carries the run out.
+        UsageError: in any other case.
+    """
+    if run.is_locked():
+        raise RunHeldError(f"another process executes this {noun}", file=run.location, hint="wait for its end")
+    raise UsageError(
+        f"the {noun} is not finished, so its stops are not certain",
+        file=run.location,
+        hint=f"first: orchestrator resume {safe_text(run_id)}, or without further requests: "
+        f"orchestrator abandon {safe_text(run_id)} --reason TEXT",
+    )
+
+
+def playbook_of(undo: Undo, run: StoredRun) -> LoadedPlaybook:
+    """Return the playbook of an undo; its digest is the digest of the log of the run to undo."""
+    digest = sha256()
+    for line in run.read_lines():
+        digest.update(line)
+    return LoadedPlaybook(undo.playbook, Path(run.location), digest.hexdigest(), b"", {})

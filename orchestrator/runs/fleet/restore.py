@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 
 from orchestrator.audit.fleet_log import FleetState
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, StoredRun, read_sound_run
-from orchestrator.errors import NoMatchError, RunHeldError, UsageError
+from orchestrator.errors import NoMatchError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.undo import Undo
 from orchestrator.runs.fleet.plan import WorkspaceRequest
-from orchestrator.runs.restore import read_undo, request_undo
+from orchestrator.runs.restore import playbook_of, read_undo, refuse_unfinished, request_undo
 from orchestrator.runs.session import Session
 from orchestrator.runs.workspaces import name_errors
 
@@ -91,14 +89,7 @@ def read_fleet_undo(fleet: StoredRun, store: RunStore) -> FleetUndo:
     state = FleetState()
     read_sound_run(fleet, state.apply_record, "an altered log does not prove which CVMs to start")
     if state.finished is None:
-        if fleet.is_locked():
-            raise RunHeldError("another process executes this fleet run", file=fleet.location, hint="wait for its end")
-        raise UsageError(
-            "the fleet run is not finished, so its stops are not certain",
-            file=fleet.location,
-            hint=f"first: orchestrator resume {state.fleet_id}, or without further requests: "
-            f"orchestrator abandon {state.fleet_id} --reason TEXT",
-        )
+        refuse_unfinished(fleet, state.fleet_id, "fleet run")
     members = []
     for planned in state.runs:
         run = store.get_run(planned.run_id)
@@ -110,11 +101,4 @@ def read_fleet_undo(fleet: StoredRun, store: RunStore) -> FleetUndo:
         members.append(MemberUndo(planned.workspace, run, undo, run_state))
     if not members:
         raise NoMatchError("the fleet run stopped no running CVM", file=fleet.location, hint="there is nothing to undo")
-    return FleetUndo(state, _describe_playbook(fleet, state), tuple(members))
-
-
-def _describe_playbook(fleet: StoredRun, state: FleetState) -> LoadedPlaybook:
-    digest = sha256()
-    for line in fleet.read_lines():
-        digest.update(line)
-    return LoadedPlaybook(Undo(state.fleet_id, ()).playbook, Path(fleet.location), digest.hexdigest(), b"", {})
+    return FleetUndo(state, playbook_of(Undo(state.fleet_id, ()), fleet), tuple(members))
