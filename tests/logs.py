@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from orchestrator.audit.log import AuditLog, FileBacking, LogSync
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.verify import Reading, Take, check_lines, ignore_record, read_log
@@ -273,3 +274,14 @@ def replay(records: Iterable[Record]) -> RunState:
 def check_log(data: bytes, take: Take = ignore_record) -> Reading:
     """Check the bytes of a log."""
     return check_lines(BytesIO(data), take)
+
+
+def log_path(log: AuditLog) -> Path:
+    """Return the file of an open log."""
+    return Path(log.backing.location)
+
+
+def write_by(log: AuditLog, sync: LogSync) -> None:
+    """Run the next writes of an open log in a file by another function."""
+    assert isinstance(log.backing, FileBacking)
+    log.backing._sync = sync

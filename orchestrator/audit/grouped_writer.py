@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import anyio
 import anyio.to_thread
 
-from orchestrator.audit.log import AuditLog, PendingWrite
+from orchestrator.audit.log import AuditLog, FileBacking, PendingWrite
 
 
 class _Entry:
@@ -22,7 +22,7 @@ class _Entry:
 
 
 class GroupedWriter:
-    """Runs the writes of many logs in groups, in one thread at a time; set by `AuditLog.use_writer`.
+    """Runs the writes of many logs in groups, in one thread at a time; set by `FileBacking.use_writer`.
 
     A failed write fails its own log only. The caller shields the call from cancellation, as `AuditLog.flush` does.
     """
@@ -58,10 +58,11 @@ class GroupedWriter:
 
 
 def write_in_groups(logs: Iterable[AuditLog]) -> None:
-    """Write these logs together from now on."""
+    """Write these logs together from now on, as far as they are files."""
     writer = GroupedWriter()
     for log in logs:
-        log.use_writer(writer)
+        if isinstance(log.backing, FileBacking):
+            log.backing.use_writer(writer)
 
 
 def _write_group(group: Sequence[_Entry]) -> None:

@@ -1,4 +1,4 @@
-"""Write the audit log: hash each record at once, and make records durable in groups.
+"""Write the audit log: hash each record at once, and make records durable in groups, in a file or elsewhere.
 
 `record` puts a record into the chain. `flush` returns once all records so far are on disk. New records gather during an
 fsync, and the next fsync writes them together for all waiting tasks. There is no other grouping.
@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import anyio
 import anyio.to_thread
@@ -75,29 +75,72 @@ async def write_inline(write: Callable[[], None]) -> None:
     write()
 
 
+class Backing(Protocol):
+    """Durable place of the lines of one log, held by this process alone."""
+
+    @property
+    def location(self) -> str:
+        """The place, for people."""
+        ...
+
+    async def write(self, batch: Batch) -> None:
+        """Write a batch; durable at the return. The caller shields the call from cancellation.
+
+        Raises:
+            OSError: when the batch can't be written.
+            AuditError: the same, with a remedy for this place.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let the log go. A second call does nothing."""
+        ...
+
+
+class FileBacking:
+    """File of a log, locked against every other process."""
+
+    def __init__(self, path: Path, fd: int, sync: LogSync) -> None:
+        self.location = str(path)
+        self._fd, self._sync, self._closed = fd, sync, False
+
+    async def write(self, batch: Batch) -> None:
+        """Append the lines to the file, as `Backing.write`."""
+        # The lines are joined on the event loop: the writing thread shares no state of the log.
+        await self._sync(PendingWrite(self._fd, join_lines(batch)))
+
+    def use_writer(self, sync: LogSync) -> None:
+        """Run the next writes by another function, such as a `GroupedWriter`; a function given at the start stays."""
+        if self._sync is in_thread:
+            self._sync = sync
+
+    def close(self) -> None:
+        """Close the file and release the lock."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._fd)
+
+
 class AuditLog:
-    """Audit log of a run, open for appending and locked against every other process.
+    """Audit log of a run, open for appending and held by this process alone.
 
     Attributes:
-        path: the file.
+        backing: the durable place of the lines.
         run_id: the run.
         observers: called on the event loop with each record once the record is durable; observers must not raise.
     """
 
-    def __init__(self, path: Path, fd: int, chain: Chain, *, wall: Callable[[], datetime], sync: LogSync) -> None:
-        self.path = path
+    def __init__(self, backing: Backing, chain: Chain, *, wall: Callable[[], datetime] = utc_now) -> None:
+        self.backing = backing
         self.run_id = chain.run_id
         self.observers: list[Observer] = []
-        self._fd = fd
         self._chain = chain
         self._wall = wall
-        self._sync = sync
         self._waiting: Batch = []
         self._opened_at = chain.seq
         self._durable = chain.seq
         self._write_done: anyio.Event | None = None
         self._failure: AuditError | None = None
-        self._closed = False
 
     @classmethod
     def create(
@@ -115,18 +158,15 @@ class AuditLog:
         Raises:
             SettingsError: when the state folder can't be used; no request was sent then.
         """
-        chain = Chain(run_id)
         fd = None
         try:
             make_folder(path.parent)
             fd = create_file(path, os.O_WRONLY | os.O_APPEND)
             _lock_file(fd, path)
-            log = cls(path, fd, chain, wall=wall, sync=sync)
+            log = cls(FileBacking(path, fd, sync), Chain(run_id), wall=wall)
             log.observers += observers
-            for event, fields in first:
-                log.record(event, **fields)
-            batch = log._take_waiting()
-            PendingWrite(fd, b"".join(line for _, line in batch))()
+            batch = log.take_first(first)
+            PendingWrite(fd, join_lines(batch))()
             sync_folder(path.parent)
         except OSError as error:
             if fd is not None:
@@ -136,7 +176,7 @@ class AuditLog:
                 file=path,
                 hint="nothing was sent; set ORCHESTRATOR_STATE_DIR to a folder that can be written",
             ) from error
-        log._settle_batch(batch)
+        log.settle(batch)
         return log
 
     @classmethod
@@ -170,7 +210,7 @@ class AuditLog:
             reading = read(path, take)
         except OSError as error:
             raise SettingsError(f"the audit log can't be continued: {error.strerror or error}", file=path) from error
-        return cls(path, fd, reading.chain, wall=wall, sync=sync), reading
+        return cls(FileBacking(path, fd, sync), reading.chain, wall=wall), reading
 
     def record_resumed(
         self, torn: Torn | None, event: str = Event.RUN_RESUMED, /, *, unterminated: bool, **fields: object
@@ -190,7 +230,7 @@ class AuditLog:
             AuditError: when the run did not finish, or an earlier write failed.
         """
         if not reading.finished or reading.verdict is Verdict.ALTERED:
-            raise AuditError(f"the run did not finish, so {event} can't be recorded", file=self.path)
+            raise AuditError(f"the run did not finish, so {event} can't be recorded", file=self.backing.location)
         if self._chain.seq == self._opened_at:
             self._record_after_tear(event, fields, reading.torn, unterminated=reading.unterminated)
         else:
@@ -216,11 +256,6 @@ class AuditLog:
             raise self._failure
         self._waiting.append(self._chain.append(event, fields, self._wall()))
 
-    def use_writer(self, sync: LogSync) -> None:
-        """Run the next writes by another function, such as a `GroupedWriter`; a function given at the start stays."""
-        if self._sync is in_thread:
-            self._sync = sync
-
     async def flush(self) -> None:
         """Return once all records so far are on disk.
 
@@ -238,14 +273,16 @@ class AuditLog:
             try:
                 # Shielded: the result of a started write must be known, even if the waiting task is cancelled.
                 with anyio.CancelScope(shield=True):
-                    # The batch is taken on the event loop: the writing thread shares no state of the log.
-                    batch = self._take_waiting()
-                    await self._sync(PendingWrite(self._fd, b"".join(line for _, line in batch)))
-                self._settle_batch(batch)
+                    batch, self._waiting = self._waiting, []
+                    await self.backing.write(batch)
+                self.settle(batch)
+            except AuditError as error:
+                self._failure = error
+                raise
             except OSError as error:
                 self._failure = AuditError(
                     f"the audit log can't be written: {error.strerror or error}",
-                    file=self.path,
+                    file=self.backing.location,
                     hint=_GONE if error.errno == errno.ENOENT else _REPAIR,
                 )
                 raise self._failure from error
@@ -253,11 +290,14 @@ class AuditLog:
                 self._write_done.set()
                 self._write_done = None
 
-    def _take_waiting(self) -> Batch:
+    def take_first(self, first: Iterable[tuple[str, dict[str, object]]]) -> Batch:
+        """Put the first records into the chain, and return their batch; to be written before `settle`."""
+        for event, fields in first:
+            self.record(event, **fields)
         batch, self._waiting = self._waiting, []
         return batch
 
-    def _settle_batch(self, batch: Batch) -> None:
+    def settle(self, batch: Batch) -> None:
         """Count a batch as durable, and call the observers with its records."""
         self._durable = batch[-1][0]["seq"]
         for record, _ in batch:
@@ -265,10 +305,13 @@ class AuditLog:
                 observer(record)
 
     def close(self) -> None:
-        """Close the file and release the lock; records without a flush are lost. A second call does nothing."""
-        if not self._closed:
-            self._closed = True
-            os.close(self._fd)
+        """Let the log go; records without a flush are lost. A second call does nothing."""
+        self.backing.close()
+
+
+def join_lines(batch: Batch) -> bytes:
+    """Join the lines of a batch."""
+    return b"".join(line for _, line in batch)
 
 
 def _lock_file(fd: int, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -10,7 +10,7 @@ from orchestrator.audit.grouped_writer import GroupedWriter
 from orchestrator.audit.log import AuditLog, PendingWrite
 from orchestrator.audit.verify import read_log
 from orchestrator.errors import AuditError
-from tests.logs import STORY
+from tests.logs import STORY, log_path, write_by
 
 pytestmark = pytest.mark.anyio
 
@@ -70,12 +70,12 @@ async def test_logs_with_one_writer_are_sound_and_complete(tmp_path: Path) -> No
 
     async def write(run_id: str) -> Path:
         log = AuditLog.create(tmp_path / f"{run_id}.jsonl", run_id, STORY[:2])
-        log.use_writer(writer)
+        write_by(log, writer)
         for event, fields in STORY[2:]:
             log.record(event, **fields)
             await log.flush()
         log.close()
-        return log.path
+        return log_path(log)
 
     names = [f"20260101T000000Z-{number:06x}" for number in range(8)]
     async with anyio.create_task_group() as group:
@@ -91,9 +91,9 @@ async def test_a_log_without_its_file_stops_alone(tmp_path: Path) -> None:
     writer = GroupedWriter()
     gone = AuditLog.create(tmp_path / "gone.jsonl", "20260101T000000Z-000001", STORY[:2])
     left = AuditLog.create(tmp_path / "left.jsonl", "20260101T000000Z-000002", STORY[:2])
-    gone.path.unlink()
+    log_path(gone).unlink()
     for log in (gone, left):
-        log.use_writer(writer)
+        write_by(log, writer)
         log.record(STORY[2][0], **STORY[2][1])
     with pytest.raises(AuditError):
         await gone.flush()

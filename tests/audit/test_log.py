@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import os
 import stat
 import threading
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from orchestrator.audit.record import Record, clean_value
 from orchestrator.audit.store import FileRunStore, is_held, new_run_id
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError, UsageError
-from tests.logs import RUN_ID, START, STORY, check_log, records_in
+from tests.logs import RUN_ID, START, STORY, check_log, log_path, records_in, write_by
 
 pytestmark = pytest.mark.anyio
 
@@ -40,9 +39,9 @@ def create(folder: Path, observers: Any = (), sync: Any = write_inline) -> Audit
 
 async def test_a_new_log_is_private_and_holds_its_first_records(tmp_path: Path) -> None:
     log = create(tmp_path / "new" / "state")
-    assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(log.path.parent.stat().st_mode) == 0o700
-    assert [record["event"] for record in records_in(log.path)] == ["run.started", "run.planned"]
+    assert stat.S_IMODE(log_path(log).stat().st_mode) == 0o600
+    assert stat.S_IMODE(log_path(log).parent.stat().st_mode) == 0o700
+    assert [record["event"] for record in records_in(log_path(log))] == ["run.started", "run.planned"]
     log.close()
 
 
@@ -52,7 +51,7 @@ async def test_what_was_recorded_is_on_disk_once_flush_returns(tmp_path: Path) -
         log.record(event, **fields)
     await log.flush()
     log.close()
-    assert read_log(log.path).verdict is Verdict.WHOLE
+    assert read_log(log_path(log)).verdict is Verdict.WHOLE
 
 
 async def test_those_who_wait_share_one_sync_and_order_is_kept(tmp_path: Path) -> None:
@@ -76,7 +75,7 @@ async def test_those_who_wait_share_one_sync_and_order_is_kept(tmp_path: Path) -
     log.close()
     assert syncs < 5
     assert [record["number"] for record in seen[2:]] == list(range(50))
-    assert read_log(log.path).verdict is Verdict.UNFINISHED
+    assert read_log(log_path(log)).verdict is Verdict.UNFINISHED
 
 
 async def test_a_record_that_is_made_while_a_thread_writes_is_not_lost(tmp_path: Path) -> None:
@@ -113,14 +112,15 @@ async def test_a_record_that_is_made_while_a_thread_writes_is_not_lost(tmp_path:
 
 async def test_a_disk_that_is_full_stops_everything_and_leaves_a_torn_line(tmp_path: Path) -> None:
     log = create(tmp_path)
-    size = log.path.stat().st_size
+    size = log_path(log).stat().st_size
 
     async def full(write: Callable[[], None]) -> None:
         del write
-        os.write(log._fd, b'{"event":"action.int')
+        with log_path(log).open("ab") as file:
+            file.write(b'{"event":"action.int')
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    log._sync = full
+    write_by(log, full)
     log.record("action.intent")
     with pytest.raises(AuditError, match="No space left"):
         await log.flush()
@@ -129,13 +129,13 @@ async def test_a_disk_that_is_full_stops_everything_and_leaves_a_torn_line(tmp_p
     with pytest.raises(AuditError):
         await log.flush()
     log.close()
-    assert log.path.stat().st_size == size + 20
-    assert read_log(log.path).verdict is Verdict.TORN
+    assert log_path(log).stat().st_size == size + 20
+    assert read_log(log_path(log)).verdict is Verdict.TORN
 
 
 async def test_a_log_that_is_deleted_while_the_run_goes_on_ends_it(tmp_path: Path) -> None:
     log = create(tmp_path)
-    log.path.unlink()
+    log_path(log).unlink()
     log.record("action.intent")
     with pytest.raises(AuditError, match="deleted"):
         await log.flush()
@@ -150,12 +150,12 @@ async def test_a_folder_that_cannot_be_used_is_a_matter_of_settings(tmp_path: Pa
 
 async def test_two_processes_never_hold_the_same_run(tmp_path: Path) -> None:
     log = create(tmp_path)
-    assert is_held(log.path)
+    assert is_held(log_path(log))
     with pytest.raises(RunHeldError):
-        AuditLog.reopen(log.path, ignore)
+        AuditLog.reopen(log_path(log), ignore)
     log.close()
     log.close()
-    assert not is_held(log.path)
+    assert not is_held(log_path(log))
 
 
 @pytest.mark.parametrize("cut", [1, 30, 200])
@@ -164,23 +164,23 @@ async def test_a_resume_seals_a_torn_line_and_the_log_is_whole_again(tmp_path: P
     log.record("action.intent", **STORY[2][1])
     await log.flush()
     log.close()
-    data = log.path.read_bytes()
-    log.path.write_bytes(data[:-cut])
-    again, reading = AuditLog.reopen(log.path, ignore, sync=write_inline)
+    data = log_path(log).read_bytes()
+    log_path(log).write_bytes(data[:-cut])
+    again, reading = AuditLog.reopen(log_path(log), ignore, sync=write_inline)
     assert reading.verdict is Verdict.TORN
     again.record_resumed(reading.torn, unterminated=reading.unterminated)
     again.record("run.finished", exit_code=0)
     await again.flush()
     again.close()
-    assert read_log(log.path).verdict is Verdict.WHOLE
-    assert log.path.read_bytes().startswith(data[:-cut])
-    assert (records_in(log.path)[-2].get("torn") is None) is (cut == 1)
+    assert read_log(log_path(log)).verdict is Verdict.WHOLE
+    assert log_path(log).read_bytes().startswith(data[:-cut])
+    assert (records_in(log_path(log))[-2].get("torn") is None) is (cut == 1)
 
 
 async def test_a_resume_that_is_cut_off_itself_can_be_resumed(tmp_path: Path) -> None:
     log = create(tmp_path)
     log.close()
-    path = log.path
+    path = log_path(log)
     path.write_bytes(path.read_bytes()[:-10])
     for _ in range(3):
         again, reading = AuditLog.reopen(path, ignore, sync=write_inline)
@@ -215,7 +215,7 @@ async def test_whatever_others_wrote_is_logged_whole_on_one_line(tmp_path: Path,
     await log.flush()
     log.close()
     records: list[Record] = []
-    assert check_log(log.path.read_bytes(), records.append).verdict is Verdict.UNFINISHED
+    assert check_log(log_path(log).read_bytes(), records.append).verdict is Verdict.UNFINISHED
     assert records[-1]["reason"] == clean_value(text)
     assert len(str(records[-1]["reason"])) >= len(text)
 

@@ -36,6 +36,7 @@ from orchestrator.runs.records import planned_fields
 from orchestrator.runs.session import SystemClock
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
+from tests.logs import log_path
 
 RUN_ID = "20261123T080000Z-4f2a"
 LIMITS = RunLimits(requests_per_second=1500, burst=50, max_in_flight=40, per_teepod=40)
@@ -204,7 +205,7 @@ async def _run(
         records.append(record)
         told.apply_record(record)
 
-    verdict = read_log(log.path, take).verdict
+    verdict = read_log(log_path(log), take).verdict
     return Told(result, told, verdict, simulator, records, action)
 
 

@@ -18,6 +18,7 @@ from orchestrator.runs.resume import reopen_run
 from orchestrator.runs.session import RunObserver
 from orchestrator.runs.status import StopRequest
 from tests.engine.fakes import FakeCloud
+from tests.logs import log_path, write_by
 from tests.runs.sessions import session_of, write_at_once
 from tests.runs.test_start import start
 
@@ -47,7 +48,7 @@ async def test_a_run_ends_with_its_log_closed_and_its_claim_released(tmp_path: P
     result = await carry_out(session, opened, StopRequest())
     assert (result.ending, result.exit_code) == (Ending.COMPLETED, Exit.OK)
     assert opened.state.counts == {Outcome.SETTLED: 3}
-    assert read_log(opened.log.path).verdict is Verdict.WHOLE
+    assert read_log(log_path(opened.log)).verdict is Verdict.WHOLE
     assert not FileClaimStore(FileRunStore(tmp_path)).is_any_live([opened.log.run_id])
 
 
@@ -60,7 +61,7 @@ async def test_a_requested_end_sends_nothing_more_and_is_resumable(tmp_path: Pat
     assert (result.ending, result.exit_code) == (Ending.SIGINT, Exit.SIGINT)
     assert (sum(cloud.posts.values()), observed.warnings) == (1, ["interrupting"])
     with reopen_run(opened.stored) as reopened:
-        reopened.log._sync = write_at_once
+        write_by(reopened.log, write_at_once)
         applied = reopened.apply_settings(session.settings)
         with claim_again(session.claims, reopened.state, ignore_running=False) as claim:
             plan = await reopened.plan(session, applied, claim)
@@ -97,8 +98,8 @@ async def test_an_abandoned_run_sends_nothing_and_is_finished(tmp_path: Path) ->
     opened = await start(session)
     await carry_out(session, opened, stop)
     with reopen_run(opened.stored) as reopened:
-        reopened.log._sync = write_at_once
+        write_by(reopened.log, write_at_once)
         result = await abandon_run(session, reopened, "wrong teepod")
     assert (result.ending, result.exit_code) == (Ending.ABANDONED, Exit.ENDED_EARLY)
     assert sum(cloud.posts.values()) == 1
-    assert read_log(opened.log.path).verdict is Verdict.WHOLE
+    assert read_log(log_path(opened.log)).verdict is Verdict.WHOLE

@@ -22,6 +22,7 @@ from orchestrator.runs.status import StopRequest
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import GuardsSection
 from tests.engine.fakes import FakeCloud
+from tests.logs import write_by
 from tests.runs.sessions import request_of, session_of, write_at_once
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +42,7 @@ async def start(session: Session, request: RunRequest, *, answer_after: float = 
         return bool(plan.targets)
 
     opened = await start_run(session, request, await plan_request(session, request), agree)
-    opened.log._sync = write_at_once
+    write_by(opened.log, write_at_once)
     return opened
 
 
@@ -110,7 +111,7 @@ async def test_a_resume_in_a_freeze_needs_its_own_reason(tmp_path: Path) -> None
     assert (await carry_out(session, opened, stop)).exit_code is Exit.SIGINT
 
     with reopen_run(session.store.get_run(run_id)) as reopened:
-        reopened.log._sync = write_at_once
+        write_by(reopened.log, write_at_once)
         applied = apply_settings(frozen_in(reopened.state, reopened.stored), session.settings, ())
         with pytest.raises(GuardError, match=r"not_during: 3 targets frozen until"):
             await reopened.plan(session, applied, None)

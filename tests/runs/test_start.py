@@ -14,6 +14,7 @@ from orchestrator.reply import Reply
 from orchestrator.runs.session import RunObserver, Session
 from orchestrator.runs.start import OpenRun, plan_request, start_run
 from tests.engine.fakes import FakeCloud
+from tests.logs import write_by
 from tests.runs.sessions import request_of, session_of, write_at_once
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +37,7 @@ async def start(session: Session, confirm: object = agree, **fields: object) -> 
     request = request_of(**fields)
     prepared = await plan_request(session, request)
     opened = await start_run(session, request, prepared, confirm)  # type: ignore[arg-type]
-    opened.log._sync = write_at_once
+    write_by(opened.log, write_at_once)
     return opened
 
 

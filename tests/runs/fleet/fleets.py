@@ -25,6 +25,7 @@ from orchestrator.settings.load import Settings
 from orchestrator.settings.model import AuditSection
 from orchestrator.settings.workspaces import WorkspaceSection
 from tests.engine.fakes import FakeCloud
+from tests.logs import write_by
 from tests.runs.sessions import request_of, session_of, write_at_once
 
 
@@ -70,9 +71,9 @@ class Fleet:
     def reopen(self, *, to_abandon: bool = False) -> Iterator[ReopenedFleet]:
         """The newest fleet run with its logs reopened."""
         with reopen_fleet(next(self.store.list_fleets()), FileRunStore(self.folder), to_abandon=to_abandon) as reopened:
-            reopened.log._sync = write_at_once
+            write_by(reopened.log, write_at_once)
             for run in reopened.runs.values():
-                run.log._sync = write_at_once
+                write_by(run.log, write_at_once)
             yield reopened
 
     async def resume(self, *, skip: Collection[str] = (), stop: StopRequest | None = None) -> FleetResult:
@@ -124,10 +125,10 @@ class Fleet:
 
 def write_inline(fleet: OpenFleet) -> None:
     """Write all logs in the event loop's thread."""
-    fleet.log._sync = write_at_once
+    write_by(fleet.log, write_at_once)
     for member in fleet.members:
         if member.opened is not None:
-            member.opened.log._sync = write_at_once
+            write_by(member.opened.log, write_at_once)
 
 
 def fleet_of(folder: Path, **counts: int) -> Fleet:

@@ -20,6 +20,7 @@ from orchestrator.runs.resume import reopen_run
 from orchestrator.runs.status import StopRequest
 from orchestrator.times import utc_now
 from tests.engine.fakes import FakeCloud
+from tests.logs import write_by
 from tests.runs.fleet.fleets import Fleet, fleet_of
 from tests.runs.fleet.test_execute import refuse
 
@@ -199,7 +200,7 @@ async def test_a_broken_log_of_one_run_does_not_stop_the_others(tmp_path: Path) 
     member = opened.members[1].opened
     assert member is not None
     assert isinstance(member.log, AuditLog)
-    member.log._sync = fail
+    write_by(member.log, fail)
     result = await carry_out_fleet(opened, StopRequest())
     assert (result.exit_code, result.has_finished, fleet.stops()) == (Exit.ENDED_EARLY, False, {"prod": 3, "test": 0})
     assert (await fleet.resume()).exit_code is Exit.OK
