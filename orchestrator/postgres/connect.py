@@ -19,7 +19,7 @@ _DEFAULTS = {
 
 _PREPARE_THRESHOLD = 5
 
-_EXTRA = "pip install 'cvm-orchestrator[postgres]'"
+EXTRA = "pip install 'cvm-orchestrator[postgres]'"
 
 _REMEDIES = (
     ("password authentication failed", "wrong user or password", "check PGPASSFILE (~/.pgpass) or PGPASSWORD"),
@@ -52,7 +52,7 @@ def connect(url: str, *, listen: bool = True) -> "psycopg.Connection":
         import psycopg  # noqa: PLC0415 - an extra, only where `store.url` is set
         from psycopg import conninfo  # noqa: PLC0415 - the same
     except ImportError as error:
-        raise SettingsError(f"the team store needs the extra `postgres`: {error}", hint=_EXTRA) from error
+        raise SettingsError(f"the team store needs the extra `postgres`: {error}", hint=EXTRA) from error
     try:
         given = conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError:

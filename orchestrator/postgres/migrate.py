@@ -5,9 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError, SettingsError, StoreDownError
+from orchestrator.postgres.connect import EXTRA
 
 if TYPE_CHECKING:
     import psycopg
@@ -17,6 +20,8 @@ _LOCK = 0x6F72_6368_6573_7472
 
 _NAME = re.compile(r"(\d{3})_(\w+)\.sql")
 _OLDEST = re.compile(r"-- oldest client: (\d+)\n")
+_QUEUE = "-- include: procrastinate\n"
+"""Place of Procrastinate's own schema in a migration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,11 @@ class SchemaVersion:
 
 
 def list_migrations() -> tuple[Migration, ...]:
-    """List all migrations of this program, in order."""
+    """List all migrations of this program, in order.
+
+    Raises:
+        SettingsError: when Procrastinate, with the schema of its queue, is missing.
+    """
     return tuple(_read_migrations())
 
 
@@ -61,7 +70,17 @@ def _read_migrations() -> Iterator[Migration]:
             sql = file.read_text(encoding="utf-8")
             oldest = _OLDEST.match(sql)
             assert oldest is not None  # noqa: S101 - every file begins so; a test reads all files
+            if _QUEUE in sql:
+                sql = sql.replace(_QUEUE, _read_queue_schema())
             yield Migration(int(found[1]), found[2], int(oldest[1]), sql)
+
+
+def _read_queue_schema() -> str:
+    """Read Procrastinate's schema from its package, without an import of the package."""
+    found = find_spec("procrastinate")
+    if found is None or found.origin is None:
+        raise SettingsError("the team store needs the extra `postgres`: there is no procrastinate", hint=EXTRA)
+    return (Path(found.origin).parent / "sql" / "schema.sql").read_text(encoding="utf-8")
 
 
 def read_version(connection: "psycopg.Connection") -> SchemaVersion:

@@ -11,6 +11,12 @@ RUN_FUNCTIONS = {
     *("renew_leases", "let_go_run", "list_free_runs", "read_records", "read_answers", "read_signed_answers"),
     *("take_duty", "let_go_duty", "append_journal", "read_journal", "record_worker", "read_version"),
 }
+QUEUE_FUNCTIONS = {"queue_run", "queue_free_runs", "read_submission", "list_stops", "forget_worker"}
+JOB_FUNCTIONS = {
+    *("procrastinate_fetch_job_v2", "procrastinate_finish_job_v1", "procrastinate_register_worker_v1"),
+    *("procrastinate_unregister_worker_v1", "procrastinate_update_heartbeat_v1"),
+    "procrastinate_prune_stalled_workers_v1",
+}
 DECISIONS = {"take_run_for_person", "cancel_run", "submit_answer", "submit_signed_answer"}
 
 
@@ -43,8 +49,8 @@ TABLES = {
 @pytest.mark.parametrize(
     ("user", "readable", "callable_"),
     [
-        ("wes_worker", set(), RUN_FUNCTIONS),
-        ("oli_operator", TABLES, RUN_FUNCTIONS | DECISIONS),
+        ("wes_worker", set(), RUN_FUNCTIONS | QUEUE_FUNCTIONS | JOB_FUNCTIONS),
+        ("oli_operator", TABLES, RUN_FUNCTIONS | QUEUE_FUNCTIONS | DECISIONS),
         ("vic_viewer", TABLES, {"read_version"}),
         ("sam_stranger", set(), set()),
     ],

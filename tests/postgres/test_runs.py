@@ -287,3 +287,75 @@ def test_a_duty_has_one_holder_and_the_journal_takes_lines_of_that_holder_only(
     assert worker.call("let_go_duty", "schedules", 2, other) == [(True,)]
     assert worker.call("take_duty", "schedules", mine, "w1", "60 s") == [(3,)]
     assert worker.call("read_journal", 0) == [(1, {"event": "fired"})]
+
+
+def waiting_jobs(cluster: Cluster, database: str) -> list[tuple[str, str]]:
+    """Queue and run of every waiting job."""
+    with psycopg.connect(cluster.admin_url(database)) as connection:
+        return connection.execute(
+            "SELECT queue_name, args->>'run_id' FROM orchestrator.procrastinate_jobs WHERE status = 'todo' ORDER BY id"
+        ).fetchall()
+
+
+def test_the_sweep_queues_every_free_run_of_known_workspaces_once(
+    worker: Holder, cluster: Cluster, database: str
+) -> None:
+    for run_id, workspace in (("a", "prod"), ("b", "prod"), ("c", "dev"), ("d", "other")):
+        worker.submit(run_id, workspace=workspace)
+    assert worker.call("queue_run", "a") == [(True,)]
+    assert worker.call("queue_run", "a") == [(False,)]
+    require(worker.take("b"))
+    assert worker.call("queue_free_runs", ["prod", "dev"], 1) == [("c",)]
+    assert worker.call("queue_free_runs", ["prod", "dev"], 1) == []
+    assert waiting_jobs(cluster, database) == [("ws.prod", "a"), ("ws.dev", "c")]
+
+
+def test_a_job_stuck_with_a_dead_worker_or_deleted_is_replaced(worker: Holder, cluster: Cluster, database: str) -> None:
+    worker.submit()
+    for change in ("UPDATE {} SET status = 'doing'", "DELETE FROM {}"):
+        worker.call("queue_free_runs", ["prod"], 1)
+        cluster.execute(change.format("orchestrator.procrastinate_jobs"), database)
+        assert worker.call("queue_free_runs", ["prod"], 1) == [(RUN,)]
+
+
+def test_an_older_worker_leaves_a_newer_run_alone(worker: Holder, change: Callable[[str], None]) -> None:
+    worker.submit()
+    change("format = 2")
+    assert worker.call("queue_free_runs", ["prod"], 1) == []
+    assert worker.take(form=1) is None
+    assert worker.call("queue_free_runs", ["prod"], 2) == [(RUN,)]
+
+
+def test_a_cancelled_run_without_a_log_ends_at_once(worker: Holder, operator: Holder) -> None:
+    worker.submit()
+    assert operator.call("cancel_run", RUN, False, "oli@host") == [(True,)]
+    assert state_of(operator) == ("void", 8, "cancelled by oli@host before the first request")
+    assert worker.take() is None
+    assert operator.call("cancel_run", RUN, False, "oli@host") == [(False,)]
+
+
+def test_the_holder_of_a_cancelled_run_learns_who_cancelled(worker: Holder, operator: Holder) -> None:
+    worker.submit()
+    fence = require(worker.take())
+    assert worker.call("list_stops", "w1") == []
+    operator.call("cancel_run", RUN, True, "oli@host")
+    operator.call("cancel_run", RUN, False, "ann@host")
+    assert worker.call("list_stops", "w1") == [(RUN, "at_once", "oli@host")]
+    assert state_of(operator, "state, finished_at") == ("ready", None)
+    worker.append(fence, 1)
+    worker.let_go(fence)
+    assert operator.call("cancel_run", RUN, False, "ann@host") == [(True,)]
+    assert require(worker.take()).epoch == 2
+
+
+def test_a_run_has_the_name_of_its_submitter_from_the_caller_and_from_the_database(worker: Holder) -> None:
+    worker.submit()
+    ((by, user, _, stopper),) = worker.call("read_submission", RUN)
+    assert (by, user, stopper) == ("ann@host", "wes_worker", None)
+
+
+def test_a_worker_is_forgotten_when_it_ends(worker: Holder, operator: Holder) -> None:
+    for name in ("w1", "w2"):
+        worker.call("record_worker", name, "1.0", 1, ["prod"])
+    worker.call("forget_worker", "w1")
+    assert operator.connection.execute("SELECT holder FROM orchestrator.workers").fetchall() == [("w2",)]
