@@ -20,13 +20,13 @@ def take_moments(holder: Holder, fence: Fence, until: float, seed: int) -> list[
     chance, moments = random.Random(seed), []
     while True:
         row = holder.connection.execute(
-            "SELECT extract(epoch FROM clock_timestamp())::float8, t.* FROM orchestrator.take_turns(%s, %s, %s, %s) t",
+            "SELECT * FROM orchestrator.take_turns(%s, %s, %s, %s, '0 s')",
             [*fence, slice_ := chance.randint(1, 8)],
         ).fetchone()
         assert row is not None
         now, first, rate, burst, paused = row
         assert (rate, burst, paused) == (RATE, BURST, 0)
-        turns = [now + first + number / rate for number in range(slice_)]
+        turns = [first + number / rate for number in range(slice_)]
         moments += [max(turn, now) for turn in turns if now - turn <= (burst - 1) / rate]
         if max(turns) > until:
             return moments
@@ -60,10 +60,16 @@ def test_a_workspace_has_its_own_budget(connect: Connect) -> None:
     worker = Holder(connect("wes_worker"))
     for name in ("prod", "dev"):
         worker.submit(name, workspace=name)
-    first = worker.call("take_turns", *require(worker.take("prod")), 500)
-    other = worker.call("take_turns", *require(worker.take("dev")), 1)
-    assert first[0][0] == pytest.approx(-(BURST - 1) / RATE, abs=0.1)
-    assert other[0][0] == pytest.approx(-(BURST - 1) / RATE, abs=0.1)
+    for name, turns in (("prod", 500), ("dev", 1)):
+        ((at, first, *_),) = worker.call("take_turns", *require(worker.take(name)), turns, "0 s")
+        assert first - at == pytest.approx(-(BURST - 1) / RATE, abs=0.1)
+
+
+def test_the_first_turn_after_an_idle_time_is_usable_for_a_moment(connect: Connect) -> None:
+    worker = Holder(connect("wes_worker"))
+    worker.submit()
+    ((at, first, *_),) = worker.call("take_turns", *require(worker.take()), 1, "30 s")
+    assert first - at == pytest.approx(30 - (BURST - 1) / RATE, abs=0.1)
 
 
 def test_a_pause_holds_for_every_run_of_the_workspace_and_is_never_shortened(connect: Connect) -> None:
@@ -73,8 +79,9 @@ def test_a_pause_holds_for_every_run_of_the_workspace_and_is_never_shortened(con
     a, b = require(worker.take("a")), require(worker.take("b"))
     assert worker.call("pause_workspace", *a, "30 s") == [(True,)]
     assert worker.call("pause_workspace", *b, "1 s") == [(True,)]
-    ((*_, paused),) = worker.call("take_turns", *b, 1)
+    ((at, first, *_, paused),) = worker.call("take_turns", *b, 1, "0 s")
     assert paused == pytest.approx(30, abs=2)
+    assert first - at == pytest.approx(paused - (BURST - 1) / RATE, abs=0.1), "no turn is lost in the pause"
     assert worker.call("pause_workspace", *a._replace(epoch=7), "60 s") == [(False,)]
 
 
@@ -83,5 +90,12 @@ def test_a_new_rate_holds_from_the_next_turn_on(connect: Connect) -> None:
     worker.submit()
     fence = require(worker.take())
     worker.call("set_budget", "prod", 2.0, 3)
-    assert worker.call("take_turns", *fence, 1)[0][1:3] == (2.0, 3)
-    assert worker.call("take_turns", *fence, 0) == []
+    assert worker.call("take_turns", *fence, 1, "0 s")[0][2:4] == (2.0, 3)
+    assert worker.call("take_turns", *fence, 0, "0 s") == []
+
+
+def test_an_explicit_budget_replaces_another_and_a_default_does_not(connect: Connect) -> None:
+    worker = Holder(connect("wes_worker"))
+    assert worker.call("set_budget", "prod", 5.0, 3, False, "ann@a") == [(5.0, 3, None, None, None)]
+    assert worker.call("set_budget", "prod", 9.0, 4, True, "bob@b") == [(9.0, 4, 5.0, 3, "ann@a")]
+    assert worker.call("set_budget", "prod", 5.0, 3, False, "ann@a") == [(9.0, 4, 9.0, 4, "bob@b")]

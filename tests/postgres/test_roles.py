@@ -17,7 +17,7 @@ JOB_FUNCTIONS = {
     *("procrastinate_unregister_worker_v1", "procrastinate_update_heartbeat_v1"),
     "procrastinate_prune_stalled_workers_v1",
 }
-DECISIONS = {"take_run_for_person", "cancel_run", "submit_answer", "submit_signed_answer"}
+DECISIONS = {"take_run_for_person", "cancel_run", "submit_answer", "withdraw_answer", "submit_signed_answer"}
 
 
 def list_functions(connection: "psycopg.Connection") -> set[str]:

@@ -75,7 +75,7 @@ def test_after_the_lease_another_worker_takes_and_the_former_holder_is_fenced(
     assert worker.append(first, 3, after=2, head="a" * 64) == ("fenced", None)
     assert worker.renew(first) == []
     assert worker.let_go(first, "finished", 0) is False
-    assert worker.call("take_turns", *first, 1) == []
+    assert worker.call("take_turns", *first, 1, "0 s") == []
     assert worker.append(second, 3, after=2, head="a" * 64, new_head="b" * 64) == ("ok", None)
     assert [bytes(line) for _, line in worker.call("read_records", RUN, 1)] == [b"2\n", b"3\n"]
 
@@ -258,9 +258,9 @@ def test_no_timestamp_of_a_run_is_infinite(worker: Holder, change: Callable[[str
 
 def test_the_first_answer_counts_and_each_key_signs_once(worker: Holder, operator: Holder) -> None:
     worker.submit()
-    answers = [operator.call("submit_answer", RUN, "q", 3, yes, "ann@host", None) for yes in (True, False)]
+    answers = [operator.call("submit_answer", RUN, "q", 3, "look", yes, "ann@host", None) for yes in (True, False)]
     assert answers == [[(True,)], [(False,)]]
-    ((_, _, _, approved, by, _, db_user, _),) = worker.call("read_answers", RUN, "q")
+    ((*_, approved, by, _, db_user, _),) = worker.call("read_answers", RUN, "q")
     assert (approved, by, db_user) == (True, "ann@host", "oli_operator")
     expiry = "2026-11-27T00:00:00Z"
     signed = [

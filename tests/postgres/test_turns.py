@@ -131,7 +131,7 @@ def test_processes_with_many_requests_use_nearly_the_whole_rate(
     went = [at for at in simulate(each, 70.0) if at >= 10]
     assert len(went) >= 0.95 * 60 * rate
     shares = [sum(at >= 10 for at in process.went) for process in each]
-    assert max(shares) <= 1.6 * min(shares) + 1
+    assert max(shares) <= 2 * min(shares) + 1
     assert sum(process.wakes for process in each) <= 6 * (len(went) + 10 * rate), "and the processes sleep between"
 
 
@@ -168,7 +168,7 @@ def test_a_turn_is_used_at_its_time_or_a_little_later_or_never() -> None:
 
 
 def test_a_pause_holds_all_turns_and_the_next_slice() -> None:
-    queue = hold(Slice(10.0, 100, 10, 3), pause=30.0, at=10.0)
+    queue = hold(Slice(10.0, 400, 10, 3), pause=30.0, at=10.0)
     assert queue.take_turn(10.0) == 30.0
     assert queue.wait_seconds(10.0) == 30.0
     assert queue.take_turn(40.0) == 0.0, "the first turns are too late; a later turn is not"

@@ -24,6 +24,7 @@ CREATE TABLE workspaces (
   name text PRIMARY KEY,
   rate float8 NOT NULL CHECK (rate > 0 AND rate < 'infinity'),
   burst int NOT NULL CHECK (burst > 0),
+  set_by text,                             -- who set rate and burst
   tat timestamptz NOT NULL DEFAULT 'epoch' CHECK (isfinite(tat)),
   paused_until timestamptz NOT NULL DEFAULT 'epoch' CHECK (isfinite(paused_until)),
   api_profile jsonb NOT NULL DEFAULT '{}'
@@ -75,9 +76,10 @@ CREATE TABLE answers (
   run_id text REFERENCES runs,
   question text,                           -- hash of the asking record
   seq bigint NOT NULL,
+  step text NOT NULL,
   approved boolean NOT NULL,
-  answered_by text NOT NULL,
-  comment text,
+  answered_by text NOT NULL,               -- as the person's machine says; db_user is attested by the database
+  comment json,                            -- a string; JSON also has text that PostgreSQL has not
   db_user name NOT NULL DEFAULT session_user,
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (run_id, question)
@@ -134,25 +136,39 @@ $$;
 
 -- Budget ----------------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION set_budget(p_workspace text, p_rate float8, p_burst int) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  INSERT INTO orchestrator.workspaces AS w (name, rate, burst) VALUES (p_workspace, p_rate, p_burst)
-    ON CONFLICT (name) DO UPDATE SET rate = p_rate, burst = p_burst
-      WHERE (w.rate, w.burst) IS DISTINCT FROM (p_rate, p_burst)
+-- Set the budget of a workspace; without p_is_explicit only where there is none. Returns the budget that holds, and the
+-- budget before with its author.
+CREATE FUNCTION set_budget(
+  p_workspace text, p_rate float8, p_burst int, p_is_explicit boolean DEFAULT true, p_by text DEFAULT NULL,
+  OUT rate float8, OUT burst int, OUT earlier_rate float8, OUT earlier_burst int, OUT earlier_by text
+) LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  WITH earlier AS (SELECT w.rate, w.burst, w.set_by FROM orchestrator.workspaces w WHERE w.name = p_workspace),
+  present AS (
+    INSERT INTO orchestrator.workspaces AS w (name, rate, burst, set_by) VALUES (p_workspace, p_rate, p_burst, p_by)
+      ON CONFLICT (name) DO UPDATE SET
+        rate = CASE WHEN p_is_explicit THEN p_rate ELSE w.rate END,
+        burst = CASE WHEN p_is_explicit THEN p_burst ELSE w.burst END,
+        set_by = CASE WHEN p_is_explicit THEN p_by ELSE w.set_by END
+      RETURNING w.rate, w.burst)
+  SELECT present.rate, present.burst, earlier.rate, earlier.burst, earlier.set_by FROM present LEFT JOIN earlier ON true
 $$;
 
--- Take the next turns of a workspace for a run, in one row: seconds from now to the first turn (negative: due already),
--- and the other turns at distances of 1 / rate. No row after another take of the run.
+-- Take the next turns of a workspace for a run, in one row: the present time, the time of the first turn (the other turns
+-- follow at distances of 1 / rate), both in seconds since the epoch, and the seconds left of a pause. No row after
+-- another take of the run.
 -- A turn later than (burst - 1) / rate must be dropped: then no window of W seconds has more than burst + rate * W turns.
+-- After an idle time the first turn would be so late at once; with p_ahead the turn is usable for that long.
 CREATE FUNCTION take_turns(
-  p_run text, p_epoch bigint, p_lease_id uuid, p_turns int,
-  OUT first_turn float8, OUT rate float8, OUT burst int, OUT paused float8
+  p_run text, p_epoch bigint, p_lease_id uuid, p_turns int, p_ahead interval,
+  OUT at float8, OUT first_turn float8, OUT rate float8, OUT burst int, OUT paused float8
 ) RETURNS SETOF record LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  UPDATE orchestrator.workspaces w SET tat = greatest(w.tat, clock_timestamp()) + make_interval(secs => p_turns / w.rate)
+  UPDATE orchestrator.workspaces w
+    SET tat = greatest(w.tat, w.paused_until, clock_timestamp() + p_ahead) + make_interval(secs => p_turns / w.rate)
     FROM orchestrator.runs r
     WHERE p_turns > 0 AND r.run_id = p_run AND r.epoch = p_epoch AND r.lease_id = p_lease_id AND w.name = r.workspace
     RETURNING
-      extract(epoch FROM w.tat - clock_timestamp())::float8 - (p_turns + w.burst - 1) / w.rate, w.rate, w.burst,
+      extract(epoch FROM clock_timestamp())::float8,
+      extract(epoch FROM w.tat)::float8 - (p_turns + w.burst - 1) / w.rate, w.rate, w.burst,
       extract(epoch FROM greatest(w.paused_until - clock_timestamp(), interval '0'))::float8
 $$;
 
@@ -309,12 +325,23 @@ $$;
 
 -- Answers ---------------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION submit_answer(p_run text, p_question text, p_seq bigint, p_approved boolean, p_by text, p_comment text)
-RETURNS boolean LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION submit_answer(
+  p_run text, p_question text, p_seq bigint, p_step text, p_approved boolean, p_by text, p_comment json
+) RETURNS boolean LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WITH added AS (
-    INSERT INTO orchestrator.answers (run_id, question, seq, approved, answered_by, comment)
-      VALUES (p_run, p_question, p_seq, p_approved, p_by, p_comment) ON CONFLICT DO NOTHING RETURNING 1)
+    INSERT INTO orchestrator.answers (run_id, question, seq, step, approved, answered_by, comment)
+      VALUES (p_run, p_question, p_seq, p_step, p_approved, p_by, p_comment) ON CONFLICT DO NOTHING RETURNING 1)
   SELECT count(*) = 1 FROM added
+$$;
+
+-- Withdraw an answer of the same user of the database. An answer that the run has read stays on record.
+CREATE FUNCTION withdraw_answer(p_run text, p_question text, p_approved boolean, p_by text) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  WITH withdrawn AS (
+    DELETE FROM orchestrator.answers a
+      WHERE a.run_id = p_run AND a.question = p_question AND a.approved = p_approved AND a.answered_by = p_by
+        AND a.db_user = session_user RETURNING 1)
+  SELECT count(*) = 1 FROM withdrawn
 $$;
 
 CREATE FUNCTION submit_signed_answer(
@@ -396,4 +423,4 @@ GRANT EXECUTE ON FUNCTION
   set_budget, take_turns, pause_workspace, submit_run, take_run, take_finished_run, append_records, renew_leases, let_go_run, list_free_runs,
   read_records, read_answers, read_signed_answers, take_duty, let_go_duty, append_journal, read_journal, record_worker
   TO orchestrator_worker, orchestrator_operator;
-GRANT EXECUTE ON FUNCTION take_run_for_person, cancel_run, submit_answer, submit_signed_answer TO orchestrator_operator;
+GRANT EXECUTE ON FUNCTION take_run_for_person, cancel_run, submit_answer, withdraw_answer, submit_signed_answer TO orchestrator_operator;
