@@ -160,13 +160,26 @@ def test_a_guard_of_the_total_and_a_wrong_number_refuse_the_order(open_site: Ope
     assert count_stops(site) == [0] * 12
 
 
+def ask(site: Site, *, more: str = "") -> str:
+    """Write a playbook with a question before all stops."""
+    file = site.folder / "ask.yaml"
+    step = "{name: look, action: pause, question: Dashboards green, timeout: 1m}"
+    file.write_text(
+        f"name: ask\nworkspaces: ['*']\n{more}steps:\n  - {step}\n  - {{action: stop, select: {{all: true}}}}\n"
+    )
+    return str(file)
+
+
+def count_questions(site: Site) -> int:
+    """Count the questions in the logs of all runs."""
+    return sum(log.read_bytes().count(b'"event":"approval.requested"') for log in site.runs.glob("*.jsonl"))
+
+
 def test_the_questions_of_all_runs_are_answered_at_once(open_site: OpenSite) -> None:
     site = open_fleet(open_site)
-    file = site.folder / "ask.yaml"
-    ask = "{name: look, action: pause, question: Dashboards green, timeout: 1m}"
-    file.write_text(f"name: ask\nworkspaces: ['*']\nsteps:\n  - {ask}\n  - {{action: stop, select: {{all: true}}}}\n")
-    process = site.start("run", str(file), "--yes")
-    until(lambda: site.run("runs").out.count("asks until") == 3, seconds=20)
+    process = site.start("run", ask(site), "--yes")
+    until(lambda: count_questions(site) == 3, seconds=20)
+    assert site.run("runs").out.count("asks until") == 3
     name = fleet_id(site)
     unsure, unknown, one = site.run_each(
         ("approve", name),
@@ -185,3 +198,32 @@ def test_the_questions_of_all_runs_are_answered_at_once(open_site: OpenSite) -> 
     assert count_stops(site) == [1] * 12
     late = site.run("approve", name, "--yes", "--json")
     assert (late.code, late.fault["code"]) == (3, "not_asked")
+
+
+def test_the_answer_to_one_run_counts_alone_and_a_killed_fleet_run_asks_the_others_again(open_site: OpenSite) -> None:
+    """The canary workspace asks first; killed at the questions of the others; one of both is refused then."""
+    site = open_fleet(open_site)
+    process = site.start("run", ask(site, more="fleet: {first: us}\n"), "--yes")
+    until(lambda: count_questions(site) == 1, seconds=20)
+    name = fleet_id(site)
+    (canary,) = (row for row in site.run("runs", "--json").document if row["question"])
+    assert (canary["workspace_name"], canary["next"]) == ("us", f"orchestrator approve {canary['run_id']}")
+    assert site.run("approve", canary["run_id"], "--yes").code == 0
+    until(lambda: count_questions(site) == 3, seconds=20)
+    assert sum(count_stops(site)) == 4
+    process.kill()
+    process.communicate()
+    dead, single = site.run_each(("approve", name, "--yes"), ("approve", canary["run_id"], "--yes"))
+    assert (dead.code, f"orchestrator resume {name}" in dead.err) == (3, True), dead.err
+    assert (single.code, "the run is finished" in single.err) == (3, True)
+    process = site.start("resume", name, "--yes", "--json")
+    until(lambda: count_questions(site) == 5, seconds=20)
+    refused = site.run("approve", name, "--workspace", "ap", "--refuse", "--yes")
+    assert (refused.code, refused.out) == (0, "Refused and recorded: 1 run ends.\n")
+    assert site.run("approve", name, "--yes").code == 0
+    ended = site.end(process)
+    runs = [(each["workspace"], each["exit_code"], each["counts"]) for each in ended.document["workspaces"]]
+    assert runs == [("eu", 0, {"settled": 4}), ("us", 0, {"settled": 4}), ("ap", 3, {"not_sent": 4})]
+    assert (ended.code, ended.document["totals"]["counts"]) == (8, {"settled": 8, "not_sent": 4})
+    assert site.run("audit", "verify", name).code == 0
+    assert sorted(count_stops(site)) == [0] * 4 + [1] * 8

@@ -14,7 +14,7 @@ from orchestrator.audit.approvals import ApprovalAnswer
 from orchestrator.audit.store import StoredRun
 from orchestrator.cli.confirmation import require_answer
 from orchestrator.cli.handlers.approve import answer_document, check_comment, question_console
-from orchestrator.cli.handlers.fleet.reading import read_fleet
+from orchestrator.cli.handlers.fleet.reading import StoredFleet, read_fleet
 from orchestrator.errors import NotAskedError
 from orchestrator.outcome import Exit
 from orchestrator.report.fleet.questions import print_questions
@@ -46,7 +46,7 @@ def answer_fleet_questions(
     names = match_workspaces(runs, workspaces, "--workspace", place="this fleet run") if workspaces else tuple(runs)
     asked, silent = _read_questions({name: runs[name] for name in names})
     if not asked:
-        raise _find_reason(fleet.state.fleet_id, silent)
+        raise _find_reason(fleet, silent)
     chosen = choose_by_step(asked, step)
     if not as_json or not yes:
         _print_choice(question_console(yes=yes), asked, chosen, silent)
@@ -92,8 +92,12 @@ def _result_document(asked: AskedRun, answer: ApprovalAnswer, *, result: bool | 
     return answer_document(asked, answer, is_taken_up=result)
 
 
-def _find_reason(fleet_id: str, silent: Mapping[str, NotAskedError]) -> NotAskedError:
+def _find_reason(fleet: StoredFleet, silent: Mapping[str, NotAskedError]) -> NotAskedError:
     """Return the error for runs without an open question: the reason of a single run, or their number."""
+    fleet_id = fleet.state.fleet_id
+    if fleet.state.has_plan and fleet.state.finished is None and not fleet.stored.is_locked():
+        message = "no process executes the fleet run, so no process can read an answer"
+        return NotAskedError(message, hint=f"`orchestrator resume {fleet_id}` asks again")
     hint = f"see `orchestrator show {fleet_id}`"
     if len(silent) == 1:
         ((name, error),) = silent.items()
