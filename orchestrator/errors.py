@@ -159,6 +159,10 @@ class CloudError(OrchestratorError):
     code = "cloud"
 
 
+class KeyRefusedError(CloudError):
+    """Raised when the API refuses the key."""
+
+
 class StoreDownError(OrchestratorError):
     """Raised when the database of the team store can't be reached."""
 

@@ -84,7 +84,7 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
             result = await carry_to_end(session, opened, run, beside)
             code = int(result.exit_code) if result is not None else signals.exit_code
             _show_result(opened, code, as_json=as_json)
-            error = explain_early_end(result, log)
+            error = explain_early_end(result, log, session.endpoint)
             if error is not None:
                 print_error(error, as_json=False)
             if session.settings.notify.somebody:

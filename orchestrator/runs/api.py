@@ -294,7 +294,7 @@ async def _carry_out(session: Session, opened: OpenRun, stop: StopRequest | None
     """Carry a run out, and summarize its end."""
     result = await carry_out(session, opened, stop or StopRequest())
     summary = _summarize_run(opened.state, opened.stored)
-    error = explain_early_end(result, opened.log)
+    error = explain_early_end(result, opened.log, session.endpoint)
     return replace(summary, exit_code=result.exit_code, ending=result.ending, error=error)
 
 

@@ -21,6 +21,7 @@ from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Identity, Reply
 from orchestrator.runs.api_profile import fingerprint_workspace
 from orchestrator.runs.notifications import send_test_notices
+from orchestrator.runs.session import Endpoint
 from orchestrator.runs.stores import api_profile_store
 from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.credentials import Credentials
@@ -132,7 +133,8 @@ async def _check_cloud(settings: Settings, found: Credentials, read_identity: Re
     except CloudError as error:
         return [_failure("API", error)]
     if reply.value is None:
-        return [_failure("API", read_error(reply, "the identity of the key"))]
+        refused = Endpoint.from_settings(settings, found).explain(read_error(reply, "the identity of the key"))
+        return [_failure("API", refused)]
     workspace = reply.value.workspace or reply.value.workspace_id or "unknown"
     checks = [Check("API", ok=True, message=f"{found.base_url}, workspace {workspace}")]
     ahead = reply.value.clock_ahead

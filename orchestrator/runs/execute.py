@@ -16,11 +16,11 @@ from orchestrator.engine.result import Deadline, RunResult
 from orchestrator.engine.run import Run
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.workspace import Workspace
-from orchestrator.errors import CloudError, OrchestratorError
+from orchestrator.errors import CloudError, KeyRefusedError, OrchestratorError
 from orchestrator.outcome import Ending
 from orchestrator.runs.claims import RunClaim
 from orchestrator.runs.outage_text import outage_text
-from orchestrator.runs.session import Session
+from orchestrator.runs.session import Endpoint, Session
 from orchestrator.runs.start import OpenRun
 from orchestrator.runs.status import StopRequest
 from orchestrator.times import parse_timestamp
@@ -200,13 +200,13 @@ def _settle_of(session: Session) -> SettleSettings:
     )
 
 
-def explain_early_end(result: RunResult | None, log: AuditLog) -> OrchestratorError | None:
+def explain_early_end(result: RunResult | None, log: AuditLog, where: Endpoint) -> OrchestratorError | None:
     """Return the error to fix before the next `resume`; None without an error."""
     if result is None:
         return None
     if result.ending is Ending.KEY_REFUSED:
-        hint = f"check the API key (PHALA_CLOUD_API_KEY, or the settings), then `orchestrator resume {log.run_id}`"
-        return CloudError("the API refuses the key; nothing more was sent", hint=hint)
+        hint = f"check {where.key_source}, then `orchestrator resume {log.run_id}`"
+        return KeyRefusedError("the API refuses the key; nothing more was sent", hint=hint)
     if result.ending in _WHY:
         return CloudError(_WHY[result.ending], hint=f"later: `orchestrator resume {log.run_id}`")
     return result.error

@@ -6,7 +6,7 @@ from orchestrator.cvm import CvmRef
 from orchestrator.engine.job import Job
 from orchestrator.engine.read.status import Observation, StatusReader
 from orchestrator.engine.workspace import ObservedCloud
-from orchestrator.errors import CloudError
+from orchestrator.errors import CloudError, KeyRefusedError
 from orchestrator.reply import Reply
 from orchestrator.runs.session import Session
 
@@ -53,9 +53,7 @@ async def read_known_statuses(
         seen |= found
         idle = 0 if found else idle + 1
     if refused:
-        raise CloudError(
-            "the API refuses the key", hint="check the API key (PHALA_CLOUD_API_KEY, or the settings); nothing was sent"
-        )
+        raise session.endpoint.explain(KeyRefusedError("the API refuses the key; nothing was sent"))
     return seen
 
 

@@ -24,7 +24,7 @@ from orchestrator.engine.rate.adaptive_cloud import AdaptiveCloud
 from orchestrator.engine.rate.gate import Gate, Priority
 from orchestrator.engine.rate.gcra import Gcra, with_headroom
 from orchestrator.engine.workspace import ObservedCloud
-from orchestrator.errors import CloudError, UsageError
+from orchestrator.errors import CloudError, KeyRefusedError, OrchestratorError, UsageError
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.resolved_steps import RunLimits
@@ -35,6 +35,7 @@ from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.shared_budget import FileGcra, SharedBudget, budget_path
 from orchestrator.runs.stores import api_profile_store, claim_store, run_store
 from orchestrator.runs.workspaces import name_workspace
+from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings
 from orchestrator.times import utc_now
 
@@ -73,11 +74,41 @@ class RunObserver:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The destination of requests, and the API key."""
+    """The destination of requests, and the API key.
+
+    Attributes:
+        base_url: the base URL, including `/api/v1`.
+        api_key: the key; a secret.
+        simulated: whether this is a simulated cloud of this process.
+        key_source: the source of the key, for hints.
+    """
 
     base_url: str
     api_key: str = field(repr=False)
     simulated: bool = False
+    key_source: str = field(default="the API key (PHALA_CLOUD_API_KEY, or the settings)", compare=False)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, found: Credentials | None = None) -> Self:
+        """Read the address and the key.
+
+        Args:
+            settings: the settings.
+            found: the key, if known already.
+
+        Raises:
+            SettingsError: when there is no key, or its source is unusable.
+        """
+        found = found or settings.credentials()
+        if settings.workspace_name is None:
+            return cls(found.base_url, found.api_key)
+        return cls(found.base_url, found.api_key, key_source=f"the API key in {found.source}")
+
+    def explain(self, error: OrchestratorError) -> OrchestratorError:
+        """Name the source of a refused key in the hint of an error."""
+        if isinstance(error, KeyRefusedError):
+            error.hint = f"check {self.key_source}; the key may be revoked or of another service"
+        return error
 
     def require_url(self, cloud_url: str) -> None:
         """Refuse to continue a run on another cloud.
@@ -100,8 +131,7 @@ _NAMES = ("dev-api-1", "dev-api-2", "dev-web-1", "staging-api-1", "staging-web-1
 def open_endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
     """Provide the cloud of the settings, or a simulated cloud for the length of the block."""
     if not simulate:
-        found = settings.credentials()
-        yield Endpoint(found.base_url, found.api_key)
+        yield Endpoint.from_settings(settings)
         return
     from orchestrator.simulator.serve import BackgroundSimulator  # noqa: PLC0415 - only when asked for
     from orchestrator.simulator.settings import SimulatorSettings  # noqa: PLC0415 - the same
@@ -334,6 +364,7 @@ async def open_session(
                 observer=observer,
             )
     except CloudError as error:
+        where.explain(error)
         error.hint = "; ".join([*([error.hint] if error.hint else []), *_explain_address(where)])
         name_workspace(error, settings.workspace_name)
         raise
@@ -404,7 +435,7 @@ class WorkspaceIdentity:
                 return None
             raise UsageError(
                 f"{what} belongs to workspace {earlier.id}, the API key to workspace {self.id}",
-                hint=f"use a key of workspace {earlier.id} (PHALA_CLOUD_API_KEY)",
+                hint=f"use a key of workspace {earlier.id}",
             )
         if None in {self.key, earlier.key} or self.key == earlier.key:
             return None

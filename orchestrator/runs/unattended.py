@@ -164,8 +164,7 @@ class UnattendedRunner:
     ) -> AsyncIterator[Session]:
         """Open a connection to the cloud; every connection reads the key anew."""
         # A command may take seconds to print the key; other runs go on meanwhile.
-        found = await anyio.to_thread.run_sync(settings.credentials)
-        where = Endpoint(found.base_url, found.api_key)
+        where = await anyio.to_thread.run_sync(Endpoint.from_settings, settings)
         if cloud_url is not None:
             where.require_url(cloud_url)
         async with open_session(settings, where, limits, self._observe(claim, settings.workspace_name)) as session:
@@ -212,7 +211,7 @@ async def _plan_and_start(session: Session, request: RunRequest) -> OpenRun:
 
 async def _carry_out(session: Session, opened: OpenRun, stop: StopRequest) -> Ended:
     result = await carry_out(session, opened, stop)
-    why = explain_early_end(result, opened.log)
+    why = explain_early_end(result, opened.log, session.endpoint)
     return Ended(
         int(result.exit_code),
         interrupted=result.ending in {Ending.SIGINT, Ending.SIGTERM},

@@ -133,6 +133,7 @@ def test_an_unreachable_workspace_refuses_the_order_unless_skipped(open_site: Op
         envs=[wrong, wrong, {}, {"KEY_US": site.environment["KEY_EU"]}, {}, {}],
     )
     assert (refused.code, "us: " in refused.err, "--skip-unreachable us" in refused.err) == (5, True, True)
+    assert "check the API key in environment variable KEY_US (workspaces.us.api_key_env)" in refused.err
     assert skipped.code == 0, skipped.err
     assert [each["workspace"] for each in skipped.document["left_out"]] == ["us"]
     assert len(skipped.document["workspaces"]) == 2

@@ -12,6 +12,7 @@ from orchestrator.cloud.client import connect
 from orchestrator.engine.read.retry import read_error
 from orchestrator.errors import CloudError
 from orchestrator.reply import Identity, Reply
+from orchestrator.runs.session import Endpoint
 from orchestrator.runs.workspaces import choose_names, name_workspace
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings, load_settings
@@ -79,5 +80,5 @@ async def ask_identity(settings: Settings, found: Credentials) -> Reply[Identity
 async def _read_identity(settings: Settings, found: Credentials) -> Identity:
     reply = await ask_identity(settings, found)
     if reply.value is None:
-        raise read_error(reply, "the identity of the key")
+        raise Endpoint.from_settings(settings, found).explain(read_error(reply, "the identity of the key"))
     return reply.value

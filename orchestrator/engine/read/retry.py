@@ -8,7 +8,7 @@ import anyio
 
 from orchestrator.engine.rate.gate import Gate, Priority
 from orchestrator.engine.send.classify import backoff_seconds, pause_seconds
-from orchestrator.errors import CloudError
+from orchestrator.errors import CloudError, KeyRefusedError
 from orchestrator.reply import Reply
 
 _T = TypeVar("_T")
@@ -57,7 +57,7 @@ def read_error(reply: Reply[_T], what: str) -> CloudError:
     problem = f"{reply.problem or 'the answer can not be read'}{request}"
     if reply.says_key_refused:
         hint = "check the API key (PHALA_CLOUD_API_KEY, or the settings); the key may be revoked or of another service"
-        return CloudError(f"the API refuses the key: {problem}", hint=hint)
+        return KeyRefusedError(f"the API refuses the key: {problem}", hint=hint)
     if not reply.sent:
         return CloudError(
             f"the API can't be reached: {problem}",

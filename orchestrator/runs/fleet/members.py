@@ -52,8 +52,7 @@ def read_members(settings: Settings, names: Iterable[str]) -> tuple[Member, ...]
     by_key: dict[Endpoint, str] = {}
     for name in names:
         own = settings.for_workspace(name)
-        found = own.credentials()
-        endpoint = Endpoint(found.base_url, found.api_key)
+        endpoint = Endpoint.from_settings(own)
         if endpoint in by_key:
             raise UsageError(
                 f"workspaces {by_key[endpoint]} and {name} have the same API key",

@@ -1,12 +1,12 @@
 """The plan of a fleet run: a plan for each workspace, and the guards of the total."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
 
 from orchestrator.engine.read.inventory import InventoryReader
-from orchestrator.errors import CloudError, GuardError, NoMatchError, OrchestratorError, UsageError
+from orchestrator.errors import CloudError, GuardError, KeyRefusedError, NoMatchError, OrchestratorError, UsageError
 from orchestrator.playbook.guards import GuardCheck, check_totals, merge_guards
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan
@@ -19,6 +19,7 @@ from orchestrator.runs.workspaces import name_workspace
 from orchestrator.text import join_names, plural
 
 _MOST_NAMED = 10
+_MOST_HINTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ async def plan_fleet(
         try:
             plans[each.name] = await _plan_workspace(each, needs_whole=fleet.max_percent is not None)
         except OrchestratorError as error:
-            errors[each.name] = error
+            errors[each.name] = each.session.endpoint.explain(error)
 
     async with anyio.create_task_group() as group:
         for each in requests:
@@ -212,10 +213,17 @@ def leave_out(errors: dict[str, OrchestratorError], skip: Collection[str], names
         more = f"; and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
         raise CloudError(
             f"{len(missing)} of {plural(len(names), 'workspace')} can't be read, and nothing was sent: {shown}{more}",
-            hint="try again later, or leave them out: "
-            + " ".join(f"--skip-unreachable {name}" for name in missing[:3]),
+            hint=_advise(errors, missing),
         )
     return tuple(LeftOut(name, errors[name].message) for name in names if name in errors)
+
+
+def _advise(errors: Mapping[str, OrchestratorError], missing: Sequence[str]) -> str:
+    """Name the sources of refused keys, and the option to leave workspaces out."""
+    refused = [error.hint for name in missing if isinstance(error := errors[name], KeyRefusedError) and error.hint]
+    other = ["try again later"] if len(refused) < len(missing) else []
+    skip = " ".join(f"--skip-unreachable {name}" for name in missing[:_MOST_HINTS])
+    return f"{'; '.join([*refused[:_MOST_HINTS], *other])}; or leave out: {skip}"
 
 
 def _refuse_same_ids(workspaces: Sequence[WorkspacePlan]) -> None:

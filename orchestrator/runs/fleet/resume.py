@@ -301,7 +301,7 @@ async def plan_fleet_resume(
             plan = await run.plan(sessions[name], applied[name], claim, break_freeze=break_freeze)
             plans[name] = MemberResume(name, sessions[name], run, claim, plan)
         except OrchestratorError as error:
-            errors[name] = error
+            errors[name] = sessions[name].endpoint.explain(error)
 
     async with anyio.create_task_group() as group:
         for name, run in open_runs.items():

@@ -146,8 +146,9 @@ async def _carry_out(opened: OpenFleet, stop: StopRequest) -> Ended:
     async def carry(member: OpenMember, stop_member: StopRequest) -> RunResult | None:
         """Carry out one run; keep the reason of its early end."""
         result = await carry_out_member(member, stop_member)
-        assert member.opened is not None  # noqa: S101 - it was carried out
-        error = explain_early_end(result, member.opened.log)
+        assert member.session is not None  # noqa: S101 - it was carried out
+        assert member.opened is not None  # noqa: S101 - the same
+        error = explain_early_end(result, member.opened.log, member.session.endpoint)
         if error is not None:
             reasons.append(f"workspace {member.name}: {error.message}")
         return result

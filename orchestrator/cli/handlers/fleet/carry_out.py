@@ -130,9 +130,9 @@ class _FleetView:
         """List the errors to fix before the resume, with the names of their workspaces."""
         errors = []
         for member in self._fleet.members:
-            if member.opened is None:
+            if member.opened is None or member.session is None:
                 continue
-            error = explain_early_end(self._results.get(member.name), member.opened.log)
+            error = explain_early_end(self._results.get(member.name), member.opened.log, member.session.endpoint)
             if error is not None:
                 hint = error.hint and error.hint.replace(member.run_id, self._fleet.fleet_id)
                 error.hint = hint
