@@ -71,7 +71,9 @@ def database(cluster: Cluster, _shared_database: str) -> Iterator[str]:
         "SET session_replication_role = replica; DELETE FROM orchestrator.runs; DELETE FROM orchestrator.records;"
         " DELETE FROM orchestrator.workspaces; DELETE FROM orchestrator.answers; DELETE FROM orchestrator.leases;"
         " DELETE FROM orchestrator.signed_answers; DELETE FROM orchestrator.journal; DELETE FROM orchestrator.workers;"
-        " DELETE FROM orchestrator.procrastinate_jobs; DELETE FROM orchestrator.procrastinate_workers",
+        " DELETE FROM orchestrator.procrastinate_jobs; DELETE FROM orchestrator.procrastinate_workers;"
+        " DELETE FROM orchestrator.snoozes; DELETE FROM orchestrator.playbooks; DELETE FROM orchestrator.calendars;"
+        " DELETE FROM orchestrator.pushes",
         _shared_database,
     )
 

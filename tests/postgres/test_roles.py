@@ -12,12 +12,18 @@ RUN_FUNCTIONS = {
     *("take_duty", "let_go_duty", "append_journal", "read_journal", "record_worker", "read_version"),
 }
 QUEUE_FUNCTIONS = {"queue_run", "queue_free_runs", "read_submission", "list_stops", "forget_worker"}
+SCHEDULE_FUNCTIONS = {"submit_firing", "give_up_firing"}
+SCHEDULE_READS = {
+    *("read_duty", "read_journal_tail", "read_firing_run", "read_snoozes", "read_last_push", "read_playbooks"),
+    "read_calendars",
+}
 JOB_FUNCTIONS = {
     *("procrastinate_fetch_job_v2", "procrastinate_finish_job_v1", "procrastinate_register_worker_v1"),
     *("procrastinate_unregister_worker_v1", "procrastinate_update_heartbeat_v1"),
     "procrastinate_prune_stalled_workers_v1",
 }
 DECISIONS = {"take_run_for_person", "cancel_run", "submit_answer", "withdraw_answer", "submit_signed_answer"}
+DECISIONS |= {"set_snooze", "clear_snooze", "push_playbooks"}
 
 
 def list_functions(connection: "psycopg.Connection") -> set[str]:
@@ -42,16 +48,16 @@ def list_tables(connection: "psycopg.Connection", privilege: str) -> set[str]:
 
 TABLES = {
     *("meta", "migrations", "workspaces", "runs", "records", "answers", "signed_answers", "leases", "journal"),
-    "workers",
+    *("workers", "snoozes", "pushes", "playbooks", "calendars"),
 }
 
 
 @pytest.mark.parametrize(
     ("user", "readable", "callable_"),
     [
-        ("wes_worker", set(), RUN_FUNCTIONS | QUEUE_FUNCTIONS | JOB_FUNCTIONS),
-        ("oli_operator", TABLES, RUN_FUNCTIONS | QUEUE_FUNCTIONS | DECISIONS),
-        ("vic_viewer", TABLES, {"read_version"}),
+        ("wes_worker", set(), RUN_FUNCTIONS | QUEUE_FUNCTIONS | JOB_FUNCTIONS | SCHEDULE_FUNCTIONS | SCHEDULE_READS),
+        ("oli_operator", TABLES, RUN_FUNCTIONS | QUEUE_FUNCTIONS | SCHEDULE_FUNCTIONS | SCHEDULE_READS | DECISIONS),
+        ("vic_viewer", TABLES, SCHEDULE_READS | {"read_version"}),
         ("sam_stranger", set(), set()),
     ],
 )
