@@ -197,11 +197,11 @@ def billing_note(cvm: Cvm, rates: Rates, action: Action) -> BillingNote:
     every = action.spec.notes
     if cvm.status in GOING_DOWN and not action.leaves_running:
         every = (ALREADY_GOING_DOWN, "storage_continues")
-    codes = [*every, action.spec.gpu_note] if cvm.gpus else [*every]
+    codes = (*every, action.spec.gpu_note) if cvm.gpus else every
     if cvm.gpu_rental and not action.leaves_running:
-        codes.append("gpu_rental")
+        codes += ("gpu_rental",)
     if cvm.billing_period in NOT_HOURLY:
-        codes.append("not_billed_hourly")
+        codes += ("not_billed_hourly",)
     elif rates.compute is None:
-        codes.append("compute_rate_unknown")
-    return BillingNote(rates, tuple(codes), triggers_billing(action, codes))
+        codes += ("compute_rate_unknown",)
+    return BillingNote(rates, codes, triggers_billing(action, codes))

@@ -26,7 +26,7 @@ _LONGEST_UPTIME = 100 * 365 * 86400.0
 
 def read_uptime(value: object) -> float | None:
     """Return seconds; None for a missing or unreadable uptime."""
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int | float):
         return float(value) if 0 <= value <= _LONGEST_UPTIME else None
@@ -49,6 +49,7 @@ _MOST_OF_A_PAGE = 10
 _UNKNOWN = "unknown"
 
 
+_NUMERIC = (str, int, Decimal)
 _LARGEST, _LONGEST = 12, 40
 """The largest power of ten, and the most digits and decimal places, of an amount."""
 
@@ -162,6 +163,8 @@ def _count_legacy_gpus(hosted: dict[str, Any]) -> int | None:
 
 def _read_creator(value: Any) -> tuple[str | None, str | None]:  # noqa: ANN401 - parsed JSON
     """Read the username and the id of a creator."""
+    if value is None:  # as in most answers
+        return None, None
     part = value if isinstance(value, dict) else {"username": value}
     return _read_user(part.get("username")), _read_user(part.get("id"))
 
@@ -320,7 +323,7 @@ def _read_count(value: object) -> int | None:
 
 
 def _read_decimal(value: object) -> Decimal | None:
-    return None if isinstance(value, bool) or not isinstance(value, str | int | Decimal) else _parse_decimal(value)
+    return _parse_decimal(value) if isinstance(value, _NUMERIC) and not isinstance(value, bool) else None
 
 
 @lru_cache(maxsize=1024, typed=True)  # thousands of CVMs have the same few prices and sizes of disks

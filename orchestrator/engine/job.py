@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from orchestrator.action import Action
-from orchestrator.billing.rates import BillingNote, billing_note
+from orchestrator.billing.rates import BillingNote
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Outcome, Reason
 from orchestrator.playbook.plan import Target
@@ -133,10 +133,14 @@ class Job:
     def from_target(cls, target: Target) -> "Job":
         """Create the job of a planned target."""
         cvm = target.cvm
-        note = billing_note(cvm, target.rates, target.action)
-        needs_own_request = cvm.in_progress or cvm.gpu_rental
         return cls(
-            target.step, target.action, cvm.ref, cvm.status, note, needs_own_request=needs_own_request, wave=target.wave
+            target.step,
+            target.action,
+            cvm.ref,
+            cvm.status,
+            target.note,
+            needs_own_request=cvm.in_progress or cvm.gpu_rental,
+            wave=target.wave,
         )
 
 

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any, Protocol, TypeAlias
 
 from orchestrator.action import Action
-from orchestrator.billing.rates import Rates, Total
+from orchestrator.billing.rates import BillingNote, Rates, Total
 from orchestrator.cvm import GOING_DOWN, Cvm
 from orchestrator.outcome import CHANGED, Reason, SkipReason
 from orchestrator.playbook.deadline import Forecast
@@ -75,13 +75,18 @@ def estimate_plan(lots: Iterable[StepLoad], burst: int, batch_size: int) -> Esti
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A target of a step: a CVM, its action and its wave (counted from 1)."""
+    """A target of a step: a CVM, its action, the effect on the bill, and its wave (counted from 1)."""
 
     step: str
     action: Action
     cvm: Cvm
-    rates: Rates
+    note: BillingNote
     wave: int = 1
+
+    @property
+    def rates(self) -> Rates:
+        """The rates of the CVM."""
+        return self.note.rates
 
 
 @dataclass(frozen=True, slots=True)

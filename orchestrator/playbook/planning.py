@@ -7,8 +7,8 @@ from decimal import Decimal
 from itertools import groupby
 from typing import NamedTuple
 
-from orchestrator.action import Action, nothing_to_do
-from orchestrator.billing.rates import rates_of
+from orchestrator.action import nothing_to_do
+from orchestrator.billing.rates import billing_note, rates_of
 from orchestrator.cvm import Cvm
 from orchestrator.outcome import MAY_BE_PROTECTED, Reason, SkipReason
 from orchestrator.playbook.deadline import Forecast, derive_send_rate, forecast_deadline
@@ -79,10 +79,12 @@ def make_plan(
     cvms = tuple(inventory)
     steps = [step for step in playbook.acting_steps if step.select.result is None]
     selection = _select_targets(steps, cvms, guards, narrowing, target_filter)
-    selected = [
-        (at, Target(steps[at].name, Action(steps[at].action), cvm, rates_of(cvm, price_list, storage_usd_per_gb_hour)))
-        for at, cvm in selection.selected
-    ]
+
+    def make_target(step: Step, cvm: Cvm) -> Target:
+        rates = rates_of(cvm, price_list, storage_usd_per_gb_hour)
+        return Target(step.name, step.action, cvm, billing_note(cvm, rates, step.action))
+
+    selected = [(at, make_target(steps[at], cvm)) for at, cvm in selection.selected]
     selected.sort(key=lambda pair: (pair[0], _rank_in_step(steps[pair[0]], pair[1])))
     kept = []
     if guards.keep_running:
@@ -261,8 +263,7 @@ def _assign_step(steps: list[Step], guards: Guards, cvm: Cvm) -> tuple[int, Reas
     protected = find_protection(guards.protect, cvm)
     if protected is not None:
         return covering[0], Reason(SkipReason.PROTECTED, protected)
-    actions = [Action(steps[position].action) for position in covering]
-    reasons = [nothing_to_do(action, cvm.status, in_progress=cvm.in_progress) for action in actions]
+    reasons = [nothing_to_do(steps[position].action, cvm.status, in_progress=cvm.in_progress) for position in covering]
     if None not in reasons:
         return covering[0], reasons[0]
     position = covering[reasons.index(None)]

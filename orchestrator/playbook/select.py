@@ -378,6 +378,13 @@ def derive_facts(cvm: Cvm, *, moment: datetime, price_list: Mapping[str, Decimal
     return replace(cvm, age=age, usd_per_hour=choose_rate(cvm, price_list)[0])
 
 
+def needs_derived_facts(select: Select) -> bool:
+    """Return True if a select needs a fact from `derive_facts`."""
+    inner = [*(select.any or ()), *([] if select.exclude is None else [select.exclude])]
+    own = select.older_than is not None or select.usd_per_hour is not None
+    return own or any(map(needs_derived_facts, inner))
+
+
 def rewind_uptime(cvm: Cvm, seconds: float) -> Cvm:
     """Return a CVM with the uptime of an earlier moment; 0 for a CVM started since that moment."""
     return cvm if cvm.uptime is None else replace(cvm, uptime=max(0.0, cvm.uptime - seconds))

@@ -1,6 +1,6 @@
 """The way from a playbook to a plan: the inventory, the warnings for a person, and the reason to refuse the plan."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -19,7 +19,14 @@ from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import list_cvms_lacking_facts, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
-from orchestrator.playbook.select import derive_facts, find_apps_to_read, find_ids_to_read, needs_uptime, rewind_uptime
+from orchestrator.playbook.select import (
+    derive_facts,
+    find_apps_to_read,
+    find_ids_to_read,
+    needs_derived_facts,
+    needs_uptime,
+    rewind_uptime,
+)
 from orchestrator.playbook.steps import Pause, Select
 from orchestrator.runs.freeze import HINT, RunFreeze, load_freeze
 from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
@@ -89,11 +96,13 @@ async def prepare_plan(
     prices = await reader.price_list() if needs_price_list(inventory.cvms) else {}
     moment = (None if constraint is None else constraint.moment) or read_at
 
-    def derive(cvms: Iterable[Cvm]) -> tuple[Cvm, ...]:
-        """Add the facts of the moment of the plan."""
-        return tuple(derive_facts(cvm, moment=moment, price_list=prices) for cvm in cvms)
-
     selects += [] if narrowing is None else [select for each in narrowing.selects for select in each]
+    needs_facts = any(map(needs_derived_facts, selects))
+
+    def derive(cvms: Sequence[Cvm]) -> tuple[Cvm, ...]:
+        """Add the facts of the moment of the plan, if a select needs these facts."""
+        return tuple(derive_facts(cvm, moment=moment, price_list=prices) if needs_facts else cvm for cvm in cvms)
+
     cvms = await _complete_uptimes(session, selects, derive(inventory.cvms), (read_at - moment).total_seconds())
     lacking = list_cvms_lacking_facts(playbook, guards, cvms, narrowing)
     if constraint is not None:

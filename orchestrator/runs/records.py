@@ -9,7 +9,7 @@ from orchestrator.action import Action
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import SERVED, RunState
 from orchestrator.audit.target import Phase, TargetState
-from orchestrator.billing.rates import BillingNote, Rates, billing_note, format_amount, triggers_billing
+from orchestrator.billing.rates import BillingNote, Rates, format_amount, triggers_billing
 from orchestrator.cvm import UP
 from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.rate.adaptive import START
@@ -172,7 +172,7 @@ def planned_fields(plan: Plan, workspace_size: int) -> dict[str, object]:
                 "cvm": target.cvm.ref.document(),
                 "status": target.cvm.status,
                 "in_progress": target.cvm.in_progress,
-                "billing": billing_note(target.cvm, target.rates, target.action).plan_fields(),
+                "billing": target.note.plan_fields(),
                 "wave": target.wave,
             }
             for target in plan.targets

@@ -177,7 +177,7 @@ async def test_whoever_a_batch_would_skip_is_never_put_into_one() -> None:
 @pytest.mark.parametrize("held", [True, False])
 def test_a_cvm_that_an_operation_holds_or_a_rental_manages_is_stopped_singly(*, held: bool) -> None:
     cvm = Cvm(ref=CvmRef("cvm_1", "0" * 32, "x"), status="running", in_progress=held, gpu_rental=not held)
-    target = Target("stop", Action.STOP, cvm, work_of(cvm.ref).note.rates)
+    target = Target("stop", Action.STOP, cvm, work_of(cvm.ref).note)
     assert Job.from_target(target).needs_own_request
 
 

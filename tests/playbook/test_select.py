@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm
-from orchestrator.playbook.select import describe_unmatched, find_apps_to_read, is_covered
+from orchestrator.playbook.select import describe_unmatched, find_apps_to_read, is_covered, needs_derived_facts
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook, select
 
@@ -168,3 +168,18 @@ def test_an_id_matches_a_hashid_as_written_and_a_uuid_in_any_spelling() -> None:
     assert is_covered(select(id=["cvm_AbC1"]), twin)
     assert not is_covered(select(id=["cvm_aBc1"]), twin)
     assert is_covered(select(id=["00000000-0000-0000-0000-000000000007"]), twin)
+
+
+@pytest.mark.parametrize(
+    ("keys", "needed"),
+    [
+        ({"all": True}, False),
+        ({"name": "a", "created_before": "2026-01-01", "up_longer_than": "1h"}, False),
+        ({"older_than": "2d"}, True),
+        ({"usd_per_hour": ">1"}, True),
+        ({"any": [{"name": "a"}, {"any": [{"older_than": "2d"}]}]}, True),
+        ({"name": "a", "exclude": {"usd_per_hour": "0"}}, True),
+    ],
+)
+def test_only_an_age_or_a_price_in_a_select_needs_derived_facts(keys: dict[str, object], *, needed: bool) -> None:
+    assert needs_derived_facts(select(**keys)) is needed
