@@ -400,6 +400,7 @@ _ENDINGS = {
     Ending.TIMED_OUT: "the run took longer than `settle.whole_run`",
     Ending.SIGINT: "Ctrl-C",
     Ending.SIGTERM: "SIGTERM",
+    Ending.CANCELLED: "a person cancelled the run with `cancel`",
     Ending.ABANDONED: "a person ended the unfinished run with `abandon`",
 }
 

@@ -62,11 +62,12 @@ class Ending(StrEnum):
     SIGINT = "sigint"
     SIGTERM = "sigterm"
     ABANDONED = "abandoned"
+    CANCELLED = "cancelled"
 
     @property
     def resumable(self) -> bool:
         """Whether `resume` can continue the run: the reason for its end is outside the run's own plan."""
-        return self not in {Ending.COMPLETED, Ending.ABANDONED, *OF_ITS_OWN_MAKING}
+        return self not in {Ending.COMPLETED, Ending.ABANDONED, Ending.CANCELLED, *OF_ITS_OWN_MAKING}
 
 
 OF_ITS_OWN_MAKING = frozenset(
@@ -77,7 +78,14 @@ OF_ITS_OWN_MAKING = frozenset(
 _EARLY = frozenset(
     {
         *OF_ITS_OWN_MAKING,
-        *(Ending.KEY_REFUSED, Ending.LOG_FAILED, Ending.CLOUD_DOWN, Ending.TIMED_OUT, Ending.ABANDONED),
+        *(
+            Ending.KEY_REFUSED,
+            Ending.LOG_FAILED,
+            Ending.CLOUD_DOWN,
+            Ending.TIMED_OUT,
+            Ending.ABANDONED,
+            Ending.CANCELLED,
+        ),
     }
 )
 _FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.RESURRECTED})
@@ -168,6 +176,8 @@ class SkipReason(StrEnum):
     """The run ended early: a freeze began before its request was sent."""
     ABANDONED = "abandoned"
     """A person abandoned the run before its request was sent."""
+    CANCELLED = "cancelled"
+    """A person cancelled the run before its request was sent."""
 
 
 CHANGED = frozenset({SkipReason.DRIFTED, SkipReason.GONE})
@@ -203,6 +213,7 @@ _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.NOT_APPROVED: "the run ended early: a question was not answered with yes",
     SkipReason.FROZEN: "the run ended early: {}",
     SkipReason.ABANDONED: "the run was abandoned before its request was sent",
+    SkipReason.CANCELLED: "the run was cancelled before its request was sent",
 }
 """The sentence of each code, with placeholders for the detail and for the user of an unknown fact."""
 

@@ -320,6 +320,7 @@ class RunFinished(RunTotals):
         deadline: result for the deadline of the playbook.
         cut_short_by: the `Ending` that cut the run short.
         abandoned_by: user@host of the person that abandoned the run.
+        cancelled_by: user@host of the person that cancelled the run.
         reason: reason for the abandonment, in words.
     """
 
@@ -328,6 +329,7 @@ class RunFinished(RunTotals):
     exit_code = Required[int]()
     deadline = Optional[Json]()
     cut_short_by, abandoned_by, reason = Optional[str](), Optional[str](), Optional[str]()
+    cancelled_by = Optional[str]()
 
 
 class RunSealed(LogEvent):

@@ -32,6 +32,7 @@ _WHY_NOT_SENT = {
     Ending.NOT_APPROVED: Reason(SkipReason.NOT_APPROVED),
     Ending.FROZEN: Reason(SkipReason.FROZEN),
     Ending.ABANDONED: Reason(SkipReason.ABANDONED),
+    Ending.CANCELLED: Reason(SkipReason.CANCELLED),
 }
 """Endings that leave the remaining targets unsent for good, with the reason for these targets."""
 
@@ -39,10 +40,11 @@ _WHY_CUT = {
     Ending.KEY_REFUSED: "the API refused the key",
     Ending.CLOUD_DOWN: "the API was down for too long",
     Ending.TIMED_OUT: "the run took too long",
+    Ending.CANCELLED: "the run was cancelled",
 }
 """Endings that can cut short a run after another ending, with the words for the reason."""
 
-_FOR_FAILURES = _WHY_NOT_SENT.keys() - {Ending.NOT_APPROVED, Ending.FROZEN, Ending.ABANDONED}
+_FOR_FAILURES = frozenset({Ending.MAX_FAILURES, Ending.STEP_FAILED, Ending.CANARY_FAILED})
 """Endings by failures. If nothing was left to do, the run's ending is `cut_by` or `completed` instead."""
 
 
@@ -100,6 +102,17 @@ class Run:
         """Interrupt the run: send no more requests, watch sent requests to the end, leave the rest to `resume`."""
         self._control.halt(ending)
 
+    def cancel(self, by: str | None, *, at_once: bool) -> None:
+        """Cancel the run for good: send no more requests, and leave nothing to `resume`.
+
+        Args:
+            by: user@host of the person.
+            at_once: whether to leave sent requests unwatched; their targets are then unsettled.
+        """
+        if by is not None:
+            self._final_fields = {"cancelled_by": by, **self._final_fields}
+        self._control.halt(Ending.CANCELLED, at_once=at_once)
+
     async def __call__(self, steps: Sequence[AnyPlanned]) -> RunResult:
         """Carry out the steps in order."""
         try:
@@ -108,15 +121,18 @@ class Run:
             await self._abort_run()
             raise
 
-    async def abandon(self, seen: Mapping[str, Observation], **about: object) -> RunResult:
+    async def abandon(
+        self, seen: Mapping[str, Observation], ending: Ending = Ending.ABANDONED, **about: object
+    ) -> RunResult:
         """End the run without a request to change a CVM.
 
         Args:
             seen: a fresh status of every open target, read at least `recheck_after` after the run's last request.
+            ending: the ending for the record: abandoned or cancelled.
             **about: more fields of `run.finished`.
         """
         self._final_fields = about
-        self._control.ending = Ending.ABANDONED
+        self._control.ending = ending
         close_open(self.ledger, seen, self._control.context.settle.recheck_after)
         return await self._carry_out(())
 

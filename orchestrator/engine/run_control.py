@@ -20,6 +20,8 @@ from orchestrator.playbook.resolved_steps import PlannedStep
 _INTERRUPTIONS = frozenset({Ending.SIGINT, Ending.SIGTERM})
 """Interruptions by a person; these endings replace every other ending."""
 
+_BY_A_PERSON = _INTERRUPTIONS | {Ending.CANCELLED}
+
 _NO_USE_IN_WATCHING = frozenset({Ending.KEY_REFUSED, Ending.CLOUD_DOWN, Ending.TIMED_OUT})
 """Endings that stop the watcher as well: CVMs with a sent request are not watched to the end."""
 
@@ -64,17 +66,23 @@ class RunControl:
         """Targets of a step."""
         return [job for job in self.jobs if job.step == name]
 
-    def halt(self, ending: Ending) -> None:
-        """End the run: send no more requests, and watch sent requests to the end if statuses can still be read."""
-        if self.ending is None or (ending in _INTERRUPTIONS and self.ending not in _INTERRUPTIONS):
+    def halt(self, ending: Ending, *, at_once: bool = False) -> None:
+        """End the run: send no more requests, and watch sent requests to the end if statuses can still be read.
+
+        Args:
+            ending: the reason.
+            at_once: whether to leave sent requests unwatched.
+        """
+        if self.ending is None or (ending in _BY_A_PERSON and self.ending not in _BY_A_PERSON):
             self.ending = ending
-        no_use = ending in _NO_USE_IN_WATCHING or (ending in _INTERRUPTIONS and self._is_cut_off)
+        no_use = at_once or ending in _NO_USE_IN_WATCHING or (ending in _BY_A_PERSON and self._is_cut_off)
         if self.wave is not None:
-            self.wave.halt(at_once=no_use, stop_watching=no_use, hurry=no_use and ending in _INTERRUPTIONS)
-        if ending.resumable:
+            self.wave.halt(at_once=no_use, stop_watching=no_use, hurry=no_use and ending in _BY_A_PERSON)
+        is_cut = ending.resumable or no_use
+        if is_cut:
             self.cut_by = self.cut_by or ending
         for scope, is_idle in self._waits.items():
-            if is_idle or ending.resumable:
+            if is_idle or is_cut:
                 scope.cancel()
 
     @property
@@ -84,7 +92,7 @@ class RunControl:
 
     def check_interruption(self) -> None:
         """Stop the watcher of an interrupted run if no status can be read for a while."""
-        if self.ending in _INTERRUPTIONS:
+        if self.ending in _BY_A_PERSON:
             self.halt(self.ending)
 
     @contextmanager

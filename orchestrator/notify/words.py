@@ -31,6 +31,7 @@ _EARLY = {
     Ending.NOT_APPROVED.value: "ended early, not approved",
     Ending.FROZEN.value: "ended early, a freeze began",
     Ending.ABANDONED.value: "ended early, abandoned",
+    Ending.CANCELLED.value: "ended early, cancelled",
 }
 
 

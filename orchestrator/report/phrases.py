@@ -58,6 +58,7 @@ ENDINGS: Mapping[str, str] = {
     Ending.SIGINT: "interrupted (Ctrl-C)",
     Ending.SIGTERM: "terminated (SIGTERM)",
     Ending.ABANDONED: "an operator abandoned the run",
+    Ending.CANCELLED: "an operator cancelled the run",
     RUNS_LEFT: "some runs did not continue",
 }
 """The reasons for the end or the interruption of a run."""

@@ -17,7 +17,7 @@ from orchestrator.engine.run import Run
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.workspace import Workspace
 from orchestrator.errors import CloudError, KeyRefusedError, OrchestratorError
-from orchestrator.outcome import Ending
+from orchestrator.outcome import Ending, exit_code
 from orchestrator.runs.claims import RunClaim
 from orchestrator.runs.outage_text import outage_text
 from orchestrator.runs.session import Endpoint, Session
@@ -168,21 +168,33 @@ async def carry_out(
     if on_run is not None:
         on_run(run)
     if stop.requested.is_set():  # the task beside the run may begin after the first request
-        run.interrupt(stop.ending)
+        _end_run(run, stop)
 
-    async def interrupt(_: anyio.CancelScope) -> None:
+    async def interrupt(everything: anyio.CancelScope) -> None:
         """End the run on request."""
         await stop.requested.wait()
-        run.interrupt(stop.ending)
+        _end_run(run, stop)
         note = "sending nothing more; watching the sent requests"
         session.observer.on_warning("interrupting", run_id=opened.log.run_id, note=note)
+        await stop.at_once.wait()
+        if stop.ending is Ending.CANCELLED:
+            _end_run(run, stop)
+        else:
+            everything.cancel()
 
     with opened:
         async with deliver_notices(session, opened.log, opened.state) as finish:
             result = await carry_to_end(session, opened, run, [interrupt])
             await finish(result)
-    assert result is not None  # noqa: S101 - only a task beside the run can leave the run at once
-    return result
+    return result or RunResult(stop.ending, exit_code(stop.ending, {}, anything_sent=True))
+
+
+def _end_run(run: Run, stop: StopRequest) -> None:
+    """End a run as requested."""
+    if stop.ending is Ending.CANCELLED:
+        run.cancel(stop.by, at_once=stop.at_once.is_set())
+    else:
+        run.interrupt(stop.ending)
 
 
 def _settle_of(session: Session) -> SettleSettings:

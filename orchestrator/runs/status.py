@@ -64,13 +64,25 @@ class StopRequest:
 
     Attributes:
         requested: set by the request.
+        at_once: set by a request that leaves sent requests unwatched.
         ending: the reason for the end.
+        by: user@host of the person that cancels the run; None without a name.
     """
 
     requested: anyio.Event = field(default_factory=anyio.Event)
+    at_once: anyio.Event = field(default_factory=anyio.Event)
     ending: Ending = Ending.SIGTERM
+    by: str | None = None
 
-    def request_end(self, ending: Ending) -> None:
-        """Request the end."""
-        self.ending = ending
+    def request_end(self, ending: Ending, *, at_once: bool = False, by: str | None = None) -> None:
+        """Request the end.
+
+        Args:
+            ending: the reason.
+            at_once: whether to leave sent requests unwatched: to `resume`, or as unsettled for a cancelled run.
+            by: user@host of the person that cancels the run.
+        """
+        self.ending, self.by = ending, by or self.by
         self.requested.set()
+        if at_once:
+            self.at_once.set()

@@ -36,6 +36,8 @@ STUBBORN = ("web-2", "web-4")
 SETTLE = SettleSettings(poll_min=1.0, cloud_down=60, refresh_after=60)
 LONGEST_END, LONGEST_END_OF_AN_OUTAGE = 61.0, 300.0
 """Seconds in which a halted run has to end: its longest settle timeout; and until the breaker opens and gives up."""
+LAST_ANSWERS = 6.0
+"""Seconds in which a run cancelled at once has to end."""
 
 
 class SlowPerson:
@@ -156,6 +158,7 @@ def play(
     outage: bool = False,
     terminate_after: float | None = None,
     settle: SettleSettings = SETTLE,
+    cancel_at_once: bool | None = None,
 ) -> list[tuple[tuple[str, int], ...]]:
     """Run, halt at the n-th step, hold the run to its promises, and resume it.
 
@@ -165,6 +168,7 @@ def play(
         outage: whether the API goes down for good.
         terminate_after: seconds after which SIGTERM arrives as well; None for never.
         settle: how the run watches.
+        cancel_at_once: whether to cancel the run at once, or gracefully; None for no cancelling.
 
     Returns:
         The awaits of all steps that tasks took.
@@ -182,6 +186,8 @@ def play(
             halted.set()
             if ending is not None:
                 fleet.run.interrupt(ending)
+            if cancel_at_once is not None:
+                fleet.run.cancel("ann@desk", at_once=cancel_at_once)
 
         async def terminate() -> None:
             await halted.wait()
@@ -201,7 +207,11 @@ def play(
         cloud.is_down = False
         if result.ending.resumable:
             fleet = await resume(cloud, fleet)
-        _hold_to_the_promises(fleet, outage=outage)
+        _hold_to_the_promises(fleet, outage=outage or cancel_at_once is not None)
+        if cancel_at_once is not None and result.ending is not Ending.COMPLETED:  # it had ended already
+            last = fleet.trail.records[-1]
+            assert (last["ending"], last["exit_code"], last["cancelled_by"]) == ("cancelled", 8, "ann@desk")
+            assert not cancel_at_once or anyio.current_time() - halted_at < LAST_ANSWERS
 
     options = {"clock": MockClock(autojump_threshold=0), "instruments": [instrument]}
     anyio.run(story, backend="trio", backend_options=options)
@@ -230,6 +240,12 @@ def test_the_run_of_these_tests_waits_in_every_part_of_the_engine() -> None:
 def test_a_halt_at_any_await_ends_the_run_soon_and_leaves_it_resumable(ending: Ending) -> None:
     for number in every_await():
         play(number, ending)
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["gracefully", "at once"])
+def test_a_run_cancelled_at_any_await_ends_soon_and_for_good(at_once: bool) -> None:
+    for number in every_await():
+        play(number, cancel_at_once=at_once)
 
 
 @pytest.mark.parametrize("terminate_after", [None, 5.0], ids=["outage alone", "SIGTERM during the outage"])

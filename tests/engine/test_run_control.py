@@ -141,3 +141,21 @@ async def test_the_time_for_the_whole_run_cuts_the_last_reads_short_as_well() ->
 def _open(fleet: Fleet) -> bool:
     """Whether a request that was sent has no outcome yet."""
     return any(job.attempts and job.outcome is None for job in fleet.jobs)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_cancelled_run_watches_what_was_sent_unless_at_once_and_leaves_nothing_to_resume(at_once: bool) -> None:
+    cloud = FakeCloud(10, seconds=20)
+    fleet = Fleet(cloud, rate=1, burst=1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(fleet.go)
+        await anyio.sleep(3.5)
+        fleet.run.cancel("ann@desk", at_once=at_once)
+        fleet.run.cancel("bob@desk", at_once=at_once)
+    last = fleet.trail.records[-1]
+    assert (last["event"], last["ending"], last["exit_code"]) == ("run.finished", "cancelled", 8)
+    assert last["cancelled_by"] == "ann@desk"
+    assert fleet.outcomes() == {"unsettled" if at_once else "settled": 4, "not_sent": 6}
+    assert last.get("cut_short_by") == ("cancelled" if at_once else None)
+    assert anyio.current_time() < (8 if at_once else 40)
+    assert {record["code"] for record in fleet.trail.of("target.failed") if "code" in record} == {"cancelled"}

@@ -91,6 +91,8 @@ def _describe_finish(event: RunFinished) -> str:
     why = f": {_describe_ending(event.ending)}"
     if event.abandoned_by:
         why = f": abandoned by {safe_text(event.abandoned_by, ID)}: {safe_text(event.reason, REASON)}"
+    elif event.cancelled_by:
+        why = f": cancelled by {safe_text(event.cancelled_by, ID)}"
     elif not event.ending or event.ending == Ending.COMPLETED:
         why = ""
     cut = f"; cut short: {_describe_ending(event.cut_short_by)}" if event.cut_short_by else ""

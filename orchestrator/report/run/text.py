@@ -221,6 +221,8 @@ def _describe_abandonment(state: RunState) -> _Facts:
     end = state.finished
     if end is not None and end.abandoned_by is not None:
         yield "abandoned", Text(f"by {safe_text(end.abandoned_by, 100)}: {safe_text(end.reason, 1000)}")
+    if end is not None and end.cancelled_by is not None:
+        yield "cancelled", Text(f"by {safe_text(end.cancelled_by, 100)}")
 
 
 def _describe_deadline(state: RunState) -> _Facts:
