@@ -40,6 +40,33 @@ class VirtualClock:
         return EPOCH + timedelta(seconds=anyio.current_time())
 
 
+class SetClock:
+    """A clock that stands still until a test sets it; its time of day goes with it."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def now(self) -> float:
+        return self.seconds
+
+    def wall(self) -> datetime:
+        return EPOCH + timedelta(seconds=self.seconds)
+
+
+class Sink:
+    """An audit sink in memory, for tests without an event loop."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, dict[str, Any]]] = []
+        self.flushes = 0
+
+    def record(self, event: str, **fields: object) -> None:
+        self.records.append((event, fields))
+
+    async def flush(self) -> None:
+        self.flushes += 1
+
+
 class Trail:
     """An audit sink in memory; what was recorded is durable after a `flush`."""
 

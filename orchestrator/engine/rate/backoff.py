@@ -60,7 +60,7 @@ class PollBackoff:
         self._speed = (self._speed + speed) / 2 if self._speed else speed
         self._quiet = 2 * self.shortest if settled else self._quiet * _GROWTH
 
-    def wait_seconds(self, *, watched: int, unsent: int, oldest: float, youngest: float, reads: int = 1) -> float:
+    def wait_seconds(self, *, watched: int, unsent: int, oldest: float, youngest: float, reads: int) -> float:
         """Compute the seconds between two polls.
 
         Args:

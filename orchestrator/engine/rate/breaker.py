@@ -83,7 +83,6 @@ class Breaker:
         self._give_up_after = give_up_after
         self._reason, self._next_probe = "", 0.0
         self._row = 0
-        self._given_up = False
         self._wakeup = AutoResetEvent()
 
     @property
@@ -98,7 +97,7 @@ class Breaker:
         self._row = self._row + 1 if is_fault(reply) else 0
         if self._row:
             self._reason = reply.problem or "no answer"
-        if self._row >= FAULTS_IN_A_ROW and self.opened_at is None and not self._given_up:
+        if self._row >= FAULTS_IN_A_ROW and self.opened_at is None:
             self.opened_at = self._clock.now()
             self._next_probe = self.opened_at + FIRST_WAIT
             self._gate.close()
@@ -110,7 +109,6 @@ class Breaker:
         while True:
             await self._wakeup.wait()
             if self.opened_at is not None and not await self._wait_for_answer(self.opened_at):
-                self._given_up = True
                 self._observer.on_give_up()
                 self._gate.open()  # a request that still waits can go and fail; no request waits for ever
                 return

@@ -270,7 +270,7 @@ class SendQueue:
     def defer_job(self, job: Job, wait: float, reason: str, reply: Reply[object]) -> None:
         """Put a target aside for some seconds, or give the target up."""
         if not self._give_up_if_late(job, reason, reply):
-            self._queue.defer_job(job, min(self._clock.now() + wait, self._last_moment(job)))
+            self._put_aside(job, wait)
 
     def requeue(self, job: Job) -> None:
         """Queue a target again after a request without effect, or end the target."""
@@ -286,9 +286,7 @@ class SendQueue:
             self._queue.push(job)
         else:
             # A start without a free GPU has the same replies, perhaps for a long time.
-            self._queue.defer_job(
-                job, min(self._clock.now() + backoff_seconds(job.attempts, 0.5), self._last_moment(job))
-            )
+            self._put_aside(job, backoff_seconds(job.attempts, 0.5))
 
     def end_job(self, job: Job, outcome: Outcome, reason: str, reply: Reply[object] | None = None) -> None:
         """End a target without an accepted request."""
@@ -302,6 +300,9 @@ class SendQueue:
         self._refusals = 0 if accepted else self._refusals + 1
         if self._refusals >= _REFUSALS_IN_A_ROW:
             self.at_once = 1
+
+    def _put_aside(self, job: Job, wait: float) -> None:
+        self._queue.defer_job(job, min(self._clock.now() + wait, self._last_moment(job)))
 
     def _last_moment(self, job: Job) -> float:
         """Time of the last attempt for an unaccepted shutdown; infinity if no stop would follow."""

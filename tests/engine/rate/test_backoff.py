@@ -139,6 +139,7 @@ def test_polls_are_not_rare_while_few_requests_are_left_to_send(unsent: int, old
 def test_reads_take_at_most_a_tenth_of_the_rate_limit_while_requests_are_to_be_sent() -> None:
     backoff = PollBackoff(1, 1000, Gcra(2, 5))
     assert wait(backoff, unsent=1, oldest=0) == 5
+    assert wait(backoff, unsent=4, oldest=0) == 5  # two seconds of sending are not many requests yet
     assert wait(backoff, unsent=100, oldest=0) == pytest.approx(1 / 0.12)  # 6 % while many are to be sent
     assert wait(backoff, unsent=0, oldest=0) == 2
 

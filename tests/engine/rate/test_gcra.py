@@ -71,6 +71,25 @@ def test_exactly_the_burst_goes_at_once_and_then_one_request_at_a_time(burst: in
     assert limit.wait_seconds(0.1) == pytest.approx(0.1)
 
 
+def test_a_turn_is_taken_only_if_a_request_may_go() -> None:
+    limit = Gcra(10, 2)
+    assert [limit.take_turn(5), limit.take_turn(5)] == [0, 0]
+    assert [limit.take_turn(5), limit.take_turn(5)] == [pytest.approx(0.1)] * 2, "a wait counts no request"
+    assert limit.take_turn(5.25) == 0
+
+
+def test_a_turn_is_free_at_the_very_end_of_a_pause() -> None:
+    limit = Gcra(10, 1)
+    limit.pause(30, 0)
+    assert [limit.paused_for(0), limit.paused_for(29.5), limit.paused_for(30), limit.paused_for(31)] == [30, 0.5, 0, 0]
+    assert [limit.take_turn(29.5), limit.take_turn(30)] == [0.5, 0]
+    assert limit.wait_seconds(30) == pytest.approx(0.1)
+
+
+def test_a_limit_in_memory_is_shared_with_no_other_run() -> None:
+    assert Gcra(10, 1).is_shared(0) is False
+
+
 def test_a_lower_cap_slows_down_and_a_higher_cap_changes_nothing() -> None:
     limit = Gcra(10, 1)
     limit.count_request(0)

@@ -1,7 +1,6 @@
 """The send queue: choice of the next request, deferral, and the end of targets without an accepted request."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -16,38 +15,13 @@ from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.send.queue import SendQueue
 from orchestrator.outcome import Outcome, Reason, SkipReason
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, PlannedStep, RunLimits
+from orchestrator.playbook.value_types import Order
 from orchestrator.reply import Reply
-from tests.engine.fakes import failed, work_of
+from tests.engine.fakes import SetClock, Sink, failed, work_of
 
 NOW = 1000.0
 PATIENCE = 60.0
 BUSY: Reply[object] = failed(429, "too many requests")
-
-
-class SetClock:
-    """A clock that stands still until a test sets it."""
-
-    def __init__(self) -> None:
-        self.seconds = NOW
-
-    def now(self) -> float:
-        return self.seconds
-
-    def wall(self) -> datetime:
-        return datetime(2026, 11, 23, tzinfo=UTC)
-
-
-class Sink:
-    """An audit sink in memory."""
-
-    def __init__(self) -> None:
-        self.records: list[tuple[str, dict[str, Any]]] = []
-
-    def record(self, event: str, **fields: object) -> None:
-        self.records.append((event, fields))
-
-    async def flush(self) -> None:
-        """Return at once: a list is durable enough."""
 
 
 class Noted:
@@ -71,13 +45,20 @@ class Noted:
 class Bench:
     """A send queue with everything around it."""
 
-    def __init__(self, action: Action = Action.STOP, *, escalate_after: float | None = None, **limits: Any) -> None:  # noqa: ANN401
-        self.clock, self.sink, self.noted = SetClock(), Sink(), Noted()
+    def __init__(
+        self,
+        action: Action = Action.STOP,
+        *,
+        escalate_after: float | None = None,
+        order_by: Order | None = None,
+        **limits: Any,  # noqa: ANN401 - any limit
+    ) -> None:
+        self.clock, self.sink, self.noted = SetClock(NOW), Sink(), Noted()
         given = {"requests_per_second": 10.0, "burst": 1, "max_in_flight": 10, "per_teepod": 10, "max_failures": None}
         self.ledger = Ledger([], self.sink, self.clock)
         settled = RunLimits(**(given | limits))
         context = RunContext(self.ledger, self.clock, Random(7), settled, SettleSettings())
-        step = PlannedStep("stop", action, PATIENCE, escalate_after=escalate_after)
+        step = PlannedStep("stop", action, PATIENCE, escalate_after=escalate_after, order_by=order_by)
         self.queue = SendQueue(context, step, settled, self.noted)
 
     def ended(self) -> list[tuple[str, str]]:
@@ -110,6 +91,33 @@ def test_a_queue_is_done_once_every_target_is_taken() -> None:
     bench.queue.count_resolved()
     assert bench.queue.is_done
     assert bench.noted.all_sent == 1
+
+
+def test_every_added_target_counts_as_unsent() -> None:
+    queue = Bench().queue
+    for number in range(3):
+        queue.add_job(job(number))
+    assert queue.unsent == 3
+
+
+def test_a_step_with_an_order_sends_the_first_targets_first_and_another_step_takes_teepods_in_turn() -> None:
+    near, far = [replace(job(n).ref, teepod_id=1) for n in (0, 1)], replace(job(2).ref, teepod_id=2)
+    sent = {}
+    orders: tuple[Order | None, ...] = ("name", None)
+    for order in orders:
+        queue = Bench(order_by=order).queue
+        for ref in (*near, far):
+            queue.add_job(work_of(ref))
+        sent[order] = [each.ref.name for _ in range(3) for each in queue.next_request()]
+    assert sent == {"name": ["web-0", "web-1", "web-2"], None: ["web-0", "web-2", "web-1"]}
+
+
+def test_a_deferred_target_does_not_hold_up_other_targets() -> None:
+    bench, deferred, other = Bench(), job(0), job(1)
+    bench.queue.add_watched()
+    bench.queue.defer_job(deferred, 5, "busy", BUSY)
+    bench.queue.add_job(other)
+    assert [bench.queue.next_request(), bench.queue.next_request()] == [[other], []]
 
 
 def test_a_queue_waits_for_shutdowns_that_may_need_a_stop() -> None:
@@ -217,6 +225,22 @@ def test_an_unaccepted_shutdown_is_never_given_up_when_a_stop_follows() -> None:
     bench.queue.defer_job(target, 300, "busy", BUSY)
     assert target.outcome is None
     assert bench.queue.next_due() == NOW + 20, "the last attempt is due at the time of the stop"
+
+
+def test_a_shutdown_without_a_planned_stop_has_no_last_moment() -> None:
+    bench, target = Bench(Action.SHUTDOWN), job(0, Action.SHUTDOWN, attempts=1, first_sent=NOW, announced_at=NOW - 500)
+    bench.queue.add_watched()
+    bench.queue.defer_job(target, 300, "busy", BUSY)
+    assert bench.queue.next_due() == NOW + 300
+
+
+def test_a_stop_after_the_escalation_has_no_last_moment() -> None:
+    bench = Bench(Action.SHUTDOWN, escalate_after=30)
+    target = job(0, attempts=2, first_sent=NOW - 40, announced_at=NOW - 40, escalated_at=NOW - 10)
+    bench.queue.add_job(target)
+    assert bench.queue.next_request() == [target]
+    bench.queue.defer_job(target, 25, "busy", BUSY)
+    assert bench.queue.next_due() == NOW + 25
 
 
 def test_an_overdue_shutdown_leaves_the_queue_and_makes_room() -> None:

@@ -1,4 +1,4 @@
-"""Who is sent next."""
+"""The next target to send, with teepods in turn or in an order."""
 
 from collections import Counter
 
@@ -59,6 +59,42 @@ def test_a_full_teepod_waits_while_others_go_on(kind: type[StopQueue | OrderedQu
 
 
 @BOTH
+def test_a_teepod_has_as_many_requests_under_way_as_its_limit_and_an_answer_makes_room_for_one(
+    kind: type[StopQueue | OrderedQueue],
+) -> None:
+    queue, jobs = kind(3), [on(1, number) for number in range(8)]
+    for job in jobs:
+        queue.push(job)
+    assert [queue.pop(0) for _ in range(4)] == [*jobs[:3], None]
+    queue.count_answer(jobs[0])
+    assert [queue.pop(0), queue.pop(0)] == [jobs[3], None]
+    queue.count_answer(jobs[1])
+    queue.count_answer(jobs[2])
+    assert [queue.pop(0), queue.pop(0), queue.pop(0)] == [*jobs[4:6], None]
+
+
+@BOTH
+def test_a_target_added_to_a_full_teepod_waits(kind: type[StopQueue | OrderedQueue]) -> None:
+    queue, first, second = kind(1), on(1, 0), on(1, 1)
+    queue.push(first)
+    assert queue.pop(0) is first
+    queue.push(second)
+    assert queue.pop(0) is None
+    queue.count_answer(first)
+    assert queue.pop(0) is second
+
+
+def test_a_target_back_at_its_place_in_the_order_gives_no_second_request_to_its_teepod() -> None:
+    queue, first, second = OrderedQueue(1), on(1, 0), on(1, 1)
+    queue.push(first)
+    assert queue.pop(0) is first
+    queue.count_answer(first)
+    queue.push(second)
+    queue.push(first)
+    assert [queue.pop(0), queue.pop(0)] == [first, None]
+
+
+@BOTH
 def test_what_is_deferred_comes_back_when_it_is_due(kind: type[StopQueue | OrderedQueue]) -> None:
     queue, job = kind(5), on(1, 0)
     queue.defer_job(job, 10)
@@ -70,7 +106,9 @@ def test_what_is_deferred_comes_back_when_it_is_due(kind: type[StopQueue | Order
 @given(
     st.sampled_from([StopQueue, OrderedQueue]),
     st.integers(1, 4),
-    st.lists(st.tuples(st.sampled_from(["push", "pop", "done", "defer"]), st.integers(0, 3)), max_size=200),
+    st.lists(
+        st.tuples(st.sampled_from(["push", "pop", "done", "defer"]), st.integers(0, 3)), min_size=30, max_size=200
+    ),
 )
 def test_nothing_is_lost_or_doubled_and_no_teepod_exceeds_its_share(
     kind: type[StopQueue | OrderedQueue], limit: int, steps: list[tuple[str, int]]
