@@ -90,7 +90,7 @@ class UnattendedRunner:
         except OrchestratorError:
             return False
 
-    def read_status(self, run_id: str) -> RunStatus:
+    async def read_status(self, run_id: str) -> RunStatus:
         """Return the status of a run or of a fleet run from the logs."""
         return self._fleets.read_status(run_id) if is_fleet_id(run_id) else read_run_status(self._store.get_run(run_id))
 

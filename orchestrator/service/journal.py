@@ -18,6 +18,8 @@ import anyio
 
 from orchestrator.audit.log import Sync, in_thread
 from orchestrator.errors import RunHeldError, SettingsError
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.runs.firing import FiringClaim
 from orchestrator.service.service_state import ServiceState
 from orchestrator.state_files import create_file, make_folder, open_or_create, sync_file, sync_folder, write_all
 from orchestrator.times import timestamp, utc_now
@@ -73,6 +75,10 @@ class FileJournal:
                 # After a failure the old journal stays valid.
                 with suppress(OSError):
                     await self._sync(self._write_snapshot)
+
+    async def write_claim(self, claim: FiringClaim, loaded: LoadedPlaybook | None) -> None:  # noqa: ARG002 - the run starts in this process
+        """Append the claim of a firing, as `Journal.write_claim`."""
+        await self.write("firing.claimed", **claim.record_fields())
 
     def close(self) -> None:
         """Close and unlock the journal. A second call does nothing."""

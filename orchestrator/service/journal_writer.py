@@ -1,5 +1,7 @@
 """Events of the service: into the journal first, then to the log and the metrics."""
 
+from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.runs.firing import FiringClaim
 from orchestrator.service.protocols import EventSink, Journal
 from orchestrator.service.service_state import ServiceState
 
@@ -34,6 +36,15 @@ class JournalWriter:
         """
         await self._journal.write(event, **fields)
         self.emit(event, **fields)
+
+    async def write_claim(self, claim: FiringClaim, loaded: LoadedPlaybook | None) -> None:
+        """Write the claim of a firing, then pass the event on.
+
+        Raises:
+            OSError: when the journal can't be written; no run starts then.
+        """
+        await self._journal.write_claim(claim, loaded)
+        self.emit("firing.claimed", **claim.record_fields())
 
     def set_trouble(self, what: str, trouble: str | None) -> None:
         """Set or clear the trouble of a part of the service; reports only changes."""

@@ -26,7 +26,7 @@ class Runner(Protocol):
         """Return True if a firing of the playbook is a fleet run, under the id of a fleet run."""
         ...
 
-    def read_status(self, run_id: str) -> RunStatus:
+    async def read_status(self, run_id: str) -> RunStatus:
         """Read the status of a run from its audit log, or of a fleet run from its logs."""
         ...
 
@@ -65,6 +65,18 @@ class Journal(Protocol):
 
         Raises:
             OSError: when the record can't be written; the caller must not act on the decision then.
+        """
+        ...
+
+    async def write_claim(self, claim: FiringClaim, loaded: LoadedPlaybook | None) -> None:
+        """Append the claim of a firing; a store for several machines also submits the run, in the same transaction.
+
+        Args:
+            claim: the claim; the run of a queued claim is not submitted yet.
+            loaded: the playbook; None without a valid playbook.
+
+        Raises:
+            OSError: when the claim can't be written; no run starts then.
         """
         ...
 

@@ -22,7 +22,7 @@ from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.protocols import Runner, WallClock
 from orchestrator.service.registry import ScheduleRegistry
 from orchestrator.service.scheduler import GRACE
-from orchestrator.times import timestamp
+from orchestrator.times import parse_timestamp, timestamp
 
 TRY_AGAIN = 30.0
 """Seconds between two tries to start a run, while the cloud is unreachable."""
@@ -79,13 +79,13 @@ class RunQueue:
         """Number of firings left for the next start."""
         return self.interrupted + sum(map(len, self._waiting.values()))
 
-    def find_unused_id(self, watched: ScheduledPlaybook | None, now: datetime) -> str:
+    async def find_unused_id(self, watched: ScheduledPlaybook | None, now: datetime) -> str:
         """Create the id of a run or a fleet run, unused by claims and logs: ids of the same second can collide."""
         taken = {claim.run_id for claim in self._writer.state.claims.values()}
         new_id = new_fleet_id if self._is_fleet(watched) else new_run_id
         while True:
             run_id = new_id(now)
-            if run_id not in taken and self._runner.read_status(run_id).state is State.NOTHING_SENT:
+            if run_id not in taken and (await self._runner.read_status(run_id)).state is State.NOTHING_SENT:
                 return run_id
 
     def _is_fleet(self, watched: ScheduledPlaybook | None) -> bool:
@@ -97,8 +97,12 @@ class RunQueue:
         Raises:
             OSError: when the claim can't be written; no run starts then.
         """
-        await self._writer.write("firing.claimed", **claim.record_fields())
+        await self._write_claim(claim)
         self._enqueue_claim(claim)
+
+    async def _write_claim(self, claim: FiringClaim) -> None:
+        watched = self._registry.watched.get(claim.playbook)
+        await self._writer.write_claim(claim, None if watched is None else watched.loaded)
 
     def _enqueue_claim(self, claim: FiringClaim) -> None:
         if claim.playbook in self.running:
@@ -109,29 +113,52 @@ class RunQueue:
 
     async def recover_claims(self) -> None:
         """Continue the claims of the previous process."""
+        continued: dict[str, RunStatus] = {}
         for claim in sorted(self._writer.state.claims.values(), key=lambda claim: claim.planned):
-            status = self._runner.read_status(claim.run_id)
-            why = self._find_drop_reason(claim, status)
+            status = await self._runner.read_status(claim.run_id)
+            why = self._find_drop_reason(claim, status, continued.get(claim.playbook))
             if why is not None:
                 with suppress(OSError):
                     await self._end(claim, *why)
                 continue
             self._writer.emit("firing.taken_up", run_id=claim.run_id, state=status.state.value, **_claim_fields(claim))
+            continued.setdefault(claim.playbook, status)
             self._enqueue_claim(claim)
 
-    def _find_drop_reason(self, claim: FiringClaim, status: RunStatus) -> tuple[str, str] | None:
-        """Return result and reason for dropping a claim of an earlier process; None to continue the claim."""
+    def _find_drop_reason(
+        self, claim: FiringClaim, status: RunStatus, earlier: RunStatus | None
+    ) -> tuple[str, str] | None:
+        """Return result and reason for dropping a claim of an earlier process; None to continue the claim.
+
+        Args:
+            claim: the claim.
+            status: the status of its run.
+            earlier: the status of an earlier run of the same playbook with an open claim.
+        """
         now = self._clock.wall()
         if status.state in {State.NOTHING_SENT, State.VOID}:
             if self._registry.is_snoozed(claim.playbook, claim.planned, now):
                 return "snoozed", _SNOOZED
-            waits = claim.queued and claim.playbook in self.running
-            if now - claim.moment > GRACE and not claim.run_once and not waits:
+            could_start = self._find_possible_start(claim, earlier, now)
+            if now - could_start > GRACE and not claim.run_once:
                 return "missed", "the service ended before the run started"
         elif status.state is State.UNFINISHED and not claim.run_once and self._is_old(status, now):
             hint = f"see `orchestrator show {claim.run_id}`, then `orchestrator resume {claim.run_id}`"
             return "left", f"the run was interrupted longer ago than audit.resume_without_asking; {hint}"
         return None
+
+    def _find_possible_start(self, claim: FiringClaim, earlier: RunStatus | None, now: datetime) -> datetime:
+        """Find the first moment for the run of a claim: its own, or the end of the earlier run for a queued claim."""
+        if not claim.queued:
+            return claim.moment
+        if earlier is not None:
+            ended_at = earlier.last_at if earlier.state is State.FINISHED else None
+            return max(claim.moment, ended_at or now)
+        known = self._writer.state.playbooks.get(claim.playbook)
+        last = None if known is None else known.last
+        if last is None or last["exit_code"] is None:
+            return claim.moment
+        return max(claim.moment, parse_timestamp(last["at"]))
 
     def _is_old(self, status: RunStatus, now: datetime) -> bool:
         return status.last_at is not None and now - status.last_at > self._resume_within
@@ -169,16 +196,18 @@ class RunQueue:
         """Start or continue a run according to its log; tries again while the cloud is unreachable."""
         began = self._clock.wall()
         while True:
-            status = self._runner.read_status(claim.run_id)
+            status = await self._runner.read_status(claim.run_id)
             if self._needs_new_id(claim, status):
                 watched = self._registry.watched.get(claim.playbook)
-                claim = replace(claim, run_id=self.find_unused_id(watched, self._clock.wall()))
                 try:
-                    await self._writer.write("firing.claimed", **claim.record_fields())
+                    claim = replace(claim, run_id=await self.find_unused_id(watched, self._clock.wall()))
+                    await self._write_claim(claim)
                 except OSError:
                     return claim, Ended(int(Exit.USAGE), interrupted=True)
                 continue
             ended = await self._try_run(claim, status)
+            if status.state is State.FINISHED:
+                return claim, ended
             if ended.waits:
                 if status.state is not State.UNFINISHED and self._is_snoozed(claim):
                     return claim, replace(ended, reason=_SNOOZED)

@@ -236,7 +236,7 @@ class Service:
                 name,
                 step.firing.planned,
                 step.firing.moment,
-                runs.find_unused_id(watched, now),
+                await runs.find_unused_id(watched, now),
                 missed=step.missed,
                 run_once=watched.timetable.schedule.on_missed == "run_once",
                 queued=step.waits,

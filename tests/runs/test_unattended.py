@@ -72,7 +72,7 @@ async def test_a_scheduled_run_sends_notices_and_a_refused_firing_one(
         ended = await runner.start(claims[1], load_playbook(file, {}), StopRequest())
         # Another process may finish the run just before this resume: nothing is written after the end.
         again = await runner.resume(claims[1], StopRequest())
-        assert (again.exit_code, runner.read_status(claims[1].run_id).state) == (0, State.FINISHED)
+        assert (again.exit_code, (await runner.read_status(claims[1].run_id)).state) == (0, State.FINISHED)
     assert ([each.exit_code for each in refused], ended.exit_code) == ([3, 3], 0)
     assert box.events == ["refused", "run.started", "run.finished"]
     assert box.got[0]["id"] == f"refused-{claims[0].run_id}"
@@ -131,9 +131,9 @@ async def test_other_work_goes_on_while_a_command_prints_the_key(
     assert [each.interrupted for each in ended] == [True]
 
 
-def test_a_log_that_cannot_be_read_is_a_state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_log_that_cannot_be_read_is_a_state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with BackgroundSimulator(parse_settings({"fleet": {"cvms": 1}})) as sim, mailbox() as box:
         runner = runner_of(settings(tmp_path, sim, box, monkeypatch))
-        assert runner.read_status("20261123T120000Z-4f2a").state is State.NOTHING_SENT
+        assert (await runner.read_status("20261123T120000Z-4f2a")).state is State.NOTHING_SENT
         (tmp_path / "state" / "runs" / "20261123T120000Z-4f2a.jsonl").mkdir(parents=True)  # opens, and cannot be read
-        assert runner.read_status("20261123T120000Z-4f2a").state is State.UNREADABLE
+        assert (await runner.read_status("20261123T120000Z-4f2a")).state is State.UNREADABLE

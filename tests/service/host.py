@@ -88,7 +88,7 @@ class FakeRunner:
     def is_fleet(self, loaded: LoadedPlaybook) -> bool:
         return len(loaded.playbook.workspaces or ()) > 1
 
-    def read_status(self, run_id: str) -> RunStatus:
+    async def read_status(self, run_id: str) -> RunStatus:
         run = self.world.runs.get(run_id)
         if run is None:
             return RunStatus(State.NOTHING_SENT)

@@ -272,6 +272,22 @@ async def test_what_waits_begins_after_a_kill_as_well(host: OpenHost) -> None:
     assert [run.finished for run in home.world.runs.values()] == [True, False]
 
 
+@pytest.mark.parametrize(("starts_again", "results"), [("1 02:39:50", []), ("1 02:45", ["missed"])])
+async def test_a_waiting_firing_is_late_from_the_end_of_the_run_before_it(
+    host: OpenHost, starts_again: str, results: list[str]
+) -> None:
+    home = host(seconds=90 * 60)
+    home.write("slow", cron="0 * * * *", timezone="UTC", on_overlap="queue")
+    async with home.process():
+        await home.until(at("1 02:39:20"))  # the first run has just ended, and the next has no log
+    assert [run.finished for run in home.world.runs.values()] == [True]
+    await home.until(at(starts_again))
+    async with home.process():
+        await home.until(at("1 02:59"))
+    assert [each["result"] for each in home.events("firing.ended")[1:]] == results
+    assert home.world.carried_out("slow") == planned("1 01:00", *([] if results else ["1 02:00"]))
+
+
 async def test_different_playbooks_run_side_by_side(host: OpenHost) -> None:
     home = host(seconds=1800)
     for name in ("one", "two"):
@@ -586,7 +602,11 @@ async def test_a_claimed_run_that_needs_nothing_more_or_must_not_be_touched_is_l
     async with home.process():
         await home.until(at("1 01:05"))
     sent = dict(home.world.actions)
-    monkeypatch.setattr(home.runner, "read_status", lambda _run_id: RunStatus(state, None, 6))
+
+    async def read_status(_run_id: str) -> RunStatus:
+        return RunStatus(state, None, 6)
+
+    monkeypatch.setattr(home.runner, "read_status", read_status)
     async with home.process():
         await home.until(at("1 01:45"))
     (ended,) = home.events("firing.ended")

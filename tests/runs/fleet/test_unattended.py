@@ -116,10 +116,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 async def test_a_firing_in_two_workspaces_is_one_fleet_run_under_the_claimed_id(site: Site) -> None:
     loaded = site.playbook("guards: {max_targets: 9}\n")
     assert site.runner.is_fleet(loaded)
-    assert site.runner.read_status(FLEET_ID) == RunStatus(State.NOTHING_SENT)
+    assert await site.runner.read_status(FLEET_ID) == RunStatus(State.NOTHING_SENT)
     ended = await site.runner.start(CLAIM, loaded, site.stop)
     assert (ended.exit_code, ended.interrupted, ended.reason) == (0, False, None)
-    status = site.runner.read_status(FLEET_ID)
+    status = await site.runner.read_status(FLEET_ID)
     assert (status.state, status.exit_code) == (State.FINISHED, 0)
     assert sorted(site.started, key=str) == [("prod", FLEET_ID), ("test", FLEET_ID)]
     assert sorted(site.settled, key=str) == ["prod"] * 3 + ["test"] * 3
@@ -135,22 +135,22 @@ async def test_a_stopped_service_interrupts_all_runs_and_the_next_start_resumes_
     site.stops_early = True
     ended = await site.runner.start(CLAIM, site.playbook(), site.stop)
     assert (ended.exit_code, ended.interrupted) == (143, True)
-    status = site.runner.read_status(FLEET_ID)
+    status = await site.runner.read_status(FLEET_ID)
     assert status.state is State.UNFINISHED
     assert status.last_at is not None
     assert len(site.settled) < 6
     resumed = await site.restart().resume(CLAIM, site.stop)
     assert (resumed.exit_code, resumed.interrupted, len(site.settled)) == (0, False, 6)
-    assert site.runner.read_status(FLEET_ID).state is State.FINISHED
+    assert (await site.runner.read_status(FLEET_ID)).state is State.FINISHED
     again = await site.restart().resume(CLAIM, site.stop)
-    assert (again.exit_code, site.runner.read_status(FLEET_ID).state) == (0, State.FINISHED)
+    assert (again.exit_code, (await site.runner.read_status(FLEET_ID)).state) == (0, State.FINISHED)
 
 
 async def test_a_stop_before_the_first_request_leaves_the_firing_to_the_next_start(site: Site) -> None:
     site.stop.request_end(Ending.SIGTERM)
     ended = await site.runner.start(CLAIM, site.playbook(), site.stop)
     assert (ended.interrupted, site.started, site.settled) == (True, [], [])
-    assert site.runner.read_status(FLEET_ID).state is State.NOTHING_SENT
+    assert (await site.runner.read_status(FLEET_ID)).state is State.NOTHING_SENT
 
 
 async def test_a_guard_of_the_total_refuses_the_firing_with_one_notice(site: Site) -> None:
@@ -159,7 +159,7 @@ async def test_a_guard_of_the_total_refuses_the_firing_with_one_notice(site: Sit
         ended = await site.runner.start(CLAIM, loaded, site.stop)
         assert ended.exit_code == 3
         assert "refused by a guard of the total" in str(ended.reason)
-    assert site.runner.read_status(FLEET_ID).state is State.NOTHING_SENT
+    assert (await site.runner.read_status(FLEET_ID)).state is State.NOTHING_SENT
 
 
 async def test_a_firing_waits_for_another_live_run_in_one_of_the_workspaces(site: Site) -> None:
@@ -175,7 +175,7 @@ async def test_a_firing_waits_for_another_live_run_in_one_of_the_workspaces(site
     assert [(name, event) for name, event, _ in site.warnings if event == "waiting_for_run"] == [
         (None, "waiting_for_run")
     ]
-    assert site.runner.read_status(waiting.run_id).state is State.NOTHING_SENT
+    assert (await site.runner.read_status(waiting.run_id)).state is State.NOTHING_SENT
 
 
 def planned(**more: object) -> FleetState:
