@@ -1,6 +1,7 @@
 """Moments and durations, and their texts: RFC 3339 in UTC, and `40s`, `10m`, `1h30m`."""
 
 import re
+import time
 from datetime import UTC, datetime
 
 LONGEST = 10 * 365 * 86400.0
@@ -83,3 +84,8 @@ def format_clock(moment: datetime, now: datetime | None = None) -> str:
     """Format a moment in UTC for people; with the date unless on the same day as `now`."""
     same_day = now is not None and moment.date() == now.date()
     return f"{moment:%H:%M:%S} UTC" if same_day else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def boot_seconds() -> float:
+    """Seconds since the boot of this machine, sleep included; the same for all processes."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

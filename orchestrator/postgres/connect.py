@@ -1,5 +1,7 @@
 """Connect to the database of the team store, with errors for people."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError, SettingsError, StoreDownError
@@ -48,22 +50,53 @@ def connect(url: str, *, listen: bool = True) -> "psycopg.Connection":
         SettingsError: when the driver is missing, or the database refuses the URL, the user or the password.
         StoreDownError: when the database can't be reached.
     """
+    parameters = _read_url(url)
+    import psycopg  # noqa: PLC0415 - an extra, only where `store.url` is set
+
+    with _explain_refusals(parameters):
+        return psycopg.connect(**{**_DEFAULTS, **parameters}, autocommit=True, prepare_threshold=_threshold(listen))
+
+
+async def connect_async(url: str, *, listen: bool = True) -> "psycopg.AsyncConnection":
+    """Open a connection for asyncio; arguments and errors as in `connect`."""
+    parameters = _read_url(url)
+    import psycopg  # noqa: PLC0415 - an extra, only where `store.url` is set
+
+    options: dict[str, Any] = {**_DEFAULTS, **parameters}
+    with _explain_refusals(parameters):
+        return await psycopg.AsyncConnection.connect(**options, autocommit=True, prepare_threshold=_threshold(listen))
+
+
+def _threshold(listen: bool) -> int | None:  # noqa: FBT001 - the setting
+    return _PREPARE_THRESHOLD if listen else None
+
+
+def _read_url(url: str) -> dict[str, Any]:
+    """Read the connection parameters of a URL.
+
+    Raises:
+        SettingsError: when the driver is missing, or the URL is invalid.
+    """
     try:
         import psycopg  # noqa: PLC0415 - an extra, only where `store.url` is set
         from psycopg import conninfo  # noqa: PLC0415 - the same
     except ImportError as error:
         raise SettingsError(f"the team store needs the extra `postgres`: {error}", hint=EXTRA) from error
     try:
-        given = conninfo.conninfo_to_dict(url)
+        return dict(conninfo.conninfo_to_dict(url))
     except psycopg.ProgrammingError:
         hint = "such as postgresql://orchestrator_worker@db.example.com/orchestrator"
         raise SettingsError("store.url is not a URL of PostgreSQL", hint=hint) from None
-    parameters: dict[str, Any] = {**_DEFAULTS, **given}
+
+
+@contextmanager
+def _explain_refusals(parameters: dict[str, Any]) -> Iterator[None]:
+    import psycopg  # noqa: PLC0415 - an extra; loaded before
+
     try:
-        threshold = _PREPARE_THRESHOLD if listen else None
-        return psycopg.connect(**parameters, autocommit=True, prepare_threshold=threshold)
+        yield
     except psycopg.OperationalError as error:
-        raise explain_refusal(str(error), _format_address(given)) from error
+        raise explain_refusal(str(error), _format_address(parameters)) from error
     except psycopg.Error as error:
         raise SettingsError(f"store.url can't be used: {_first_line(str(error))}") from error
 

@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import os
 import struct
-import time
 import zlib
 from collections.abc import Callable
 from math import isnan
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.state_files import make_folder, open_or_create
+from orchestrator.times import boot_seconds
 
 _MAGIC = b"orcrate1"
 _STATE = struct.Struct("<8s16s8sddd")
@@ -37,11 +37,6 @@ _RESERVED = 0.02
 """Seconds of turns reserved at once by a run alone; another run waits at most this long for its first turn."""
 _LOOK_AGAIN = 1.0
 """Seconds between two looks for a state folder that does not exist yet."""
-
-
-def boot_seconds() -> float:
-    """Seconds since the boot of this machine, sleep included; the same for all processes."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def read_boot_id() -> bytes:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.engine.rate.gcra import Gcra
-from orchestrator.runs.shared_budget import FileGcra, SharedBudget, boot_seconds, budget_path
+from orchestrator.runs.shared_budget import FileGcra, SharedBudget, budget_path
+from orchestrator.times import boot_seconds
 
 BOOT = b"b" * 16
 TINY = 1e-6
@@ -124,7 +125,8 @@ _PROCESS = """
 import json, sys, time
 from pathlib import Path
 from orchestrator.engine.rate.gcra import Gcra
-from orchestrator.runs.shared_budget import FileGcra, boot_seconds
+from orchestrator.runs.shared_budget import FileGcra
+from orchestrator.times import boot_seconds
 gcra, went = FileGcra(Path(sys.argv[1]), Gcra(100, 5)), []
 end = boot_seconds() + 1.5
 while boot_seconds() < end:
@@ -267,7 +269,7 @@ def _measure(gcra: FileGcra, clock: Any) -> float:  # noqa: ANN401 - a function 
 def test_the_clock_is_the_same_for_all_processes() -> None:
     other = float(
         subprocess.check_output(
-            [sys.executable, "-c", "from orchestrator.runs.shared_budget import boot_seconds; print(boot_seconds())"]
+            [sys.executable, "-c", "from orchestrator.times import boot_seconds; print(boot_seconds())"]
         )
     )
     assert 0 <= boot_seconds() - other < 60

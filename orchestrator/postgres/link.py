@@ -1,0 +1,68 @@
+"""A connection of a process to the team store, for short statements: opens again after a failure."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import OrchestratorError, StoreDownError
+from orchestrator.postgres.connect import connect_async
+from orchestrator.postgres.migrate import explain_errors
+
+if TYPE_CHECKING:
+    import psycopg
+
+_TIMEOUT = 10.0
+"""Seconds for a statement, a new connection included."""
+
+
+class Link:
+    """One connection, shared by the tasks of one event loop; a statement waits for the statement before.
+
+    The statements must be repeatable, or their loss harmless: after a failure the outcome is not known.
+    """
+
+    def __init__(self, url: str, *, listen: bool = True, timeout: float = _TIMEOUT) -> None:
+        """Set up, without a connection yet.
+
+        Args:
+            url: the URL of the database.
+            listen: False behind PgBouncer in transaction mode.
+            timeout: seconds for a statement.
+        """
+        self._url, self._listen, self._timeout = url, listen, timeout
+        self._connection: psycopg.AsyncConnection | None = None
+        self._lock = asyncio.Lock()
+
+    async def query(self, statement: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Execute a statement, and return its rows.
+
+        Raises:
+            StoreDownError: when the database can't be reached, or gives no answer in time.
+            SettingsError: when the database refuses the statement.
+        """
+        async with self._lock:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return await self._execute(statement, arguments)
+            except TimeoutError:
+                await self._drop()
+                raise StoreDownError(f"the store gave no answer in {self._timeout:g} s") from None
+            except (OrchestratorError, asyncio.CancelledError):
+                await self._drop()
+                raise
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._drop()
+
+    async def _execute(self, statement: str, arguments: Sequence[object]) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            self._connection = await connect_async(self._url, listen=self._listen)
+        with explain_errors():
+            cursor = await self._connection.execute(statement.encode(), arguments)
+            return await cursor.fetchall() if cursor.description is not None else []
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
