@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from math import ceil
 
-LONGEST_ROUND = 0.5
+LONGEST_ROUND = 0.25
 """Seconds of turns that all processes together hold. A pause reaches another process with its next slice."""
 _STEP = 0.02
 """Seconds of turns by which slices grow. Equal steps up and halves down lead to equal shares."""
