@@ -10,6 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, Self
@@ -35,15 +36,17 @@ Batch = list[tuple[Record, bytes]]
 Sync = Callable[[Callable[[], None]], Awaitable[None]]
 
 
+@dataclass(slots=True)
 class PendingWrite:
     """A write of a log, in two steps; a call takes both steps.
 
     Attributes:
+        fd: the file.
         data: the lines.
     """
 
-    def __init__(self, fd: int, data: bytes) -> None:
-        self._fd, self.data = fd, data
+    fd: int
+    data: bytes
 
     def __call__(self) -> None:
         """Write the data and make the data durable."""
@@ -52,12 +55,12 @@ class PendingWrite:
 
     def write(self) -> None:
         """Write the data, not durable yet."""
-        write_all(self._fd, self.data)
+        write_all(self.fd, self.data)
 
     def sync(self) -> None:
         """Make the written data durable."""
-        sync_file(self._fd)
-        if os.fstat(self._fd).st_nlink == 0:
+        sync_file(self.fd)
+        if os.fstat(self.fd).st_nlink == 0:
             raise OSError(errno.ENOENT, "the log file was deleted while the run was going on")
 
 
@@ -107,7 +110,7 @@ class FileBacking:
     async def write(self, batch: Batch) -> None:
         """Append the lines to the file, as `Backing.write`."""
         # The lines are joined on the event loop: the writing thread shares no state of the log.
-        await self._sync(PendingWrite(self._fd, join_lines(batch)))
+        await self._sync(PendingWrite(self._fd, b"".join(line for _, line in batch)))
 
     def use_writer(self, sync: LogSync) -> None:
         """Run the next writes by another function, such as a `GroupedWriter`; a function given at the start stays."""
@@ -166,7 +169,7 @@ class AuditLog:
             log = cls(FileBacking(path, fd, sync), Chain(run_id), wall=wall)
             log.observers += observers
             batch = log.take_first(first)
-            PendingWrite(fd, join_lines(batch))()
+            PendingWrite(fd, b"".join(line for _, line in batch))()
             sync_folder(path.parent)
         except OSError as error:
             if fd is not None:
@@ -307,11 +310,6 @@ class AuditLog:
     def close(self) -> None:
         """Let the log go; records without a flush are lost. A second call does nothing."""
         self.backing.close()
-
-
-def join_lines(batch: Batch) -> bytes:
-    """Join the lines of a batch."""
-    return b"".join(line for _, line in batch)
 
 
 def _lock_file(fd: int, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:

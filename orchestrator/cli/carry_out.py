@@ -73,7 +73,8 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
         lambda: session.gate.passed,
         adaptive=session.limits.adaptive,
     )
-    run = prepare_run(session, opened, _choose_approver(session, opened, progress, as_json=as_json))
+    asks = opened.has_questions
+    run = prepare_run(session, opened, _choose_approver(session, opened, progress, as_json=as_json) if asks else None)
     progress.is_ending = lambda: run.is_ending
     progress.trouble = partial(find_trouble, run, session)
     signals = Signals(run.interrupt, progress)
@@ -92,14 +93,12 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
     return code
 
 
-def _choose_approver(session: Session, opened: OpenRun, progress: Progress, *, as_json: bool) -> Approver | None:
-    """Choose who answers questions: a person at the terminal, or `orchestrator approve`; None without a question."""
-    left = wait_for_answers(session, opened)
-    if left is None:
-        return None
+def _choose_approver(session: Session, opened: OpenRun, progress: Progress, *, as_json: bool) -> Approver:
+    """Choose who answers questions: a person at the terminal, or `orchestrator approve`."""
     from orchestrator.cli.terminal_approval import approver_of  # noqa: PLC0415 - most runs ask nothing
     from orchestrator.cli.terminal_input import open_terminal  # noqa: PLC0415 - the same
 
+    left = wait_for_answers(session, opened)
     return approver_of(left, opened.state, progress.aside, keys=None if as_json else open_terminal())
 
 

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, MutableMapping
 from functools import partial
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 
@@ -38,16 +38,6 @@ _Target = tuple[str, str]
 """A step and a CVM's key."""
 
 
-class _Stderr:
-    """A stream to the current stderr: a live view replaces stderr for a while."""
-
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
-
-
 def configure_log(settings: LogSection) -> None:
     """Set logging up by the settings."""
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
@@ -59,12 +49,11 @@ def configure_log(settings: LogSection) -> None:
         renderer = structlog.processors.JSONRenderer(sort_keys=True)
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     escaping = [_escape_text] if console else []  # JSON does its own escaping
-    stream: Any = _Stderr()
-    target: TextIO = stream
     structlog.configure(
         processors=[structlog.processors.add_log_level, stamp, *escaping, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(file=target),
+        # To the current stderr at every line: a live view replaces stderr for a while.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
 

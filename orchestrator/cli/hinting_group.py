@@ -20,10 +20,10 @@ class HintingGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command as click does; for an unknown name, suggest the name here or the nearest known name."""
         name = args[0] if args else ""
-        known = self.list_commands(ctx)
-        if name and not name.startswith("-") and name not in known:
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             import difflib  # noqa: PLC0415 - only on this error
 
+            known = self.list_commands(ctx)
             meant = self.other_names.get(name)
             close = [meant] if meant else difflib.get_close_matches(name, known, n=1)
             ctx.fail(f"no such command {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))

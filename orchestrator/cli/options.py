@@ -123,18 +123,6 @@ def logs_argument(command: _F) -> _F:
     return click.argument("logs", metavar="[PATH|RUN_ID]...", nargs=-1, shell_complete=complete)(command)
 
 
-def variables_option(command: _F) -> _F:
-    """Add `--var`."""
-    return click.option(
-        "--var",
-        "variables",
-        metavar="NAME=VALUE",
-        multiple=True,
-        help="Set a variable of the playbook.",
-        shell_complete=_complete("complete_variable"),
-    )(command)
-
-
 def narrow_options(command: _F) -> _F:
     """Add `--only` and `--exclude`."""
     command = click.option(
@@ -151,17 +139,6 @@ def narrow_options(command: _F) -> _F:
     )(command)
 
 
-def skip_unreachable_option(command: _F) -> _F:
-    """Add `--skip-unreachable`. The command takes `skip`."""
-    return click.option(
-        "--skip-unreachable",
-        "skip",
-        metavar="NAME",
-        multiple=True,
-        help="With several workspaces: leave this workspace out if the API can't be reached or refuses its key.",
-    )(command)
-
-
 def require_no_skip(skip: tuple[str, ...]) -> None:
     """Refuse `--skip-unreachable` for a single workspace.
 
@@ -175,48 +152,19 @@ def require_no_skip(skip: tuple[str, ...]) -> None:
         )
 
 
-def break_freeze_option(command: _F) -> _F:
-    """Add `--break-freeze`."""
-    return click.option(
-        "--break-freeze",
-        metavar="REASON",
-        callback=_check_reason,
-        help="Act during a freeze (guards.not_during, only_during); REASON goes on record.",
-    )(command)
-
-
 def _check_reason(ctx: click.Context, param: click.Parameter, reason: str | None) -> str | None:
     if reason is not None and not reason.strip():
         raise click.BadParameter("give a reason, such as 'incident 4711'.", ctx, param)
     return None if reason is None else reason.strip()
 
 
-def ignore_running_option(command: _F) -> _F:
-    """Add `--ignore-running`."""
-    return click.option(
-        "--ignore-running",
-        is_flag=True,
-        help="Act even on CVMs of another active run. Both runs may send requests to the same CVM, and you may be "
-        "charged twice.",
-    )(command)
-
-
-def json_option(command: _F) -> _F:
-    """Add `--format text|json`, and `--json` as its short form. The command takes `as_json`."""
-
-    @wraps(command)
-    def decorated(*, form: str, **options: object) -> object:
-        return command(as_json=form == "json", **options)
-
-    return format_option("text", "json")(decorated)  # type: ignore[return-value] # click gives it one option more
-
-
-def format_option(*forms: str, by_suffix: bool = False) -> Callable[[_F], _F]:
+def format_option(*forms: str, by_suffix: bool = False, as_flag: bool = False) -> Callable[[_F], _F]:
     """Add `--format`, and `--json` as the short form of `--format json`. The command takes `form`.
 
     Args:
         *forms: the formats of the command, the default first.
         by_suffix: whether the suffix of `--out FILE` chooses the format by default.
+        as_flag: whether the command takes `as_json` instead of `form`.
     """
 
     def decorate(command: _F) -> _F:
@@ -228,7 +176,7 @@ def format_option(*forms: str, by_suffix: bool = False) -> Callable[[_F], _F]:
                 form = "json"
             if form is None:
                 form = _find_format(options.get("out"), forms) if by_suffix else forms[0]
-            return command(form=form, **options)
+            return command(as_json=form == "json", **options) if as_flag else command(form=form, **options)
 
         more: Any = decorated
         if "json" in forms:
@@ -239,6 +187,10 @@ def format_option(*forms: str, by_suffix: bool = False) -> Callable[[_F], _F]:
         return found
 
     return decorate
+
+
+json_option = format_option("text", "json", as_flag=True)
+"""Add `--format text|json`, and `--json` as its short form. The command takes `as_json`."""
 
 
 def _find_format(out: object, forms: tuple[str, ...]) -> str:
@@ -299,3 +251,32 @@ def _complete(name: str) -> Callable[[click.Context, click.Parameter, str], list
         return found
 
     return complete
+
+
+variables_option = click.option(
+    "--var",
+    "variables",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Set a variable of the playbook.",
+    shell_complete=_complete("complete_variable"),
+)
+skip_unreachable_option = click.option(
+    "--skip-unreachable",
+    "skip",
+    metavar="NAME",
+    multiple=True,
+    help="With several workspaces: leave this workspace out if the API can't be reached or refuses its key.",
+)
+break_freeze_option = click.option(
+    "--break-freeze",
+    metavar="REASON",
+    callback=_check_reason,
+    help="Act during a freeze (guards.not_during, only_during); REASON goes on record.",
+)
+ignore_running_option = click.option(
+    "--ignore-running",
+    is_flag=True,
+    help="Act even on CVMs of another active run. Both runs may send requests to the same CVM, and you may be "
+    "charged twice.",
+)

@@ -57,7 +57,9 @@ def exit_of(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
 
 
 def _call_command(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
-    as_json = _asks_for_json(args)
+    # Arguments are checked as text, because a command line with an error has no options.
+    options = args[: args.index("--")] if "--" in args else args
+    as_json = "--json" in options or "--format=json" in options or ("--format", "json") in pairwise(options)
     try:
         result = invoke(args)
     except click.exceptions.Exit as error:
@@ -71,12 +73,6 @@ def _call_command(invoke: Callable[[list[str]], Any], args: list[str]) -> int:
         print_error(error, as_json=as_json)
         return int(error.exit_code)
     return result if isinstance(result, int) else int(Exit.OK)
-
-
-def _asks_for_json(args: list[str]) -> bool:
-    """Check arguments for `--json` or `--format json`, also of a command line with an error."""
-    options = args[: args.index("--")] if "--" in args else args
-    return "--json" in options or "--format=json" in options or ("--format", "json") in pairwise(options)
 
 
 def print_error(error: OrchestratorError, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:

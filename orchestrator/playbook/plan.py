@@ -190,10 +190,6 @@ class Plan:
         rates = [target.rates for target in self.targets if target.action.starts_cvms]
         return Total.sum_rates(rates) if rates else None
 
-    def count_targets(self, action: Action) -> int:
-        """Count the targets of an action."""
-        return sum(target.action is action for target in self.targets)
-
 
 TargetFilter: TypeAlias = Callable[[Cvm, Step | None, Reason | None], Reason | None]
 """Maps a CVM, the step that covers the CVM (None: no step) and the skip reason so far to the final skip reason."""

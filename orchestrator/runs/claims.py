@@ -5,26 +5,13 @@ from datetime import datetime
 
 import anyio
 
-from orchestrator.audit.claims import Claim, ClaimBatch, ClaimStore
+from orchestrator.audit.claims import Claim, ClaimStore
 from orchestrator.audit.replay import RunState
 from orchestrator.cvm import CvmRef
 from orchestrator.engine.job import Job
 from orchestrator.engine.read.status import Observation
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.session import RunObserver, Session
-
-
-def claim_cvms(
-    session: Session, run_id: str, refs: Iterable[CvmRef], *, ignore_running: bool, batch: ClaimBatch | None = None
-) -> Claim:
-    """Claim every CVM in reach of a run, together with the claims of a batch if given.
-
-    Raises:
-        ClaimedError: when a live run claims one of the CVMs, unless ignored.
-        SettingsError: when the claim cannot be written.
-    """
-    claims = session.claims if batch is None else batch
-    return claims.create_claim(run_id, session.endpoint.base_url, refs, ignore_running=ignore_running)
 
 
 def claim_again(claims: ClaimStore, state: RunState, *, ignore_running: bool) -> Claim:

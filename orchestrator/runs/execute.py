@@ -38,8 +38,10 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
         approver: the source of answers; by default only `orchestrator approve`.
     """
     log, state, claim = opened.log, opened.state, None
-    if opened.claim is not None and opened.has_questions:
-        claim = RunClaim(opened.claim, session.settings.settle.recheck_after, session.observer)
+    if opened.has_questions:
+        approver = approver or wait_for_answers(session, opened)
+        if opened.claim is not None:
+            claim = RunClaim(opened.claim, session.settings.settle.recheck_after, session.observer)
     settle = _settle_of(session)
     ledger = Ledger(opened.jobs, log, session.clock, state.requests)
     workspace = Workspace(
@@ -52,21 +54,20 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
         on_outage=partial(_warn_of_outage, session),
     )
     soaks = {wave: parse_timestamp(until) for wave, until in state.soaks.items()}
+    freeze = opened.freeze if opened.freeze.freezes else None
     return Run(
-        RunContext(ledger, session.clock, session.rng, session.limits, settle, opened.freeze),
+        RunContext(ledger, session.clock, session.rng, session.limits, settle, freeze),
         workspace,
         earlier=EarlierProgress(state.passed, state.is_refused, soaks),
-        approver=approver or wait_for_answers(session, opened),
+        approver=approver,
         deadline=_find_deadline(session, state),
         left_alone=bool(state.left_alone),
         claim=claim,
     )
 
 
-def wait_for_answers(session: Session, opened: OpenRun) -> "LeftAnswers | None":
-    """Set up the approver for answers left by `orchestrator approve`; None for a run without a question."""
-    if not opened.has_questions:
-        return None
+def wait_for_answers(session: Session, opened: OpenRun) -> "LeftAnswers":
+    """Set up the approver for answers left by `orchestrator approve`."""
     from orchestrator.runs.approval import left_answers  # noqa: PLC0415 - most runs ask nothing
 
     return left_answers(opened.stored.open_approvals(), opened.log, opened.state, session.observer)

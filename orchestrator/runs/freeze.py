@@ -40,15 +40,13 @@ class RunFreeze:
 
     def find_freeze(self, at: datetime) -> str | None:
         """Return the freeze in force at a moment in words; None if requests are allowed."""
-        if not self.freezes or self.broken is not None:
+        if self.broken is not None:
             return None
         frozen = find_freeze(self.freezes, at)
         return None if frozen is None else f"{frozen.guard}: {frozen.text}"
 
     def check_plan(self, plan: Plan, now: datetime) -> Plan:
         """Add the checks of the freezes to a plan, and a warning about a freeze without an end."""
-        if not self.freezes:
-            return plan
         checks = tuple(self._list_checks([target.action for target in plan.targets], now))
         warnings = () if find_free_moment(self.freezes, now) is not None else (_ALWAYS,)
         return replace(plan, guards=(*plan.guards, *checks), warnings=(*plan.warnings, *warnings))
@@ -59,6 +57,8 @@ class RunFreeze:
         Raises:
             GuardError: when a freeze is in force for one of the actions.
         """
+        if not self.freezes:
+            return
         refused = [check for check in self._list_checks(list(actions), now) if not check.ok]
         if refused:
             reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)

@@ -134,7 +134,8 @@ async def prepare_plan(
         plan = replace(plan, settings_file=str(settings.origin.file))
     if constraint is not None:
         plan = constraint.apply_to_plan(plan, now=session.clock.wall(), version=__version__)
-    plan = freeze.check_plan(plan, session.clock.wall())
+    if freeze.freezes:
+        plan = freeze.check_plan(plan, session.clock.wall())
     workspace = await read_workspace(session, inventory.cvms)
     return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace, freeze)
 

@@ -112,7 +112,10 @@ class FileGcra:
                 self._read(fd, now)
                 wait = self.gcra.take_turn(now)
                 if wait <= 0:
-                    self._reserve_turns(now)
+                    turns = int(_RESERVED * self.gcra.rate)
+                    # At a slow rate, and beside another run, every turn goes through the file.
+                    if turns > 1 and self._token != _NO_RUN and now - self._others_at > _SHARED_FOR:
+                        self._reserved_until = self.gcra.arrival + turns / self.gcra.rate
                     self._write(fd, now)
                 return wait
             finally:
@@ -120,12 +123,6 @@ class FileGcra:
         except OSError as error:
             self._give_up(error)
             return self.gcra.take_turn(now)
-
-    def _reserve_turns(self, now: float) -> None:
-        """Reserve the next turns for this run; none at a slow rate, or beside another run."""
-        turns = int(_RESERVED * self.gcra.rate)
-        if turns > 1 and self._token != _NO_RUN and now - self._others_at > _SHARED_FOR:
-            self._reserved_until = self.gcra.arrival + turns / self.gcra.rate
 
     def pause(self, seconds: float) -> None:
         """Hold the requests of all runs for some seconds."""

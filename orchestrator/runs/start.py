@@ -27,7 +27,7 @@ from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import AnyPlanned, Question, RunLimits
-from orchestrator.runs.claims import claim_cvms, read_what_others_changed
+from orchestrator.runs.claims import read_what_others_changed
 from orchestrator.runs.freeze import RunFreeze, freeze_fields
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
@@ -175,7 +175,8 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
     run_id = request.run_id or new_run_id(wait.asked_on)
     if not await confirm(prepared.plan):
         raise NotConfirmedError("the plan was not confirmed", hint="nothing was sent")
-    targets = await claim_targets(session, request, prepared, run_id, waited=wait.seconds)
+    claimed = claim_jobs(session, request, prepared, run_id)
+    targets = await complete_claim(session, prepared, claimed, waited=wait.seconds)
     return begin_run(session, request, prepared, targets)
 
 
@@ -212,28 +213,6 @@ class ClaimedTargets:
     fresh: Mapping[str, Observation] | None = None
 
 
-async def claim_targets(
-    session: Session, request: RunRequest, prepared: Prepared, run_id: str, *, waited: float
-) -> ClaimedTargets:
-    """Claim the targets of a confirmed plan; read outdated statuses again.
-
-    Args:
-        session: the connection to the cloud.
-        request: the request for the run.
-        prepared: the plan.
-        run_id: the id of the run.
-        waited: seconds until the confirmation.
-
-    Raises:
-        GuardError: when a freeze began since the plan.
-        ClaimedError: when a live run claims one of the CVMs, unless ignored.
-        CloudError: when a status can't be read.
-        SettingsError: when the claim can't be written.
-    """
-    claimed = claim_jobs(session, request, prepared, run_id)
-    return await complete_claim(session, prepared, claimed, waited=waited)
-
-
 def claim_jobs(
     session: Session, request: RunRequest, prepared: Prepared, run_id: str, batch: ClaimBatch | None = None
 ) -> ClaimedTargets:
@@ -254,7 +233,8 @@ def claim_jobs(
     prepared.freeze.refuse((target.action for target in prepared.plan.targets), session.clock.wall())
     jobs = [Job.from_target(target) for target in prepared.plan.targets]
     refs = [job.ref for job in jobs]
-    claim = claim_cvms(session, run_id, refs, ignore_running=request.ignore_running, batch=batch)
+    claims, url = batch or session.claims, session.endpoint.base_url
+    claim = claims.create_claim(run_id, url, refs, ignore_running=request.ignore_running)
     return ClaimedTargets(run_id, jobs, claim)
 
 

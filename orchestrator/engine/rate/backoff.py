@@ -74,7 +74,9 @@ class PollBackoff:
         least = self.shortest if unsent else max(self.shortest, min(_LEAST, _LEAST_OF_THE_YOUNGEST * youngest))
         to_send = unsent / self.limit.rate
         if not unsent and left > 0:
-            wait = self._share_of_wait(left, least)
+            # A part of the remaining time, or the whole time if the remainder is too short for a poll.
+            part = max(_SHARE_OF_THE_REST * left, least)
+            wait = part if left - part >= least else left
         elif self._quiet > 2 * self.shortest or not self._speed:
             share = _OF_THE_AGE_WHILE_SENDING if unsent else _OF_THE_AGE
             wait = min(self._quiet, max(2 * self.shortest, oldest * share))
@@ -88,9 +90,3 @@ class PollBackoff:
         else:
             wait = min(wait, max(_SOON, _SOON_OF_THE_YOUNGEST * youngest, _SOON_FOR_EACH_READ * reads))
         return min(max(wait, self.shortest), self.longest)
-
-    @staticmethod
-    def _share_of_wait(left: float, least: float) -> float:
-        """Compute a part of the remaining time, or the whole time if the remainder is too short for a poll."""
-        part = max(_SHARE_OF_THE_REST * left, least)
-        return part if left - part >= least else left

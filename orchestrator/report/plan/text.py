@@ -83,11 +83,12 @@ def print_targets(
 def describe_effects(plan: Plan) -> str:
     """Describe the actions and the number of CVMs."""
     total = len(plan.targets) + len(plan.skipped)
-    actions = list(dict.fromkeys(step.action for step in plan.acting_steps if plan.count_targets(step.action)))
+    counts = Counter(target.action for target in plan.targets)
+    actions = list(dict.fromkeys(step.action for step in plan.acting_steps if counts[step.action]))
     if len(actions) < 2:  # noqa: PLR2004 - several
         action = actions[0] if actions else plan.acting_steps[0].action
         return f"{plural(len(plan.targets), 'CVM')} of {total} will be {action.spec.done_in_full}"
-    parts = [f"{plan.count_targets(action)} {action.spec.done_in_full}" for action in actions]
+    parts = [f"{counts[action]} {action.spec.done_in_full}" for action in actions]
     return f"{plural(len(plan.targets), 'CVM')} of {total}: {', '.join(parts)}"
 
 

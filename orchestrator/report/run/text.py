@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.audit.events import ApprovalRequested
+from orchestrator.audit.events import ApprovalRequested, Json, RunFinished
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.billing.rates import HOURS_PER_MONTH
@@ -156,20 +156,15 @@ def _list_facts(state: RunState, code: int | None, audit_log: Path | str, *, is_
     slowest = max((target.seconds for target in state.targets.values() if target.seconds is not None), default=None)
     if slowest is not None:
         yield "slowest", f"{format_duration(slowest)} from first request to end"
-    yield from _cut_short(state)
-    if state.started.workspace_name is not None:
-        yield "workspace", Text(safe_text(state.started.workspace_name))
-    if state.started.fleet is not None:
-        yield "fleet run", Text(safe_text(state.started.fleet, 64))
     yield from _describe_start(state)
     if state.started.narrowed:
         yield "narrowed", Text(safe_text(describe_narrowing(state.started.narrowed), _WIDTH))
     yield from _follow_ups(state)
-    yield from _describe_deadline(state)
+    if state.finished is not None:
+        yield from _describe_finish(state, state.finished)
     money = state.money
     if money["triggered"] or "starts" in money:
         yield "billing", describe_money(money)
-    yield from _describe_abandonment(state)
     for line in answer_lines(state, going_on=code is None):
         yield "answer", Text(line)
     if state.drifted_targets:
@@ -210,32 +205,25 @@ def _not_sent(console: Console, state: RunState) -> None:
             console.print(Text(safe_text(reason, 300), "dim"))
 
 
-def _cut_short(state: RunState) -> _Facts:
-    """Name the reason why a finished run could not confirm its results."""
-    by = None if state.finished is None else state.finished.cut_short_by
-    if by is not None:
-        yield "cut short", Text(ENDINGS.get(by, safe_text(by, 64)), "yellow")
-
-
-def _describe_abandonment(state: RunState) -> _Facts:
-    end = state.finished
-    if end is not None and end.abandoned_by is not None:
+def _describe_finish(state: RunState, end: RunFinished) -> _Facts:
+    """Name what cut the run short, its deadline, and the person behind an abandonment or a cancellation."""
+    if end.cut_short_by is not None:
+        yield "cut short", Text(ENDINGS.get(end.cut_short_by, safe_text(end.cut_short_by, 64)), "yellow")
+    if end.deadline is not None:
+        yield "deadline", _describe_deadline(state, end.deadline)
+    if end.abandoned_by is not None:
         yield "abandoned", Text(f"by {safe_text(end.abandoned_by, 100)}: {safe_text(end.reason, 1000)}")
-    if end is not None and end.cancelled_by is not None:
+    if end.cancelled_by is not None:
         yield "cancelled", Text(f"by {safe_text(end.cancelled_by, 100)}")
 
 
-def _describe_deadline(state: RunState) -> _Facts:
-    """Compare the last request with the deadline."""
-    deadline = None if state.finished is None else state.finished.deadline
-    if deadline is None:
-        return
+def _describe_deadline(state: RunState, deadline: Json) -> Text:
+    """Compare the last request with the deadline on record at the end of the run."""
     limit = format_duration(deadline["seconds"])
     if deadline["met"]:
-        yield "deadline", Text.assemble(("met  ", "green"), f"{limit}{_last_request(state)}")
-        return
+        return Text.assemble(("met  ", "green"), f"{limit}{_last_request(state)}")
     late = f"{plural(deadline['late'], 'CVM')} without a request within {limit}"
-    yield "deadline", Text.assemble(("NOT MET  ", "bold yellow"), late)
+    return Text.assemble(("NOT MET  ", "bold yellow"), late)
 
 
 def _last_request(state: RunState) -> str:
@@ -248,7 +236,11 @@ def _last_request(state: RunState) -> str:
 
 
 def _describe_start(state: RunState) -> _Facts:
-    """Name the start of the run, its actor, its duration up to its end or interruption, and its firing."""
+    """Name the workspace, the start of the run, its actor, its duration up to its end or interruption, its firing."""
+    if state.started.workspace_name is not None:
+        yield "workspace", Text(safe_text(state.started.workspace_name))
+    if state.started.fleet is not None:
+        yield "fleet run", Text(safe_text(state.started.fleet, 64))
     if state.started.actor is not None:
         yield "started", Text(f"{moment(state.started.ts)} by {safe_text(state.started.actor, 100)}")
     if state.ended_at is not None:
