@@ -16,8 +16,6 @@ from orchestrator.errors import OrchestratorError, SettingsError
 from orchestrator.postgres.turns import Slice, TurnQueue
 from orchestrator.times import boot_seconds
 
-LEAST_BURST = 2
-"""The least burst of a shared budget: with a burst of 1, no turn could be late by a network delay."""
 _RETRY, _LONGEST_RETRY = 0.001, 0.25
 """Seconds until another attempt at a turn, while the answer of the database is on its way, or the database is down."""
 _FENCED_RETRY = 1.0
@@ -81,28 +79,6 @@ async def agree_terms(
         earlier = BudgetTerms(earlier_rate, earlier_burst)
         warn("rate.replaced", workspace=workspace, rate=str(present), earlier=str(earlier), by=earlier_by or "unknown")
     return present
-
-
-def check_terms(requests_per_second: float | str, burst: int) -> None:
-    """Refuse limits that machines can't share.
-
-    Args:
-        requests_per_second: a rate, or `auto`.
-        burst: the most requests at once.
-
-    Raises:
-        SettingsError: when the rate is `auto`, or the burst is too small.
-    """
-    if isinstance(requests_per_second, str):
-        raise SettingsError(
-            "requests_per_second is `auto`, but the machines of a team store share one rate",
-            hint="set rate.requests_per_second to a number, or leave out store.url",
-        )
-    if burst < LEAST_BURST:
-        raise SettingsError(
-            f"burst is {burst}, but machines of a team store need a burst of {LEAST_BURST} to share one rate",
-            hint=f"set rate.burst to {LEAST_BURST} or more",
-        )
 
 
 class StoreBudget:

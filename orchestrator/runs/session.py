@@ -208,6 +208,9 @@ def _open_budget(
     own = Gcra(limits.requests_per_second, with_headroom(limits.burst))
     if where.simulated:
         return own, lambda: None
+    if limits.adaptive and settings.store.url is not None:
+        message = "requests_per_second is `auto`; the machines of a team store share a fixed rate"
+        raise UsageError(message, hint="set limits.requests_per_second of the playbook to a number")
     most, usual = workspace_rate(settings), settings.rate.requests_per_second
     usual_rate = 0.0 if limits.adaptive or usual == AUTO else usual
     burst = limits.burst if limits.adaptive else settings.rate.burst

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable
 from math import isnan
 from pathlib import Path
+from typing import Protocol
 
 from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.state_files import make_folder, open_or_create
@@ -52,6 +53,30 @@ def budget_path(state_dir: Path, base_url: str, api_key: str) -> Path:
     """Return the path of a workspace's budget; the name gives neither address nor key away."""
     digest = hashlib.sha256(f"orchestrator rate\n{base_url}\n{api_key}".encode()).hexdigest()[:32]
     return state_dir.expanduser() / "rate" / f"{digest}.gcra"
+
+
+class WorkspaceBudget(Protocol):
+    """Rate budget of a workspace, shared by its runs, on a clock of its own."""
+
+    def take_turn(self) -> float:
+        """Count a request sent now and return 0; if no request may go, return the seconds until another attempt."""
+        ...
+
+    def wait_seconds(self) -> float:
+        """Estimate the seconds until the next request may go; 0 or less for now, never infinite."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Hold the requests of all runs for some seconds."""
+        ...
+
+    def paused_for(self) -> float:
+        """Remaining seconds of a pause, as far as known; 0 without a pause."""
+        ...
+
+    def is_shared(self) -> bool:
+        """Whether another run uses the budget at present."""
+        ...
 
 
 class FileGcra:
@@ -248,7 +273,6 @@ class SharedBudget:
 
     Attributes:
         own: the limit of the run.
-        workspace: the budget of the workspace.
     """
 
     def __init__(self, own: Gcra, workspace: FileGcra, *, max_rate: float | None, usual_rate: float = 0.0) -> None:
@@ -263,11 +287,23 @@ class SharedBudget:
         """
         self.own = own
         self.workspace = workspace
+        self._shared: WorkspaceBudget = workspace
         self._max_rate = max_rate
-        self._usual_rate, self._usual_burst = usual_rate, workspace.gcra.burst
+        self._max_burst = workspace.gcra.burst
+        self._usual_rate = usual_rate
 
     def __repr__(self) -> str:
-        return f"<SharedBudget {self.own!r} of {self.workspace!r}>"
+        return f"<SharedBudget {self.own!r} of {self._shared!r}>"
+
+    def share(self, workspace: WorkspaceBudget, rate: float, burst: int) -> None:
+        """Share the budget with the runs of other machines from now on.
+
+        Args:
+            workspace: the budget of the workspace.
+            rate: requests per second of the workspace.
+            burst: the most requests of the workspace at once.
+        """
+        self._shared, self._max_rate, self._max_burst = workspace, rate, burst
 
     @property
     def rate(self) -> float:
@@ -298,31 +334,35 @@ class SharedBudget:
 
     def wait_seconds(self, now: float) -> float:
         """Estimate the seconds until the next request may go, by the state last read."""
-        return max(self.own.wait_seconds(now), self.workspace.wait_seconds())
+        wait = self._shared.wait_seconds()
+        return max(self.own.wait_seconds(now), wait) if self._is_own_limit_lower() else wait
 
     def take_turn(self, now: float) -> float:
         """Take a turn of the run and of the workspace, as `Budget.take_turn`."""
-        wait = self.own.wait_seconds(now)
-        if wait > 0:
+        if self._is_own_limit_lower() and (wait := self.own.wait_seconds(now)) > 0:
             return wait
         if self._max_rate is None:
             self.workspace.gcra.rate = max(self.own.rate, self._usual_rate)
-            self.workspace.gcra.burst = max(self.own.burst, self._usual_burst)
-        wait = self.workspace.take_turn()
+            self.workspace.gcra.burst = max(self.own.burst, self._max_burst)
+        wait = self._shared.take_turn()
         if wait > 0:
             return wait
         self.own.count_request(now)
         return 0.0
 
+    def _is_own_limit_lower(self) -> bool:
+        """Whether the run's own limit is below the limit of the workspace, and not contained there."""
+        return self._max_rate is None or self.own.rate < self._max_rate or self.own.burst < self._max_burst
+
     def pause(self, seconds: float, now: float) -> None:
         """Hold the requests of all runs for some seconds."""
         self.own.pause(seconds, now)
-        self.workspace.pause(seconds)
+        self._shared.pause(seconds)
 
     def paused_for(self, now: float) -> float:
         """Remaining seconds of a pause of this run or of another run."""
-        return max(self.own.paused_for(now), self.workspace.paused_for())
+        return max(self.own.paused_for(now), self._shared.paused_for())
 
     def is_shared(self, now: float) -> bool:  # noqa: ARG002 - the protocol
         """Whether another run of the workspace took a turn in the last seconds."""
-        return self.workspace.is_shared()
+        return self._shared.is_shared()

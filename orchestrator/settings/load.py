@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.errors import SettingsError, UsageError
+from orchestrator.playbook.value_types import AUTO
 from orchestrator.settings.credentials import Credentials, read_current_profile, read_profile
 from orchestrator.settings.error_source import EXCLUSIVE, KEY_SETTINGS, error_at, locate_fault
 from orchestrator.settings.key_command import read_key_from_command
@@ -276,6 +277,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
         raise first from None
     if loaded.store.url is not None:
         _check_lease(loaded, merged.origins, text)
+        _check_shared_rate(loaded, merged.origins, text)
     loaded._origin = SettingsOrigin(file, is_found, merged.sources, warnings)  # noqa: SLF001 - made above
     return loaded
 
@@ -293,3 +295,23 @@ def _check_lease(settings: Settings, origins: Mapping[Place, Origin], text: str)
     place = next(place for place in places if place in origins)
     message = f"store.lease ({format_duration(lease)}) is shorter than twice cloud.timeout ({format_duration(timeout)})"
     raise error_at(origins[place], place, message, f"set store.lease to {format_duration(2 * timeout)} or more", text)
+
+
+def _check_shared_rate(settings: Settings, origins: Mapping[Place, Origin], text: str) -> None:
+    """Refuse a rate that several machines can't share.
+
+    Raises:
+        SettingsError: when a rate is `auto`, or when a burst leaves no room for a delay between two machines.
+    """
+    sections: dict[Place, RateSection | WorkspaceSection] = {("rate",): settings.rate}
+    sections |= {("workspaces", name): each for name, each in settings.workspaces.items()}
+    for place, section in sections.items():
+        name = ".".join(map(str, place))
+        if section.requests_per_second == AUTO:
+            at: Place = (*place, "requests_per_second")
+            message = f"{name}.requests_per_second is `auto`; the machines of a team store share a fixed rate"
+            raise error_at(origins[at], at, message, "set a number of requests per second", text)
+        if section.burst == 1:
+            at = (*place, "burst")
+            message = f"{name}.burst is 1; this leaves no room for delays between the machines of a team store"
+            raise error_at(origins[at], at, message, "set a burst of 2 or more", text)

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from orchestrator.errors import SettingsError, StoreDownError
-from orchestrator.postgres.budget import BudgetTerms, Fence, StoreBudget, agree_terms, check_terms
+from orchestrator.postgres.budget import BudgetTerms, Fence, StoreBudget, agree_terms
 from orchestrator.postgres.link import Link
 from orchestrator.times import boot_seconds
 from tests.postgres.cluster import Cluster
@@ -205,14 +205,6 @@ async def test_an_explicit_rate_replaces_the_rate_of_another_machine_with_a_warn
             "by": "ann@a",
         }
     ]
-
-
-def test_auto_and_a_burst_of_one_are_refused() -> None:
-    check_terms(5.0, 2)
-    with pytest.raises(SettingsError, match="`auto`"):
-        check_terms("auto", 5)
-    with pytest.raises(SettingsError, match="burst is 1"):
-        check_terms(5.0, 1)
 
 
 async def test_a_statement_without_an_answer_ends_in_time_and_the_next_one_works(url: str) -> None:

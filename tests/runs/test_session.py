@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from orchestrator.engine.rate.adaptive import START
 from orchestrator.engine.rate.adaptive_cloud import AdaptiveCloud
 from orchestrator.engine.rate.gate import Priority
-from orchestrator.errors import CloudError
+from orchestrator.errors import CloudError, UsageError
 from orchestrator.playbook.limits import Limits
 from orchestrator.reply import Page, Reply
 from orchestrator.runs.session import Endpoint, limits_of, open_session, share_connections
 from orchestrator.settings.load import Settings
-from orchestrator.settings.model import AuditSection, RateSection
+from orchestrator.settings.model import AuditSection, RateSection, StoreSection
 from tests.engine.fakes import FakeCloud
 from tests.runs.sessions import LIMITS, session_of
 
@@ -60,6 +60,14 @@ def test_limits_of_the_playbook_win_over_the_settings() -> None:
 def test_a_rate_of_auto_starts_low_and_adapts() -> None:
     found = limits_of(Limits.model_validate({"requests_per_second": "auto"}), Settings())
     assert (found.requests_per_second, found.adaptive) == (START, True)
+
+
+async def test_a_playbook_with_a_rate_of_auto_is_refused_over_a_team_store(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path).model_copy(update={"store": StoreSection(url="postgresql://worker@db/store")})
+    limits = limits_of(Limits.model_validate({"requests_per_second": "auto"}), settings)
+    with pytest.raises(UsageError, match="share a fixed rate"):
+        async with open_session(settings, WHERE, limits):
+            pass
 
 
 async def test_a_session_knows_the_profile_of_an_earlier_session_in_the_same_workspace(tmp_path: Path) -> None:

@@ -273,3 +273,46 @@ def test_the_clock_is_the_same_for_all_processes() -> None:
         )
     )
     assert 0 <= boot_seconds() - other < 60
+
+
+class OtherBudget:
+    """A budget of other machines; counts its turns."""
+
+    def __init__(self) -> None:
+        self.turns, self.wait, self.paused = 0, 0.0, 0.0
+
+    def take_turn(self) -> float:
+        self.turns += self.wait == 0
+        return self.wait
+
+    def wait_seconds(self) -> float:
+        return self.wait
+
+    def pause(self, seconds: float) -> None:
+        self.paused = seconds
+
+    def paused_for(self) -> float:
+        return self.paused
+
+    def is_shared(self) -> bool:
+        return True
+
+
+def test_a_budget_of_other_machines_replaces_the_file_and_the_lower_own_limit_stays(tmp_path: Path) -> None:
+    clock, other = PlainClock(), OtherBudget()
+    budget = open_budget(tmp_path, clock, rate=10, burst=2)
+    budget.share(other, 50.0, 5)
+    assert [budget.take_turn(0.0) for _ in range(3)] == [0.0, 0.0, pytest.approx(0.1)]
+    assert (other.turns, budget.rate, budget.is_shared(0.0)) == (2, 10, True)
+    assert budget.workspace.gcra.arrival == float("-inf"), "no turn of the file was used"
+    budget.pause(7.0, 0.0)
+    assert (other.paused, budget.paused_for(0.0)) == (7.0, 7.0)
+
+
+def test_an_own_limit_as_high_as_the_workspace_asks_other_machines_alone(tmp_path: Path) -> None:
+    other = OtherBudget()
+    budget = open_budget(tmp_path, PlainClock(), rate=10, burst=2)
+    budget.share(other, 10.0, 2)
+    assert [budget.take_turn(0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
+    other.wait = 0.3
+    assert (budget.take_turn(0.0), budget.wait_seconds(0.0)) == (0.3, 0.3)

@@ -62,6 +62,24 @@ def test_a_timeout_too_long_for_the_default_lease_is_refused_with_a_store_only()
     assert error.message.startswith("--set cloud.timeout: store.lease (1m) is shorter than twice")
 
 
+@pytest.mark.parametrize(
+    ("section", "line", "says"),
+    [
+        ("[rate]", "requests_per_second = 'auto'", "rate.requests_per_second is `auto`; the machines"),
+        ("[workspaces.prod]", "requests_per_second = 'auto'", "workspaces.prod.requests_per_second is `auto`"),
+        ("[rate]", "burst = 1", "rate.burst is 1; this leaves no room"),
+    ],
+)
+def test_a_rate_that_machines_cannot_share_is_refused_with_a_store_only(section: str, line: str, says: str) -> None:
+    key = "api_key_env = 'KEY'\n" if "prod" in section else ""
+    Path("config.toml").write_text(f"{section}\n{key}{line}\n")
+    assert load_settings().store.url is None
+    error = refusal(f"store.url={URL}")
+    assert error.message.startswith(says)
+    assert error.file == "config.toml"
+    assert error.hint is not None
+
+
 @pytest.mark.parametrize("assignment", ["store.lease=0", "store.outage=0", "worker.runs=0", "store.listen=maybe"])
 def test_a_value_without_a_meaning_is_refused(assignment: str) -> None:
     assert assignment.partition("=")[0] in refusal(assignment).message
