@@ -28,6 +28,10 @@ def store_of(folder: Path, run_id: str) -> FileApprovalStore:
     return FileApprovalStore(log)
 
 
+def log_of(answers: FileApprovalStore) -> Path:
+    return answers.folder.parent / "runs" / f"{RUN}.jsonl"
+
+
 def only_file(answers: FileApprovalStore) -> Path:
     (file,) = answers.folder.iterdir()
     return file
@@ -103,6 +107,44 @@ def test_a_file_of_another_user_is_no_answer(answers: FileApprovalStore) -> None
     assert answers.submit_answer(YES)
     os.chown(only_file(answers), 54321, -1)
     assert answers.find_answer(YES.seq, YES.hash) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_answer_that_the_run_could_not_read_is_refused_and_taken_back(answers: FileApprovalStore) -> None:
+    os.chown(log_of(answers), 54321, -1)
+    with pytest.raises(SettingsError, match="the run can't read answers in this folder") as caught:
+        answers.submit_answer(YES)
+    assert caught.value.file == str(answers.folder)
+    assert caught.value.hint == (
+        f"give the folder to the user of the run: chown -R --reference={log_of(answers)} {answers.folder}"
+    )
+    assert list(answers.folder.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_answer_of_the_owner_of_the_log_is_read_by_another_user(answers: FileApprovalStore) -> None:
+    assert answers.submit_answer(YES)
+    for path in (log_of(answers), only_file(answers)):
+        os.chown(path, 54321, -1)
+    assert answers.find_answer(YES.seq, YES.hash) == YES
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"v": 2}, {"run_id": "20261123T080000Z-0000"}, {"comment": 7}, {"seq": True}, {"by": None}, {"at": None}],
+    ids=["later version", "another run", "comment is no text", "number is no number", "no author", "no time"],
+)
+def test_an_answer_with_a_wrong_field_is_none(answers: FileApprovalStore, change: dict[str, object]) -> None:
+    assert answers.submit_answer(YES)
+    file = only_file(answers)
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | change))
+    assert answers.find_answer(YES.seq, YES.hash) is None
+
+
+def test_an_answer_needs_no_comment(answers: FileApprovalStore) -> None:
+    plain = replace(YES, comment=None)
+    assert answers.submit_answer(plain)
+    assert answers.find_answer(YES.seq, YES.hash) == plain
 
 
 def test_an_answer_can_be_taken_back_by_who_left_it_and_by_nobody_else(answers: FileApprovalStore) -> None:

@@ -129,6 +129,8 @@ def test_a_second_release_does_nothing(claims: FileClaimStore) -> None:
     claim: Claim = claims.create_claim(ONE, CLOUD, [A])
     claim.release(has_ended=True)
     claim.release(has_ended=False)
+    with claims.create_claim(TWO, CLOUD, [A]) as later:
+        assert later.wait_before_reading(time.time() + 1, recheck_after=60.0) is None, "the run still counts as ended"
 
 
 def test_a_batch_counts_claims_of_others_and_its_own(claims: FileClaimStore) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,3 +90,65 @@ def test_a_fleet_run_is_found_by_a_unique_prefix(store: FileFleetStore) -> None:
     with pytest.raises(UsageError, match="no fleet run 'fleet-x'") as caught:
         store.find_fleet("fleet-x")
     assert second.run_id in (caught.value.hint or "")
+
+
+def fold(*records: tuple[str, dict[str, Any]]) -> FleetState:
+    """The state after these events; each record has the number of its second as its time."""
+    state = FleetState()
+    for number, (event, fields) in enumerate(records):
+        state.apply_record({"event": event, "run_id": "fleet-x", "ts": f"12:00:0{number}", **fields})
+    return state
+
+
+OUT = {"workspace": "down", "reason": "no connection"}
+PLANNED = (FleetEvent.FLEET_PLANNED, {"runs": RUNS, "guards": [{"name": "max_targets"}]})
+
+
+def test_an_empty_log_has_no_runs_no_end_and_no_facts() -> None:
+    state = fold()
+    assert (state.fleet_id, state.last_ts, state.ended_at, state.was_resumed) == ("", "", None, False)
+    assert (state.has_plan, state.runs, state.left_out, state.finished) == (False, (), [], None)
+    assert (state.started.playbook, state.started.workspaces, state.started.left_out) == ({}, [], [])
+    assert (list(state.planned.runs), state.planned.guards, state.planned.targets) == ([], [], 0)
+
+
+def test_a_log_has_the_facts_of_its_start_and_of_its_plan() -> None:
+    playbook, workspaces = {"name": "stop"}, ["prod", "test"]
+    started = (FleetEvent.FLEET_STARTED, {"playbook": playbook, "workspaces": workspaces, "left_out": [OUT]})
+    state = fold(started, PLANNED)
+    assert (state.fleet_id, state.last_ts) == ("fleet-x", "12:00:01")
+    assert (state.started.playbook, state.started.workspaces, state.left_out) == (playbook, workspaces, [OUT])
+    assert state.planned.guards == [{"name": "max_targets"}]
+
+
+def test_a_fleet_run_ends_with_its_last_interruption_or_with_its_end() -> None:
+    interrupted = (FleetEvent.FLEET_INTERRUPTED, {"reason": "sigint"})
+    resumed: tuple[str, dict[str, Any]] = (FleetEvent.FLEET_RESUMED, {})
+    finished = (FleetEvent.FLEET_FINISHED, {"exit_code": 0})
+    assert fold(PLANNED, interrupted).ended_at == "12:00:01"
+    again = fold(PLANNED, interrupted, resumed)
+    assert (again.ended_at, again.interrupted, again.was_resumed) == (None, None, True)
+    assert fold(PLANNED, interrupted, resumed, interrupted).ended_at == "12:00:03"
+    assert fold(PLANNED, interrupted, finished).ended_at == "12:00:02"
+    assert fold(finished).finished is not None
+
+
+def test_the_workspaces_left_out_are_those_of_the_order_and_of_the_last_resume() -> None:
+    started, others = (FleetEvent.FLEET_STARTED, {"left_out": [OUT]}), [{"workspace": name} for name in ("a", "b")]
+    first, second = ((FleetEvent.FLEET_RESUMED, {"left_out": [each]}) for each in others)
+    assert fold(started, first).left_out == [OUT, others[0]]
+    assert fold(started, first, second).left_out == [OUT, others[1]]
+    assert fold(started, first, (FleetEvent.FLEET_RESUMED, {})).left_out == [OUT]
+
+
+def test_without_a_plan_the_runs_are_those_abandoned_at_the_end() -> None:
+    ended = [{"workspace": "prod", "run_id": "20261126T120000Z-cccc", "hash": "ab", "exit_code": 8}]
+    finished = (FleetEvent.FLEET_FINISHED, {"exit_code": 8, "runs": ended})
+    assert [run.run_id for run in fold(finished).runs] == ["20261126T120000Z-cccc"]
+    assert [run.workspace for run in fold(PLANNED, finished).runs] == ["prod", "test"]
+
+
+def test_an_event_of_a_later_version_changes_nothing_but_the_time() -> None:
+    later = fold(PLANNED, ("fleet.rested", {"reason": "night"}))
+    assert (later.last_ts, later.ended_at) == ("12:00:01", None)
+    assert len(later.runs) == 2

@@ -98,5 +98,6 @@ async def test_a_log_without_its_file_stops_alone(tmp_path: Path) -> None:
     with pytest.raises(AuditError):
         await gone.flush()
     await left.flush()
+    assert read_log(log_path(left), lambda _record: None).records == 3
     gone.close()
     left.close()

@@ -12,7 +12,7 @@ from orchestrator.engine.wave import Wave
 from orchestrator.outcome import Ending, Outcome, Reason, SkipReason
 from orchestrator.playbook.resolved_steps import PlannedStep
 from orchestrator.playbook.value_types import Dispatch
-from orchestrator.reply import StatusRead
+from orchestrator.reply import Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 
 pytestmark = pytest.mark.anyio
@@ -94,6 +94,35 @@ async def test_a_target_in_doubt_without_an_effect_is_sent_again_after_the_lag_o
     assert target.outcome is Outcome.SETTLED
 
 
+@pytest.mark.parametrize("escalate_after", [30, None])
+async def test_a_request_without_an_answer_is_sent_again_only_if_its_status_shows_no_effect(
+    escalate_after: float | None,
+) -> None:
+    cloud = FakeCloud(2)
+    cloud.seconds = lambda _ref: 3
+
+    def lose(ref: CvmRef, attempt: int) -> Reply[StatusRead] | None:
+        if ref.name == "web-0":
+            cloud.take_effect(ref, Action.SHUTDOWN)
+        return failed(502) if attempt == 1 else None
+
+    cloud.stop_script = lose
+    jobs = [work_of(ref, Action.SHUTDOWN) for ref in cloud.refs]
+    waving = Waving(cloud, *jobs, action=Action.SHUTDOWN, escalate_after=escalate_after)
+    await waving.run()
+    assert waving.fleet.outcomes() == {"settled": 2}
+    assert dict(cloud.posts) == {"web-0": 1, "web-1": 2}
+    assert cloud.count("stop") == 0
+
+
+async def test_a_target_in_doubt_stays_in_doubt_for_resume_after_a_halt() -> None:
+    cloud = FakeCloud(1)
+    cloud.stop_script = lambda _ref, _attempt: failed(502)
+    waving = Waving(cloud)
+    await waving.run_and_halt(0.5, at_once=True, stop_watching=True)
+    assert waving.jobs[0].phase is RequestPhase.IN_DOUBT
+
+
 async def test_batches_are_full_and_go_before_targets_with_a_request_of_their_own() -> None:
     cloud = FakeCloud(60, seconds=1)
     cloud.refs = [CvmRef(ref.id, ref.vm_uuid, ref.name, teepod_id=n) for n, ref in enumerate(cloud.refs)]
@@ -154,7 +183,8 @@ async def test_a_halt_without_watching_leaves_sent_requests_open() -> None:
 @pytest.mark.parametrize(("hurry", "seconds"), [(True, 3), (False, 60)])
 async def test_only_a_halt_in_a_hurry_gives_up_open_answers_and_after_two_seconds(hurry: bool, seconds: float) -> None:
     waving = Waving(FakeCloud(1, latency=60))
-    await waving.run_and_halt(1, at_once=True, stop_watching=True, hurry=hurry)
+    more = {"hurry": True} if hurry else {}
+    await waving.run_and_halt(1, at_once=True, stop_watching=True, **more)
     assert anyio.current_time() == pytest.approx(seconds, abs=0.2)
     assert len(waving.trail.of("action.unknown")) == hurry
 
@@ -176,6 +206,22 @@ async def test_a_cvm_still_up_after_its_shutdown_is_stopped() -> None:
     await waving.run()
     assert [kind for _, kind, _ in cloud.requests if kind in {"stop", "shutdown"}] == ["shutdown", "stop"]
     assert (waving.jobs[0].outcome, waving.failures, waving.wave.cut_short) == (Outcome.SETTLED, [], False)
+    assert waving.trail.of("action.escalated")[0]["reason"].startswith("not down within 30s of the shutdown")
+
+
+async def test_a_cvm_stopped_and_down_leaves_the_time_of_other_shutdowns_as_it_is() -> None:
+    cloud = FakeCloud(2)
+    cloud.seconds = lambda ref: 1 if Action.STOP in cloud.did[ref.name] else 1000
+    jobs = []
+    for ref, accepted_at in zip(cloud.refs, (-29.0, 0.0), strict=True):
+        cloud.take_effect(ref, Action.SHUTDOWN)
+        jobs.append(
+            work_of(ref, Action.SHUTDOWN, attempts=1, phase=RequestPhase.ACCEPTED, accepted_at=accepted_at, billed=True)
+        )
+    waving = shutdowns(*jobs, cloud=cloud)
+    await waving.run()
+    stops = [round(at) for at, kind, _ in cloud.requests if kind == "stop"]
+    assert (waving.fleet.outcomes(), stops) == ({"settled": 2}, [1, 30])
 
 
 async def test_the_dispatcher_waits_for_every_shutdown_that_may_need_a_stop() -> None:
