@@ -6,13 +6,13 @@ While the database is down, requests wait. A pause asked for by the API goes int
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple
-from uuid import UUID
 
 from orchestrator.errors import OrchestratorError, SettingsError
+from orchestrator.postgres.lease import Fence
+from orchestrator.postgres.link import Query
 from orchestrator.postgres.turns import Slice, TurnQueue
 from orchestrator.times import boot_seconds
 
@@ -21,17 +21,6 @@ _RETRY, _LONGEST_RETRY = 0.001, 0.25
 _FENCED_RETRY = 1.0
 _BACKOFF, _LONGEST_BACKOFF = 0.1, 2.0
 """Seconds between two questions to a database that is down."""
-
-Query = Callable[[str, Sequence[object]], Awaitable[list[tuple[Any, ...]]]]
-"""Executes a statement with arguments, and returns its rows, as `Link.query`."""
-
-
-class Fence(NamedTuple):
-    """The right to act for a run, until another process takes the run."""
-
-    run_id: str
-    epoch: int
-    lease_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A connection of a process to the team store, for short statements: opens again after a failure."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError, StoreDownError
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 10.0
 """Seconds for a statement, a new connection included."""
+
+Query = Callable[[str, Sequence[object]], Awaitable[list[tuple[Any, ...]]]]
+"""Executes a statement with arguments, and returns its rows, as `Link.query`."""
 
 
 class Link:

@@ -10,7 +10,8 @@ import uuid
 
 import psycopg  # noqa: F401 - before the start signal
 
-from orchestrator.postgres.budget import Fence, StoreBudget
+from orchestrator.postgres.budget import StoreBudget
+from orchestrator.postgres.lease import Fence
 from orchestrator.postgres.link import Link
 from orchestrator.times import boot_seconds
 

@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from orchestrator.errors import SettingsError, StoreDownError
-from orchestrator.postgres.budget import BudgetTerms, Fence, StoreBudget, agree_terms
+from orchestrator.postgres.budget import BudgetTerms, StoreBudget, agree_terms
+from orchestrator.postgres.lease import Fence
 from orchestrator.postgres.link import Link
 from orchestrator.times import boot_seconds
 from tests.postgres.cluster import Cluster
