@@ -31,6 +31,11 @@ from orchestrator.cli.options import (
 @narrow_options
 @yes_option("Do not ask for confirmation. A pause step still asks.")
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets.")
+@click.option(
+    "--submit",
+    is_flag=True,
+    help="Leave the run to a worker of the team store, with the worker's settings and key; see `orchestrator watch`.",
+)
 @ignore_running_option
 @break_freeze_option
 @json_option
@@ -45,7 +50,11 @@ def command(**options: Any) -> int:
 
     On a terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or --expect;
     otherwise it changes nothing.
+
+    With --submit, a worker makes the plan and carries it out at once; --expect is then compared with the worker's plan.
     """
+    if options.pop("submit"):
+        return _submit(**options)
     from orchestrator.cli.handlers.run import run_plan_file, run_playbook
 
     if options["plan_file"] is not None:
@@ -54,3 +63,16 @@ def command(**options: Any) -> int:
         raise click.UsageError("Missing argument 'PLAYBOOK'.")
     del options["plan_file"]
     return run_playbook(**options)
+
+
+def _submit(*, plan_file: Path | None, simulate: bool, skip: tuple[str, ...], yes: bool, **options: Any) -> int:
+    """Submit the run; `--submit` itself is the confirmation, as a schedule is."""
+    del yes
+    for given, name in ((plan_file, "--plan"), (simulate, "--simulate"), (skip, "--skip-unreachable")):
+        if given:
+            raise click.UsageError(f"--submit and {name} exclude each other.")
+    if options["playbook"] is None:
+        raise click.UsageError("Missing argument 'PLAYBOOK'.")
+    from orchestrator.cli.handlers.submit import submit_playbook
+
+    return submit_playbook(**options)

@@ -1,0 +1,247 @@
+"""Runs of the team store seen from outside: submit, read, cancel; and the list of workers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import UsageError
+from orchestrator.postgres.migrate import explain_errors
+
+if TYPE_CHECKING:
+    import psycopg
+
+_OPERATOR = "use a user with the role orchestrator_operator"
+_VIEWER = "use a user with the role orchestrator_viewer or orchestrator_operator"
+
+WORKER_SEEN_S = 15.0
+"""Seconds since the last sign of a worker; afterwards the worker counts as gone."""
+
+_RUN = """
+SELECT run_id, workspace, playbook, state, holder,
+    lease_until IS NOT NULL AND lease_until >= clock_timestamp(),
+    adopt, epoch, seq, format, stop_wanted, stop_by, exit_code, reason, submitted_by, db_user::text, submitted_at,
+    finished_at
+  FROM orchestrator.runs
+"""
+_WORKERS = """
+SELECT holder, version, format, workspaces, db_user::text, extract(epoch FROM clock_timestamp() - seen_at)::float8
+  FROM orchestrator.workers ORDER BY holder
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run in the team store.
+
+    Attributes:
+        run_id: the run.
+        workspace: the name of the workspace.
+        playbook: the name of the playbook.
+        state: `planning`, `planned`, `ready`, `finished`, `left` or `void`.
+        holder: the process of the last take; None without a process.
+        is_held: whether the lease of the holder lasts.
+        adopt: whether any worker may continue the run.
+        epoch: the number of takes.
+        seq: the number of records.
+        format: the version of the order; older workers leave the run alone.
+        stop_wanted: `gracefully` or `at_once` for a cancelled run; None otherwise.
+        stop_by: user@host of the person that cancelled the run.
+        exit_code: the exit code of a finished run.
+        reason: the reason of a refusal, or of an early end.
+        submitted_by: user@host of the person that submitted the run.
+        db_user: the same, attested by the database.
+        submitted_at: the time of the submission.
+        finished_at: the time of the end; None for an unfinished run.
+    """
+
+    run_id: str
+    workspace: str
+    playbook: str
+    state: str
+    holder: str | None
+    is_held: bool
+    adopt: bool
+    epoch: int
+    seq: int
+    format: int
+    stop_wanted: str | None
+    stop_by: str | None
+    exit_code: int | None
+    reason: str | None
+    submitted_by: str
+    db_user: str
+    submitted_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the run waits for a worker."""
+        return self.state in {"planning", "ready"} and not self.is_held and (self.adopt or self.epoch == 0)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker of the team store.
+
+    Attributes:
+        holder: the name of the process.
+        version: the version of the program.
+        format: the newest format of runs that the worker can carry out.
+        workspaces: the workspaces of its keys.
+        db_user: its user of the database.
+        seen_s: seconds since its last sign.
+    """
+
+    holder: str
+    version: str
+    format: int
+    workspaces: Sequence[str]
+    db_user: str
+    seen_s: float
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the worker gave a sign a short time ago."""
+        return self.seen_s < WORKER_SEEN_S
+
+    def may_take(self, run: RunRow) -> bool:
+        """Whether the worker lives, and has the key and the version for a run."""
+        return self.is_alive and run.workspace in self.workspaces and run.format <= self.format
+
+
+def list_workspaces(connection: "psycopg.Connection") -> tuple[str, ...]:
+    """List the workspaces of the store: those of every worker so far.
+
+    Raises:
+        SettingsError: when the user may not read.
+        StoreDownError: when the connection breaks.
+    """
+    with explain_errors(_VIEWER):
+        rows = connection.execute("SELECT name FROM orchestrator.workspaces ORDER BY name").fetchall()
+    return tuple(name for (name,) in rows)
+
+
+def submit_run(
+    connection: "psycopg.Connection",
+    run_id: str,
+    workspace: str,
+    playbook: str,
+    spec: Mapping[str, Any],
+    *,
+    version: int,
+    by: str,
+    budget: tuple[float, int],
+) -> None:
+    """Submit a run and its job, in one transaction.
+
+    Args:
+        connection: the connection.
+        run_id: a new id.
+        workspace: the name of the workspace.
+        playbook: the name of the playbook.
+        spec: the order, as JSON.
+        version: the format of the order.
+        by: user@host of the person.
+        budget: rate and burst of the workspace, for a workspace without a budget so far.
+
+    Raises:
+        SettingsError: when the user may not submit.
+        StoreDownError: when the connection breaks.
+    """
+    with explain_errors(_OPERATOR), connection.transaction():
+        connection.execute("SELECT FROM orchestrator.set_budget(%s, %s, %s, false, %s)", [workspace, *budget, by])
+        connection.execute(
+            "SELECT orchestrator.submit_run(%s, %s, %s, NULL, %s, %s, 0, 'planning', true, %s)",
+            [run_id, workspace, playbook, json.dumps(spec), version, by],
+        )
+        connection.execute("SELECT orchestrator.queue_run(%s)", [run_id])
+
+
+def find_run(connection: "psycopg.Connection", name: str) -> RunRow:
+    """Find a run by its id, by a unique prefix of its id, or by `last` for the newest run.
+
+    Raises:
+        UsageError: when there is no such run, or when several ids begin with the prefix.
+        SettingsError: when the user may not read.
+        StoreDownError: when the connection breaks.
+    """
+    order = b" ORDER BY run_id DESC LIMIT 6"
+    with explain_errors(_VIEWER):
+        if name == "last":
+            rows = connection.execute(_RUN.encode() + b" ORDER BY run_id DESC LIMIT 1").fetchall()
+        else:
+            rows = connection.execute(_RUN.encode() + b" WHERE starts_with(run_id, %s)" + order, [name]).fetchall()
+    found = [RunRow(*row) for row in rows if name]
+    if len(found) > 1:
+        hint = f"give more of the id: {', '.join(run.run_id for run in found[:5])}"
+        raise UsageError(f"several run ids begin with {name!r}", hint=hint)
+    if not found:
+        raise UsageError(f"there is no run {name!r} in the team store", hint="`orchestrator runs` lists the runs")
+    return found[0]
+
+
+def cancel_run(connection: "psycopg.Connection", run_id: str, *, at_once: bool, by: str) -> bool:
+    """Ask the holder of a run to end the run for good; False for a finished run.
+
+    Raises:
+        SettingsError: when the user may not cancel.
+        StoreDownError: when the connection breaks.
+    """
+    with explain_errors(_OPERATOR):
+        row = connection.execute("SELECT orchestrator.cancel_run(%s, %s, %s)", [run_id, at_once, by]).fetchone()
+    return row == (True,)
+
+
+def list_workers(connection: "psycopg.Connection") -> list[WorkerRow]:
+    """List the workers of the last day.
+
+    Raises:
+        SettingsError: when the user may not read.
+        StoreDownError: when the connection breaks.
+    """
+    with explain_errors(_VIEWER):
+        rows = connection.execute(_WORKERS.encode()).fetchall()
+    return [WorkerRow(*row) for row in rows]
+
+
+def list_unfinished(connection: "psycopg.Connection") -> list[RunRow]:
+    """List the unfinished runs, oldest first.
+
+    Raises:
+        SettingsError: when the user may not read.
+        StoreDownError: when the connection breaks.
+    """
+    with explain_errors(_VIEWER):
+        rows = connection.execute(_RUN.encode() + b" WHERE finished_at IS NULL ORDER BY run_id").fetchall()
+    return [RunRow(*row) for row in rows]
+
+
+def read_lines(connection: "psycopg.Connection", run_id: str, after: int) -> list[bytes]:
+    """Read the lines of a run's log after a record, with their newlines.
+
+    Raises:
+        SettingsError: when the user may not read.
+        StoreDownError: when the connection breaks.
+    """
+    with explain_errors(_VIEWER):
+        rows = connection.execute(
+            "SELECT line FROM orchestrator.records WHERE run_id = %s AND seq > %s ORDER BY seq", [run_id, after]
+        ).fetchall()
+    return [bytes(line) for (line,) in rows]
+
+
+def explain_wait(run: RunRow, workers: Sequence[WorkerRow]) -> str | None:
+    """Explain why a run waits for a worker; None for a run that a worker will take, or has."""
+    if not run.is_free:
+        return None
+    alive = [worker for worker in workers if worker.is_alive]
+    if not alive:
+        return "no worker is running: start `orchestrator worker`"
+    with_key = [worker for worker in alive if run.workspace in worker.workspaces]
+    if not with_key:
+        return f"no running worker has a key for workspace {run.workspace!r}"
+    if not any(worker.may_take(run) for worker in with_key):
+        return f"the run needs a newer worker: format {run.format}"
+    return None

@@ -1,0 +1,109 @@
+"""The order for a run that a worker carries out: written by `run --submit` and by schedules, read by a worker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from orchestrator.errors import NotConfirmedError, SettingsError
+from orchestrator.playbook.load import LoadedPlaybook, load_source
+from orchestrator.playbook.narrowing import Narrowing
+from orchestrator.playbook.plan import Plan
+from orchestrator.playbook.source import parse_source
+from orchestrator.runs.session import limits_of
+from orchestrator.runs.start import RunRequest
+from orchestrator.settings.load import Settings
+
+FORMAT = 1
+"""Version of orders and logs. A worker leaves a run of a later version to a newer worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The order for a run. Has no settings: the settings of the worker apply, with its key and its guards.
+
+    Attributes:
+        loaded: the playbook with its variables.
+        expect: the number of targets to confirm; None for any number.
+        narrowing: the conditions of `--only` and `--exclude`.
+        ignore_running: whether to act on CVMs claimed by another run.
+        break_freeze: the reason to act during a freeze.
+        trigger: `trigger` of `run.started`, for the firing of a schedule.
+    """
+
+    loaded: LoadedPlaybook
+    expect: int | None = None
+    narrowing: Narrowing | None = None
+    ignore_running: bool = False
+    break_freeze: str | None = None
+    trigger: Mapping[str, str] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """Build the document for the store; `from_document` reads the document."""
+        loaded = self.loaded
+        return {
+            "v": FORMAT,
+            "playbook": {"file": str(loaded.file), "source": loaded.data.decode(), "sha256": loaded.sha256},
+            "vars": loaded.variables,
+            "expect": self.expect,
+            "narrowing": None if self.narrowing is None else self.narrowing.document(),
+            "ignore_running": self.ignore_running,
+            "break_freeze": self.break_freeze,
+            "trigger": dict(self.trigger),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read a document from the store.
+
+        Raises:
+            PlaybookError: when the playbook is invalid for this version.
+            SettingsError: when the source of the playbook was changed, or the document has another form.
+        """
+        try:
+            playbook = document["playbook"]
+            source = parse_source(playbook["source"].encode(), Path(playbook["file"]))
+            if source.sha256 != playbook["sha256"]:
+                raise SettingsError("the submitted playbook was changed in the store", hint="submit the run again")
+            return cls(
+                load_source(source, document["vars"]),
+                document["expect"],
+                Narrowing.from_record(document["narrowing"]),
+                document["ignore_running"],
+                document["break_freeze"],
+                document["trigger"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise SettingsError("the submitted run has an unknown form", hint="submit the run again") from error
+
+    def build_request(self, settings: Settings, run_id: str, submitted: Mapping[str, object]) -> RunRequest:
+        """Build the request for the run.
+
+        Args:
+            settings: the settings of the worker, for the workspace of the run.
+            run_id: the id of the run.
+            submitted: `submitted` of `run.started`: the person and the time.
+        """
+        origin: dict[str, object] = {"submitted": dict(submitted)}
+        if self.trigger:
+            origin["trigger"] = dict(self.trigger)
+        return RunRequest(
+            self.loaded,
+            limits_of(self.loaded.playbook.limits, settings),
+            origin_fields=origin,
+            run_id=run_id,
+            ignore_running=self.ignore_running,
+            narrowing=self.narrowing,
+            break_freeze=self.break_freeze,
+        )
+
+    async def confirm_plan(self, plan: Plan) -> bool:
+        """Compare the plan with `--expect`.
+
+        Raises:
+            NotConfirmedError: when the plan has another number of targets.
+        """
+        if self.expect not in {None, len(plan.targets)}:
+            message = f"--expect {self.expect}, but the plan has {len(plan.targets)} targets"
+            raise NotConfirmedError(message, hint="make a plan with `orchestrator plan`, then submit again")
+        return True
