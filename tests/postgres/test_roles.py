@@ -17,6 +17,8 @@ SCHEDULE_READS = {
     *("read_duty", "read_journal_tail", "read_firing_run", "read_snoozes", "read_last_push", "read_playbooks"),
     "read_calendars",
 }
+CLAIM_FUNCTIONS = {"claim_cvms", "narrow_claim", "renew_claims", "release_claim", "is_any_claim_live"}
+RUN_FUNCTIONS |= CLAIM_FUNCTIONS
 JOB_FUNCTIONS = {
     *("procrastinate_fetch_job_v2", "procrastinate_finish_job_v1", "procrastinate_register_worker_v1"),
     *("procrastinate_unregister_worker_v1", "procrastinate_update_heartbeat_v1"),
@@ -48,7 +50,7 @@ def list_tables(connection: "psycopg.Connection", privilege: str) -> set[str]:
 
 TABLES = {
     *("meta", "migrations", "workspaces", "runs", "records", "answers", "signed_answers", "leases", "journal"),
-    *("workers", "snoozes", "pushes", "playbooks", "calendars"),
+    *("workers", "snoozes", "pushes", "playbooks", "calendars", "claims"),
 }
 
 
