@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from orchestrator.audit.fleet_log import FleetState
 from orchestrator.audit.store import (
@@ -18,10 +18,12 @@ from orchestrator.audit.store import (
     read_run,
 )
 from orchestrator.audit.verify import Verdict
-from orchestrator.errors import UsageError
+from orchestrator.errors import OrchestratorError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.audit.log import AuditLog, Observer
+
+_Error = TypeVar("_Error", bound=OrchestratorError)
 
 PREFIX = "fleet-"
 """Beginning of every id of a fleet run."""
@@ -47,6 +49,15 @@ def is_void(fleet: StoredRun) -> bool:
     except (OSError, UsageError):  # a missing fleet log proves nothing
         return False
     return reading.verdict is not Verdict.ALTERED and state.finished is None and not state.has_plan
+
+
+def void_error(fleet: StoredRun, kind: type[_Error]) -> _Error:
+    """Build the error for a fleet run without a plan."""
+    return kind(
+        "the fleet run ended before the record of its plan, so nothing was sent",
+        file=fleet.location,
+        hint=f"end its runs with `orchestrator abandon {fleet.run_id} --reason TEXT`, and start a new run",
+    )
 
 
 class FleetStore(Protocol):

@@ -82,7 +82,7 @@ DOCS = f"Docs: docs/reference/cli.md in the source distribution (cvm_orchestrato
 """The last line of every help. The documentation has no public address; the wheel has no documentation."""
 
 _RUN_NAMES = (
-    "RUN_ID is a run id, the beginning of one run's id, or `last` for the newest run. "
+    "RUN_ID is a run id, the beginning of one run's id, or `last` for the newest run or fleet run. "
     "The id of a fleet run (`fleet-…`) stands for all its runs."
 )
 

@@ -4,20 +4,53 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from orchestrator.audit.fleet_log import FleetState
 from orchestrator.audit.fleet_store import PREFIX
-from orchestrator.audit.store import LAST, RunStore, StoredRun, is_file, open_run_file, read_run
+from orchestrator.audit.store import LAST, RunStore, StoredRun, is_file, is_run_id, open_run_file, read_run
 from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import UsageError
 from orchestrator.runs.stores import file_run_store, fleet_store, run_store
-from orchestrator.settings.load import load_settings
+from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import safe_text
 
 
 def names_fleet(name: str) -> bool:
     """Return True for the id of a fleet run, or its beginning; a file with this name is a log."""
     return name.startswith(PREFIX) and not is_file(Path(name))
+
+
+def name_order(name: str, config: Path | None, assignments: tuple[str, ...], *, to_change: bool) -> str:
+    """Return the id of the fleet run for `last` if the newest order is a fleet run; every other name stays as it is.
+
+    Args:
+        name: the name on the command line.
+        config: the settings file.
+        assignments: the settings of the command line.
+        to_change: whether the command has effects, as in `find_run_to_change`.
+
+    Raises:
+        UsageError: for `last` without a terminal.
+    """
+    fleet = _find_last_fleet(load_settings(config, assignments)) if name == LAST else None
+    if fleet is None:
+        return name
+    if to_change:
+        _announce_last(fleet)
+    return fleet.run_id
+
+
+def _find_last_fleet(settings: Settings) -> StoredRun | None:
+    """Return the newest fleet run, unless a newer run belongs to no fleet run."""
+    fleet = next(fleet_store(settings).list_fleets(), None)
+    if fleet is None:
+        return None
+    newest = next((run for run in run_store(settings).list_runs() if is_run_id(run.run_id)), None)
+    # The runs of a fleet run begin later than the fleet run, perhaps within the same second.
+    if newest is None or newest.run_id < fleet.run_id.removeprefix(PREFIX):
+        return fleet
+    return fleet if _read_started(newest).get("fleet") == fleet.run_id else None
 
 
 def find_run(name: str, config: Path | None, assignments: tuple[str, ...]) -> StoredRun:
@@ -39,26 +72,43 @@ def find_run_to_change(store: RunStore, name: str) -> StoredRun:
     """
     if name != LAST:
         return store.find_run(name)
+    run = store.find_run(name)
+    _announce_last(run)
+    return run
+
+
+def _announce_last(run: StoredRun) -> None:
+    """Name the last run on the terminal before a command with effects.
+
+    Raises:
+        UsageError: without a terminal.
+    """
     keys = open_terminal()
     if keys is None:
         raise UsageError(
             "`last` needs a terminal here: stdin is not a terminal",
             hint="give the run id; `orchestrator runs` lists the runs",
         )
-    run = store.find_run(name)
     keys.screen.write(f"The last run is {_describe_run(run)}.\n")
     keys.screen.flush()
-    return run
 
 
 def _describe_run(run: StoredRun) -> str:
     """Describe a run by its id, and by the first record of its log if the record can be read."""
     run_id = safe_text(run.run_id)
-    with suppress(OSError, ValueError, RecursionError, LookupError, TypeError, StopIteration):
-        started = json.loads(next(run.read_lines()))
+    started = _read_started(run)
+    with suppress(LookupError, TypeError):
         playbook, actor, moment = started["playbook"]["name"], started["actor"], started["ts"][:19]
         return f"{run_id}: {safe_text(playbook, 100)}, started {safe_text(moment)}Z by {safe_text(actor, 100)}"
     return run_id
+
+
+def _read_started(run: StoredRun) -> dict[str, Any]:
+    """Read the first record of a log; empty for an unreadable log."""
+    with suppress(OSError, ValueError, RecursionError, StopIteration):
+        started = json.loads(next(run.read_lines()))
+        return started if isinstance(started, dict) else {}
+    return {}
 
 
 def find_logs(
@@ -99,6 +149,7 @@ def _find_logs(name: str, config: Path | None, assignments: tuple[str, ...], *, 
         return [path]
     settings = load_settings(config, assignments)
     store = file_run_store(settings)
+    name = name_order(name, config, assignments, to_change=to_change)
     if names_fleet(name):
         fleet, state = fleet_store(settings).find_fleet(name), FleetState()
         read_run(fleet, state.apply_record)

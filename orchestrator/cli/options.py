@@ -95,18 +95,23 @@ def run_argument(metavar: str = "RUN_ID") -> Callable[[_F], _F]:
     return click.argument("run_id", metavar=metavar, shell_complete=_complete("complete_run_id"))
 
 
-def fleet_handler(function: str) -> Callable[[_F], _F]:
+def fleet_handler(function: str, *, changes: bool = False) -> Callable[[_F], _F]:
     """Hand the id of a fleet run over to a function, and every other id to the command. Stands next to the command.
+
+    `last` is a fleet run if the newest order is one.
 
     Args:
         function: the function, such as `show.show_fleet` of `cli.handlers.fleet`; takes the options of the command.
+        changes: whether the command has effects, except with `--dry-run`, so that `last` needs a terminal.
     """
 
     def decorate(command: _F) -> _F:
         @wraps(command)
-        def decorated(*, run_id: str, **options: object) -> object:
-            from orchestrator.cli.named_runs import names_fleet  # noqa: PLC0415 - the help does without
+        def decorated(*, run_id: str, **options: Any) -> object:  # noqa: ANN401 - the options of any command
+            from orchestrator.cli.named_runs import name_order, names_fleet  # noqa: PLC0415 - the help does without
 
+            to_change = changes and not options.get("dry_run")
+            run_id = name_order(run_id, options["config"], options["assignments"], to_change=to_change)
             if not names_fleet(run_id):
                 return command(run_id=run_id, **options)
             module, _, name = function.partition(".")

@@ -2,6 +2,7 @@
 
 import anyio
 
+from orchestrator.engine.read.status import Observation
 from orchestrator.engine.result import RunResult
 from orchestrator.runs.execute import deliver_notices, prepare_run
 from orchestrator.runs.fresh_status import read_open_statuses
@@ -12,29 +13,35 @@ from orchestrator.runs.start import OpenRun, find_actor
 from orchestrator.times import parse_timestamp
 
 
-async def abandon_run(session: Session, reopened: ReopenedRun, reason: str) -> RunResult:
+async def abandon_run(session: Session, reopened: ReopenedRun, reason: str, *, nothing_sent: bool = False) -> RunResult:
     """Read the status of every open target, and record the end of the run.
 
     Args:
         session: the connection to the cloud.
         reopened: the run.
         reason: the reason, for the record.
+        nothing_sent: whether the run has no request for certain, so that no status is read.
 
     Raises:
         CloudError: when a status can't be read.
         UsageError: when the key belongs to another workspace.
     """
-    log, state, settings = reopened.log, reopened.state, session.settings
-    age = (session.clock.wall() - parse_timestamp(state.last_ts)).total_seconds()
-    # A status proves "no effect" only if the read began late enough after the last request.
-    await anyio.sleep(min(settings.settle.recheck_after, max(0.0, settings.settle.recheck_after - age)))
+    log, state = reopened.log, reopened.state
     jobs = rebuild_jobs(state, now=session.clock.now(), wall=session.clock.wall())
-    (await read_workspace(session)).compare_with(WorkspaceIdentity.from_record(state.started.record), "the run")
     opened = OpenRun(reopened.stored, log, state, jobs, (), state.planned.workspace_size)
-    seen = await read_open_statuses(session, jobs, opened.workspace_size)
+    seen = {} if nothing_sent else await _read_statuses(session, opened)
     await record_resume(log, reopened.reading, state, jobs, session.observer, to_abandon=True)
     run = prepare_run(session, opened)
     async with deliver_notices(session, log, state) as finish:
         result = await run.abandon(seen, abandoned_by=find_actor(), reason=reason)
         await finish(result)
     return result
+
+
+async def _read_statuses(session: Session, opened: OpenRun) -> dict[str, Observation]:
+    state, settings = opened.state, session.settings
+    age = (session.clock.wall() - parse_timestamp(state.last_ts)).total_seconds()
+    # A status proves "no effect" only if the read began late enough after the last request.
+    await anyio.sleep(min(settings.settle.recheck_after, max(0.0, settings.settle.recheck_after - age)))
+    (await read_workspace(session)).compare_with(WorkspaceIdentity.from_record(state.started.record), "the run")
+    return await read_open_statuses(session, opened.jobs, opened.workspace_size)

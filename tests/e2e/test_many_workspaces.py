@@ -2,6 +2,7 @@
 
 import json
 import signal
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -81,6 +82,8 @@ def test_the_commands_for_logs_take_the_id_of_a_fleet_run(finished: tuple[Site, 
     assert "planned: 3 runs with 12 targets" in told.out
     assert len({json.loads(line)["labels"]["run_id"] for line in exported.out.splitlines()}) == 4
     assert [each["workspace"] for each in reconciled.document["workspaces"]] == [*NAMES]
+    totals = [each["total"]["charged_usd"] for each in reconciled.document["workspaces"]]
+    assert Decimal(reconciled.document["total"]["charged_usd"]) == sum(map(Decimal, totals))
     assert (resumed.code, "nothing to resume" in resumed.out) == (0, True)
     assert {run["workspace_name"] for run in listed.document} == {*NAMES}
     assert (restored.code, restored.document["totals"]["targets"]) == (3, 12)

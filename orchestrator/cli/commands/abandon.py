@@ -13,7 +13,7 @@ from orchestrator.cli.options import fleet_handler, json_option, run_argument, s
 @json_option
 @settings_options
 @verbosity_options
-@fleet_handler("abandon.abandon_interrupted_fleet")
+@fleet_handler("abandon.abandon_interrupted_fleet", changes=True)
 def command(**options: Any) -> int:
     """End an interrupted run without sending requests to its CVMs.
 

@@ -22,7 +22,7 @@ from orchestrator.cli.options import fleet_handler, json_option, run_argument, s
 )
 @json_option
 @settings_options
-@fleet_handler("approve.answer_fleet_questions")
+@fleet_handler("approve.answer_fleet_questions", changes=True)
 def command(**options: Any) -> None:
     """Answer the open question of a run, asked by a `pause` step.
 

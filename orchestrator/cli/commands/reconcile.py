@@ -12,7 +12,7 @@ from orchestrator.cli.options import fleet_handler, json_option, run_argument, s
 @click.option("--details", is_flag=True, help="List every CVM.")
 @json_option
 @settings_options
-@fleet_handler("reconcile.reconcile_fleet")
+@fleet_handler("reconcile.reconcile_fleet", changes=True)
 def command(**options: Any) -> int:
     """Compare a run's charges with the vendor's usage records.
 

@@ -23,7 +23,7 @@ from orchestrator.cli.options import (
 @json_option
 @settings_options
 @verbosity_options
-@fleet_handler("restore.restore_fleet")
+@fleet_handler("restore.restore_fleet", changes=True)
 def command(**options: Any) -> int:
     """Undo a finished run: start the CVMs it stopped.
 

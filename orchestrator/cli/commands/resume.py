@@ -27,7 +27,7 @@ from orchestrator.cli.options import (
 @skip_unreachable_option
 @settings_options
 @verbosity_options
-@fleet_handler("resume.resume_fleet")
+@fleet_handler("resume.resume_fleet", changes=True)
 def command(**options: Any) -> int:
     """Continue an interrupted run from its audit log.
 

@@ -18,7 +18,7 @@ from orchestrator.audit.seal_format import Seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
 from orchestrator.audit.store import FileRunStore, is_file, is_held, read_run, seal_file
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.cli.named_runs import find_logs, names_fleet
+from orchestrator.cli.named_runs import find_logs, name_order, names_fleet
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.verdict import verdict_document, verdict_lines
@@ -76,6 +76,7 @@ def verify_logs(
     as_json: bool,
 ) -> int:
     """Verify audit logs and their seals."""
+    logs = tuple(name_order(name, config, assignments, to_change=False) for name in logs)
     paths = find_logs(logs, config, assignments, every=every)
     if every:
         paths += tuple(Path(fleet.location) for fleet in fleet_store(load_settings(config, assignments)).list_fleets())

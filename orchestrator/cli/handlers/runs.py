@@ -60,6 +60,8 @@ def list_runs(
         fleets = _Fleets(fleet_store(settings))
         found = list(islice(_select_runs(store, index, fleets, choice, unreadable, unfinished=unfinished), limit + 1))
     unreadable.warn()
+    if fleet is not None and not found:
+        fleet_store(settings).find_fleet(fleet)  # an unknown id is an error
     is_cut = len(found) > limit
     del found[limit:]
     if as_json:

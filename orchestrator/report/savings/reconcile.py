@@ -1,6 +1,6 @@
 """The charges for the stops of a run, for people and as a JSON document."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -73,18 +73,36 @@ def print_reconciliation(
         rest = f"and {plural(len(rows) - len(listed), 'CVM')} more: orchestrator reconcile {run_id} --details"
         print_lines(console, [Text(rest)])
     console.print()
-    charged = Text(f"{_format_dollars(sums.charged_usd, 2)} for {plural(sums.charged_stops, 'stop')}", "bold")
-    facts: list[tuple[str, str | Text]] = [("charged", charged)]
-    if sums.pending_stops:
-        facts.append(("pending", _describe_pending(found)))
-    if sums.compared:
-        facts.append(("difference", _describe_difference(sums)))
+    facts = _list_sums(sums, found.found.values())
     facts.append(("basis", Text(_BASIS)))
     facts.append(("audit log", Text(safe_text(audit_log, 4096), no_wrap=True)))
     facts.append(("requested", _describe_requests(found)))
     if found.open:
         facts.append(("later", Text(f"orchestrator reconcile {run_id}", "bold", no_wrap=True)))
     print_lines(console, fact_lines(console, facts))
+
+
+def print_total_charges(console: Console, fleet_id: str, found: Sequence[Reconciliation]) -> None:
+    """Print the sums of all runs of a fleet run."""
+    charges = [each for one in found for each in one.found.values()]
+    sums = add_up_charges(charges)
+    console.print()
+    total = f"Total of {plural(len(found), 'workspace')}"
+    console.print(Text.assemble((total, "bold"), f"  {_describe_counts(sums)}"))
+    facts = _list_sums(sums, charges)
+    if any(each.open for each in found):
+        facts.append(("later", Text(f"orchestrator reconcile {safe_text(fleet_id)}", "bold", no_wrap=True)))
+    print_lines(console, fact_lines(console, facts))
+
+
+def _list_sums(sums: ReconciledTotal, charges: Collection[Reconciled]) -> list[tuple[str, str | Text]]:
+    charged = Text(f"{_format_dollars(sums.charged_usd, 2)} for {plural(sums.charged_stops, 'stop')}", "bold")
+    facts: list[tuple[str, str | Text]] = [("charged", charged)]
+    if sums.pending_stops:
+        facts.append(("pending", _describe_pending(charges)))
+    if sums.compared:
+        facts.append(("difference", _describe_difference(sums)))
+    return facts
 
 
 def _in_order(found: Reconciliation, state: RunState) -> list[tuple[Key, Reconciled]]:
@@ -107,8 +125,8 @@ def _describe_counts(sums: ReconciledTotal) -> str:
     return ", ".join(counts) or "no stops"
 
 
-def _describe_pending(found: Reconciliation) -> str:
-    waiting = [each for each in found.found.values() if each.standing is ChargeState.PENDING]
+def _describe_pending(charges: Collection[Reconciled]) -> str:
+    waiting = [each for each in charges if each.standing is ChargeState.PENDING]
     known = [each.expected.usd for each in waiting if each.expected.usd is not None]
     about = f", about {_format_dollars(sum(known, Decimal(0)), 2)} by estimate" if len(known) == len(waiting) else ""
     return f"{plural(len(waiting), 'stop')}{about}"

@@ -9,11 +9,11 @@ from orchestrator.errors import CloudError, OrchestratorError
 from orchestrator.outcome import Ending, Exit
 from orchestrator.runs.abandon import abandon_run
 from orchestrator.runs.fleet.execute import FleetResult, describe_finished, record_end, record_result
-from orchestrator.runs.fleet.members import Observe, open_sessions
+from orchestrator.runs.fleet.members import Member, Observe, open_sessions
 from orchestrator.runs.fleet.resume import ReopenedFleet
 from orchestrator.runs.records import limits_from
 from orchestrator.runs.resume import ReopenedRun
-from orchestrator.runs.session import Session
+from orchestrator.runs.session import Endpoint, Session
 from orchestrator.runs.workspaces import name_workspace
 from orchestrator.settings.load import Settings
 
@@ -24,14 +24,23 @@ async def open_fleet_sessions(
 ) -> AsyncIterator[dict[str, Session]]:
     """Connect to the workspaces of all unfinished runs, for the length of the block.
 
+    A fleet run without a plan sent nothing, so the statuses are not read, and no key is needed.
+
     Raises:
         SettingsError: when a key is missing or unusable; the error names the workspace.
         UsageError: when the settings lack a workspace, or when its address is not the address of the run.
     """
-    members = fleet.read_members(settings)
+    members = fleet.read_members(settings) if fleet.state.has_plan else _list_members_without_key(fleet, settings)
     limits = {name: limits_from(run.state.started.limits) for name, run in fleet.open_runs.items()}
-    async with open_sessions(members, limits, observe) as sessions:
+    async with open_sessions(members, limits, observe, few=not fleet.state.has_plan) as sessions:
         yield sessions
+
+
+def _list_members_without_key(fleet: ReopenedFleet, settings: Settings) -> tuple[Member, ...]:
+    return tuple(
+        Member(name, settings.for_workspace(name), Endpoint(run.state.started.cloud_url, api_key=""))
+        for name, run in fleet.open_runs.items()
+    )
 
 
 async def abandon_fleet(fleet: ReopenedFleet, sessions: Mapping[str, Session], reason: str) -> FleetResult:
@@ -48,11 +57,12 @@ async def abandon_fleet(fleet: ReopenedFleet, sessions: Mapping[str, Session], r
         AuditError: when a log can't be written.
     """
     errors: dict[str, OrchestratorError] = {}
+    nothing_sent = not fleet.state.has_plan
 
     async def abandon_one(name: str, run: ReopenedRun) -> None:
         """Abandon one run; keep its error."""
         try:
-            result = await abandon_run(sessions[name], run, reason)
+            result = await abandon_run(sessions[name], run, reason, nothing_sent=nothing_sent)
         except OrchestratorError as error:
             errors[name] = error
         else:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.audit.fleet_log import FleetState
+from orchestrator.audit.fleet_store import is_void, void_error
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import RunStore, StoredRun, read_sound_run
-from orchestrator.errors import NoMatchError
+from orchestrator.errors import NoMatchError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.undo import Undo
 from orchestrator.runs.fleet.plan import WorkspaceRequest
@@ -86,8 +87,10 @@ def read_fleet_undo(fleet: StoredRun, store: RunStore) -> FleetUndo:
         RunHeldError: when another process carries the fleet run out.
         NoMatchError: when the fleet run took no CVM from running to down.
     """
-    state = FleetState()
+    state = FleetState(fleet.run_id)
     read_sound_run(fleet, state.apply_record, "an altered log does not prove which CVMs to start")
+    if is_void(fleet):
+        raise void_error(fleet, UsageError)
     if state.finished is None:
         refuse_unfinished(fleet, state.fleet_id, "fleet run")
     members = []

@@ -11,6 +11,7 @@ import anyio
 
 from orchestrator.audit.claims import Claim
 from orchestrator.audit.fleet_log import FleetEvent, FleetRun, FleetState
+from orchestrator.audit.fleet_store import void_error
 from orchestrator.audit.grouped_writer import write_in_groups
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.store import RunStore, StoredRun, require_sound
@@ -114,17 +115,13 @@ def reopen_fleet(fleet: StoredRun, store: RunStore, *, to_abandon: bool = False)
         SettingsError: when a log is missing, can't be written, or was altered, or when too few files may be open.
         NotConfirmedError: when the fleet log has no plan, so that no request was sent; not with `to_abandon`.
     """
-    state = FleetState()
+    state = FleetState(fleet.run_id)
     log, reading = fleet.open_log(state.apply_record)
     with ExitStack() as stack:
         stack.callback(log.close)
         require_sound(reading, fleet, "an altered log can't be continued; start a new run")
         if not state.has_plan and state.finished is None and not to_abandon:
-            raise NotConfirmedError(
-                "the fleet run ended before the record of its plan, so nothing was sent",
-                file=fleet.location,
-                hint=f"end its runs with `orchestrator abandon {fleet.run_id} --reason TEXT`, and start a new run",
-            )
+            raise void_error(fleet, NotConfirmedError)
         planned = () if state.finished is not None else state.runs or tuple(_list_begun(store, fleet.run_id))
         require_descriptors(len(planned))
         runs = {run.workspace: _reopen_member(stack, store, run, state.fleet_id) for run in planned}

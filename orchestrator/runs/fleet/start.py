@@ -186,7 +186,7 @@ def _new_run_id(session: Session, taken: set[str]) -> str:
 async def _begin_logs(
     store: FleetStore, plan: FleetPlan, fleet_id: str, claimed: dict[str, ClaimedTargets], about: Mapping[str, object]
 ) -> OpenFleet:
-    state = FleetState()
+    state = FleetState(fleet_id)
     log = store.create_log(
         fleet_id, [(FleetEvent.FLEET_STARTED, {**_started_fields(plan), **about})], [state.apply_record]
     )

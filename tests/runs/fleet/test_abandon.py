@@ -51,6 +51,7 @@ async def crash_before_the_plan(fleet: Fleet) -> None:
 async def test_a_fleet_run_without_a_plan_is_abandoned_with_the_runs_that_began(tmp_path: Path) -> None:
     fleet = fleet_of(tmp_path, prod=3, test=2)
     await crash_before_the_plan(fleet)
+    fleet.clouds = {"prod": Unreadable(3), "test": Unreadable(2)}
     with pytest.raises(NotConfirmedError, match="nothing was sent") as refused:
         await fleet.resume()
     assert "orchestrator abandon fleet-" in (refused.value.hint or "")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.audit.approvals import ApprovalAnswer
+from orchestrator.audit.fleet_store import is_void, void_error
 from orchestrator.audit.store import StoredRun
 from orchestrator.cli.confirmation import require_answer
 from orchestrator.cli.handlers.approve import answer_document, check_comment, question_console
@@ -95,7 +96,9 @@ def _result_document(asked: AskedRun, answer: ApprovalAnswer, *, result: bool | 
 def _find_reason(fleet: StoredFleet, silent: Mapping[str, NotAskedError]) -> NotAskedError:
     """Return the error for runs without an open question: the reason of a single run, or their number."""
     fleet_id = fleet.state.fleet_id
-    if fleet.state.has_plan and fleet.state.finished is None and not fleet.stored.is_locked():
+    if is_void(fleet.stored):
+        return void_error(fleet.stored, NotAskedError)
+    if fleet.state.finished is None and not fleet.stored.is_locked():
         message = "no process executes the fleet run, so no process can read an answer"
         return NotAskedError(message, hint=f"`orchestrator resume {fleet_id}` asks again")
     hint = f"see `orchestrator show {fleet_id}`"

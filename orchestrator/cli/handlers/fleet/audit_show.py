@@ -71,7 +71,8 @@ def _show_runs(found: StoredFleet, limit: int | None, *, as_json: bool) -> None:
         head = {"fleet_id": found.state.fleet_id, "audit_log": found.stored.location, "verdict": reading.verdict.value}
         _write(head | {"story": document(fleet_lines, start), "workspaces": documents})
         return
-    click.echo(f"Fleet run {safe_text(found.state.fleet_id, 64)}, {safe_text(start[:10], 10)}; times are UTC")
+    day = f", {safe_text(start[:10], 10)}" if start else ""
+    click.echo(f"Fleet run {safe_text(found.state.fleet_id, 64)}{day}; times are UTC")
     for text in story_lines(sorted(lines, key=lambda line: line.ts), start, text_width(PIPE_WIDTH)):
         click.echo(text)
     if more:

@@ -35,7 +35,8 @@ def read_fleet(settings: Settings, name: str) -> StoredFleet:
         UsageError: when there is no such fleet run, or when its log can't be read.
         AlteredError: when the fleet log was altered.
     """
-    stored, state = fleet_store(settings).find_fleet(name), FleetState()
+    stored = fleet_store(settings).find_fleet(name)
+    state = FleetState(stored.run_id)
     read_sound_run(stored, state.apply_record)
     store = run_store(settings)
     return StoredFleet(stored, state, tuple((run.workspace, store.get_run(run.run_id)) for run in state.runs))

@@ -33,7 +33,8 @@ def _read_document(
     run_id: str, config: Path | None, assignments: tuple[str, ...], *, even_if_altered: bool
 ) -> tuple[dict[str, Any], bool]:
     settings = load_settings(config, assignments)
-    stored, state = fleet_store(settings).find_fleet(run_id), FleetState()
+    stored = fleet_store(settings).find_fleet(run_id)
+    state = FleetState(stored.run_id)
     log = read_log_file(stored, state.apply_record, lambda: state.finished is not None, even_if_altered=even_if_altered)
     store, runs = run_store(settings), []
     is_altered = log.reading.verdict is Verdict.ALTERED

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from orchestrator.cli.main import group
 from tests.logs import START, LogBuilder
 
+LIMITS = {"max_failures": None, "requests_per_second": 10, "burst": 5, "max_in_flight": 20, "per_teepod": 10}
 FLEET_ID = "fleet-20261123T080000Z-4f2a"
 
 Invoke = Callable[..., Result]
@@ -19,7 +20,7 @@ def write_fleet(state: Path, *, finished: bool = True) -> list[LogBuilder]:
     logs = []
     for number, outcome in enumerate(("settled", "refused")):
         log = LogBuilder.start(
-            START, suffix=f"000{number}", workspace_name=f"prod-{number}", fleet=FLEET_ID, vars={}, limits={}
+            START, suffix=f"000{number}", workspace_name=f"prod-{number}", fleet=FLEET_ID, vars={}, limits=LIMITS
         )
         log.plan((number, "stop", "running"), guards=[], warnings=[])
         log.end(number, outcome=outcome).finish(0 if outcome == "settled" else 6)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import OrchestratorError, UsageError
 from tests.cli.handlers.fleet.conftest import FLEET_ID, Invoke, write_fleet
 from tests.logs import START, LogBuilder
 
@@ -95,6 +95,9 @@ def test_runs_lists_the_runs_of_a_fleet_run_and_its_resume_once(state: Path, inv
     assert len(json.loads(invoke("runs", "--json").output)) == 3
     rows = json.loads(invoke("runs", "--fleet", FLEET_ID, "--json").output)
     assert [row["fleet"] for row in rows] == [FLEET_ID] * 2
+    with pytest.raises(UsageError, match="there is no fleet run 'fleet-2025'"):
+        invoke("runs", "--fleet", "fleet-2025")
+    assert invoke("runs", "--fleet", FLEET_ID, "--exit-code", "8").output.startswith("No runs with these options")
     assert invoke("runs").output.count(f"orchestrator resume {FLEET_ID}") == 1
     assert f"orchestrator resume {FLEET_ID}" in invoke("show", rows[0]["run_id"]).output
 
@@ -115,6 +118,32 @@ def test_a_fleet_run_without_a_plan_names_its_abandonment_everywhere(state: Path
     rows = json.loads(invoke("runs", "--json").output)
     assert {(row["state"], row["next"]) for row in rows} == {("not_sent", abandon)}
     assert json.loads(invoke("runs", "--unfinished", "--json").output) == []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("show",),
+        ("resume",),
+        ("restore",),
+        ("reconcile",),
+        ("approve", "--yes"),
+        ("report",),
+        ("audit", "verify"),
+        ("audit", "show"),
+        ("abandon", "--reason", "x"),
+    ],
+)
+def test_every_command_names_a_fleet_run_with_an_empty_log(state: Path, invoke: Invoke, args: tuple[str, ...]) -> None:
+    write_fleet(state)
+    (state / "fleets" / f"{FLEET_ID}.jsonl").write_bytes(b"")
+    (state / "runs").rename(state / "elsewhere")
+    try:
+        text = invoke(*args, FLEET_ID).output
+    except OrchestratorError as error:
+        text = f"{error.message}; {error.hint}"
+    assert FLEET_ID in text
+    assert "orchestrator resume" not in text
 
 
 def prune(invoke: Invoke, *options: str) -> dict[str, list[str]]:
