@@ -41,7 +41,7 @@ OWN_TESTS = {
     "audit/record": ["audit/test_record.py"],
     "audit/replay": ["audit/test_replay.py", "audit/test_after_finish.py"],
     "audit/seal_format": ["audit/test_seal_format.py"],
-    "audit/seal_verify": ["audit/test_seal_format.py"],
+    "audit/seal_verify": ["audit/test_seal_verify.py"],
     "audit/target": ["audit/test_target.py", "audit/test_replay.py"],
     "audit/verify": ["audit/test_verify.py"],
 }

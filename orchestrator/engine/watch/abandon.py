@@ -38,10 +38,9 @@ def _has_settled(ledger: Ledger, job: Job, read: StatusRead, begun: float, reche
     """Whether the CVM has the wanted status; records the effect of a request proved by the status."""
     if not job.is_under_way:  # the shutdown was accepted, and the planned stop was never sent
         return read.down
-    latest = begun - recheck_after
     watched = WatchState(
         before=job.before,
-        since=latest if job.accepted_at is None else min(latest, job.accepted_at),
+        since=float("-inf"),  # the read came late enough to decide about every request
         deadline=begun,
         is_accepted=job.is_accepted,
         is_shared=job.batch is not None,

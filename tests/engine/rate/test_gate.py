@@ -90,6 +90,24 @@ async def test_one_who_gives_up_waiting_does_not_hold_up_the_next() -> None:
     assert gate.passed == 2
 
 
+async def test_one_who_gives_up_behind_others_does_not_take_their_place_along() -> None:
+    gate, entered = make(rate=1), list[str]()
+    await gate.enter(Priority.ACT)
+
+    async def ask(name: str) -> None:
+        await gate.enter(Priority.ACT)
+        entered.append(name)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, "first")
+        await anyio.sleep(0.1)
+        with anyio.move_on_after(0.2):
+            await ask("second")
+        group.start_soon(ask, "third")
+    assert entered == ["first", "third"]
+    assert anyio.current_time() == pytest.approx(2)
+
+
 async def test_a_request_enters_without_a_wait_only_within_the_rate() -> None:
     gate = make(rate=1, burst=2)
     assert [gate.try_enter(Priority.ACT) for _ in range(3)] == [True, True, False]
@@ -165,6 +183,22 @@ async def test_a_request_after_nine_actions_is_a_read() -> None:
         for _ in range(20):
             group.start_soon(ask, Priority.ACT)
     assert [place for place, name in enumerate(order) if name == "READ"] == [9, 19]
+
+
+@pytest.mark.parametrize("actions", [8, 9])
+async def test_actions_without_a_wait_count_too_before_the_first_read(actions: int) -> None:
+    gate, order = make(burst=20), list[str]()
+    assert [gate.try_enter(Priority.ACT) for _ in range(actions)] == [True] * actions
+    gate.pause(1)
+
+    async def ask(lane: Priority) -> None:
+        async with gate.turn(lane):
+            order.append(lane.name)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, Priority.READ)
+        group.start_soon(ask, Priority.ACT)
+    assert order == (["READ", "ACT"] if actions == 9 else ["ACT", "READ"])
 
 
 async def test_the_gate_says_how_many_requests_wait() -> None:

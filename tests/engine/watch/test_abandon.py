@@ -1,4 +1,4 @@
-"""What one status read says of each open target when a run is abandoned."""
+"""The outcome of each open target of an abandoned run, by a single read of its status."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -37,7 +37,7 @@ class Trail:
         """Nothing is held back."""
 
 
-ACCEPTED = {"phase": RequestPhase.ACCEPTED, "accepted_at": 97.0, "billed": True, "first_sent": 97.0}
+ACCEPTED: dict[str, Any] = {"phase": RequestPhase.ACCEPTED, "accepted_at": 97.0, "billed": True, "first_sent": 97.0}
 IN_DOUBT: dict[str, Any] = {"phase": RequestPhase.IN_DOUBT, "first_sent": 97.0}
 UNANSWERED: dict[str, Any] = {**IN_DOUBT, "phase": RequestPhase.UNANSWERED}
 TO_ESCALATE = {"escalated_at": 98.0, "billed": True, "first_sent": 90.0}
@@ -60,6 +60,7 @@ TO_ESCALATE = {"escalated_at": 98.0, "billed": True, "first_sent": 90.0}
         (Action.STOP, TO_ESCALATE, "stopping", "unsettled", []),
         (Action.START, ACCEPTED, "running", "settled", []),
         (Action.START, ACCEPTED, None, "failed", []),
+        (Action.START, IN_DOUBT, "running", "settled", ["action.accepted"]),
         (Action.START, IN_DOUBT, "stopped", "unsettled", []),
         (Action.RESTART, ACCEPTED, "running", "unsettled", []),
         (Action.RESTART, IN_DOUBT, "stopped", "unsettled", ["action.accepted"]),
@@ -109,6 +110,21 @@ def test_a_request_without_an_answer_on_record_gets_a_reason() -> None:
 def test_going_down_proves_a_stop_unless_a_shutdown_went_before(facts: dict[str, Any], has_effect: bool) -> None:
     _, trail = abandon("stopping", "stopping", **IN_DOUBT, **facts)
     assert ("action.accepted" in [event for event, _ in trail.records]) == has_effect
+
+
+@pytest.mark.parametrize(("batch", "has_effect"), [(None, True), (1, False)])
+def test_an_error_proves_a_stop_unless_a_batch_may_have_left_the_cvm_out(batch: int | None, has_effect: bool) -> None:
+    job, trail = abandon("error", **IN_DOUBT, batch=batch)
+    assert job.outcome == "unsettled"
+    assert ("action.accepted" in [event for event, _ in trail.records]) == has_effect
+
+
+def test_every_target_after_a_deleted_cvm_gets_its_outcome_too() -> None:
+    other = CvmRef("cvm_2", "1" * 32, "web-2")
+    jobs = [Job("step", Action.STOP, ref, "running", NOTE, **ACCEPTED) for ref in (REF, other)]
+    seen = {REF.key: Observation(None, 100.0), other.key: Observation(StatusRead("stopped"), 100.0)}
+    close_open(Ledger(jobs, Trail(), Clock()), seen, recheck_after=2.0)
+    assert [job.outcome for job in jobs] == ["gone", "settled"]
 
 
 @pytest.mark.parametrize("batch", [None, 1])

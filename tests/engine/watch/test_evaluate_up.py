@@ -63,6 +63,7 @@ def test_a_start_of_unknown_outcome_had_its_effect_when_the_cvm_comes_up(status:
 
 def test_a_start_of_unknown_outcome_had_none_only_if_a_late_read_shows_the_cvm_down_as_before() -> None:
     state = watched(Action.START, accepted=False)
+    assert evaluate_status(state, StatusRead("stopped"), 101.9, 2) is Finding.PENDING
     assert evaluate_status(state, StatusRead("stopped"), 102, 2) is Finding.NO_EFFECT
     assert evaluate_status(state, StatusRead("stopped", True), 102, 2) is Finding.PENDING
     assert evaluate_status(state, StatusRead("stopping"), 102, 2) is Finding.PENDING
