@@ -6,10 +6,12 @@ the CVM, whatever the status says; UUIDs come with and without dashes; an app_id
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Generic, Self, TypeVar
+
+from orchestrator.value_class import value_class
 
 DOWN = frozenset({"stopped", "exited"})
 """Statuses of a CVM that is down, if no operation is in progress."""
@@ -54,7 +56,7 @@ def is_up(status: str, *, in_progress: bool) -> bool:
     return status == UP and not in_progress
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class CvmRef:
     """Identity and location of a CVM; the `cvm` of every audit record and JSON document.
 
@@ -150,7 +152,7 @@ class ByCvm(Generic[_T]):
         return [value for value in self._values if id(value) not in found]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Cvm:
     """A CVM of the inventory, as read from a list.
 

@@ -4,9 +4,10 @@ A reason is a code for programs, and a sentence for people. Old records without 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any
+
+from orchestrator.value_class import value_class
 
 
 class Outcome(StrEnum):
@@ -236,7 +237,7 @@ _SUMMARIES: Mapping[SkipReason, str] = {
 """The sentence without its detail, for codes whose detail differs between CVMs."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Reason:
     """A code with the detail of a CVM.
 

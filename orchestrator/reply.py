@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Generic, TypeVar
 
 from orchestrator.cvm import Cvm, is_down, is_up
+from orchestrator.value_class import value_class
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -22,7 +23,7 @@ AMBIGUOUS_CODE = "ERR-03-010"
 """Error code of the API for an identifier of several CVMs."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class StatusRead:
     """The status of a CVM in a single read.
 
@@ -121,7 +122,7 @@ class UsagePage:
     ahead: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Reply(Generic[T_co]):
     """The answer to a request, or the problem in place of an answer.
 

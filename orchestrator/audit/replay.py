@@ -185,11 +185,10 @@ class RunState:
     def _apply_plan(self, plan: RunPlanned) -> None:
         """Add the targets; keep only a small part of the record, because the record may be most of the log."""
         record = {key: value for key, value in plan.record.items() if key not in {"targets", "skipped"}}
-        if plan.workspace_size:
+        if plan.workspace_size and plan.cvms_up is None:
             # Logs of earlier versions have no number, but the status of every CVM.
             every = [*(target.record for target in plan.targets), *plan.skipped]
-            up = sum(entry.get("status") not in DOWN for entry in every)
-            record.setdefault("cvms_up", up)
+            record["cvms_up"] = sum(entry.get("status") not in DOWN for entry in every)
         self.planned = RunPlanned(record)
         entries = map(with_code, plan.skipped)
         self.skipped = [entry for entry in entries if entry["code"] not in OUT_OF_SCOPE]
@@ -262,5 +261,5 @@ class RunState:
     def _share_note(self, billing: Json) -> dict[str, Any]:
         """Return a billing note without its fields for a single CVM; equal notes share the same mapping."""
         note = {key: value for key, value in billing.items() if key not in {"triggered", "at"}}
-        same = (*note, *(tuple(value) if isinstance(value, list) else value for value in note.values()))
+        same = (*note, *[tuple(value) if isinstance(value, list) else value for value in note.values()])
         return self._bills.setdefault(same, note)

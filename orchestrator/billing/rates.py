@@ -7,6 +7,7 @@ from decimal import Decimal
 from orchestrator.action import Action
 from orchestrator.cvm import GOING_DOWN, Cvm
 from orchestrator.run_bill import ALREADY_GOING_DOWN
+from orchestrator.value_class import value_class
 
 STORAGE_USD_PER_GB_HOUR = Decimal("0.000139")
 """The vendor's published storage price, for running and stopped CVMs alike."""
@@ -18,7 +19,7 @@ HOURS_PER_MONTH = 730
 """365 days of 24 hours, by 12 months."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Rates:
     """The rates of a CVM.
 
@@ -137,7 +138,7 @@ NOTES = {
 """Every note code with its meaning; the docs list the codes from here."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class BillingNote:
     """Effect of an action on the bill.
 

@@ -89,7 +89,7 @@ _RUN_NAMES = (
 COMPLETING = "_ORCHESTRATOR_COMPLETE"
 """The variable of click for completion: a completion script starts the command with it."""
 
-_NEW_OBJECTS = 100_000
+_NEW_OBJECTS = 500_000
 """Number of new objects between two garbage collections; Python's default is 700."""
 
 

@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -24,6 +24,7 @@ from orchestrator.cloud.transport import Carrier
 from orchestrator.cloud.unpack import Unpacker, UnpackError
 from orchestrator.cloud.wire import ShapeError
 from orchestrator.reply import Reply
+from orchestrator.value_class import value_class
 
 MEBIBYTE = 1 << 20
 LARGEST_ANSWER = 64 * MEBIBYTE
@@ -50,7 +51,7 @@ _NEVER_LEFT = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Exchange:
     """Result of a request.
 

@@ -17,6 +17,7 @@ from orchestrator.playbook.plan_warning import PlanWarning
 from orchestrator.playbook.resolved_steps import MOST_AT_ONCE, AnyPlanned, PlannedStep, RunLimits
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.steps import Step
+from orchestrator.value_class import value_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def estimate_plan(lots: Iterable[StepLoad], burst: int, batch_size: int) -> Esti
     return Estimate(sum(lot.requests for lot in lots) + reads, seconds)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Target:
     """A target of a step: a CVM, its action, the effect on the bill, and its wave (counted from 1)."""
 
@@ -89,7 +90,7 @@ class Target:
         return self.note.rates
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Skipped:
     """A CVM of the inventory without an action.
 

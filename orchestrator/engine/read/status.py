@@ -6,7 +6,6 @@ fails or leaves out a UUID, the reader asks for single CVMs, or reads the pages 
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from math import ceil
 from random import Random
@@ -19,6 +18,7 @@ from orchestrator.engine.protocols import Clock, Cloud
 from orchestrator.engine.rate.gate import Gate, Priority
 from orchestrator.engine.send.classify import pause_seconds
 from orchestrator.reply import Reply, StatusRead
+from orchestrator.value_class import value_class
 
 PAGE_SIZE = 100
 """CVMs on the largest page of the list."""
@@ -33,7 +33,7 @@ _MOST_ONE_BY_ONE = 20
 _NOT_FOUND = 404
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Observation:
     """Result of a status read for a CVM.
 
