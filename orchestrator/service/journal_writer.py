@@ -4,6 +4,7 @@ from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.service.protocols import EventSink, Journal
 from orchestrator.service.service_state import ServiceState
+from orchestrator.service.troubles import Troubles
 
 
 class JournalWriter:
@@ -11,12 +12,12 @@ class JournalWriter:
 
     Attributes:
         emit: the event sink; called directly for events outside the journal.
-        troubles: reasons for a service out of order, by the affected part.
+        troubles: the current problems of the service.
     """
 
     def __init__(self, journal: Journal, emit: EventSink) -> None:
         self._journal, self.emit = journal, emit
-        self.troubles: dict[str, str] = {}
+        self.troubles = Troubles(emit)
 
     @property
     def state(self) -> ServiceState:
@@ -45,14 +46,3 @@ class JournalWriter:
         """
         await self._journal.write_claim(claim, loaded)
         self.emit("firing.claimed", **claim.record_fields())
-
-    def set_trouble(self, what: str, trouble: str | None) -> None:
-        """Set or clear the trouble of a part of the service; reports only changes."""
-        if trouble == self.troubles.get(what):
-            return
-        if trouble is None:
-            del self.troubles[what]
-            self.emit("service.mended", what=what)
-        else:
-            self.troubles[what] = trouble
-            self.emit("service.trouble", what=what, reason=trouble)

@@ -57,6 +57,9 @@ class Overview:
         troubles: problems of the service itself.
         stopping: whether the service was asked to stop.
         round_at: end of the last round over the playbooks, by the event loop's clock; None before the first round.
+            A standby's round is a try to take the duty.
+        leader: the process with the duty of the schedules; None without a team store, or while no process is known.
+        is_standby: whether another process has the duty of the schedules.
     """
 
     now: datetime
@@ -66,6 +69,8 @@ class Overview:
     troubles: tuple[str, ...]
     stopping: bool
     round_at: float | None
+    leader: str | None = None
+    is_standby: bool = False
 
     def is_stuck(self, clock: float) -> bool:
         """Check for a long time without a round, by the event loop's clock."""
@@ -83,6 +88,7 @@ class Overview:
                 for each in self.faults
             ],
             "troubles": list(self.troubles),
+            **({"leader": self.leader, "standby": self.is_standby} if self.leader or self.is_standby else {}),
         }
 
 

@@ -70,9 +70,9 @@ class ScheduleRegistry:
         try:
             self._snoozes = self._snooze_store.read_snoozes()
         except SettingsError as error:
-            self._writer.set_trouble("snoozes", f"{error}; the earlier snoozes stay in force")
+            self._writer.troubles.set("snoozes", f"{error}; the earlier snoozes stay in force")
         else:
-            self._writer.set_trouble("snoozes", None)
+            self._writer.troubles.set("snoozes", None)
 
     def stop(self) -> None:
         """Cancel an active scan."""
@@ -90,9 +90,9 @@ class ScheduleRegistry:
 
     async def _accept_scan(self, found: ScanResult | OSError) -> None:
         if isinstance(found, OSError):
-            self._writer.set_trouble("folder", f"the folder of playbooks can't be read: {found.strerror or found}")
+            self._writer.troubles.set("folder", f"the folder of playbooks can't be read: {found.strerror or found}")
             return
-        self._writer.set_trouble("folder", None)
+        self._writer.troubles.set("folder", None)
         self._report_faults(found)
         with suppress(OSError):  # The next scan finds unwritten changes again.
             await self._record_changes(found)

@@ -181,7 +181,7 @@ class Service:
         await runs.start_waiting()
         self._round_at = anyio.current_time()
         failure = self._writer.failure
-        self._writer.set_trouble("journal", None if failure is None else f"the journal can't be written: {failure}")
+        self._writer.troubles.set("journal", None if failure is None else f"the journal can't be written: {failure}")
 
     async def _decide_playbook(self, watched: ScheduledPlaybook, runs: RunQueue) -> None:
         name, now = watched.name, self._clock.wall()
@@ -251,7 +251,7 @@ class Service:
             began=self._began,
             rows=tuple(self._build_row(watched, now) for _, watched in sorted(self._registry.watched.items())),
             faults=self._registry.faults,
-            troubles=tuple(self._writer.troubles.values()),
+            troubles=self._writer.troubles.reasons,
             stopping=self._stop.requested.is_set(),
             round_at=self._round_at,
         )

@@ -48,7 +48,7 @@ def test_a_firing_has_one_run_and_one_job_and_only_the_leader_submits(
     assert submit(leader, epoch, lease_id) == "exists"
     assert submit(leader, epoch, lease_id, "of-the-same-firing") == "exists"
     assert submit(leader, epoch, uuid.uuid4(), "b") == "fenced"
-    assert leader.call("read_firing_run", RUN) == [("planning", 0, None, None, None)]
+    assert leader.call("read_firing_run", RUN) == [(False, False, None, None, None)]
     with psycopg.connect(cluster.admin_url(database)) as connection:
         jobs = connection.execute("SELECT args->>'run_id' FROM orchestrator.procrastinate_jobs").fetchall()
     assert jobs == [(RUN,)]
@@ -69,11 +69,12 @@ def test_a_late_firing_is_never_taken_and_the_leader_gives_up_on_firings_without
     now = datetime.now(UTC)
     submit(leader, epoch, lease_id, before=now - DAY)
     assert leader.take() is None
+    assert leader.call("read_firing_run", RUN)[0][:2] == (True, False)
     assert leader.call("give_up_firing", epoch, uuid.uuid4(), RUN, 5, "late") == [(False,)]
     assert leader.call("give_up_firing", epoch, lease_id, RUN, 5, "late") == [(True,)]
     assert leader.call("give_up_firing", epoch, lease_id, RUN, 5, "late") == [(False,)]
-    ((state, _, code, reason, finished_at),) = leader.call("read_firing_run", RUN)
-    assert (state, code, reason) == ("void", 5, "late")
+    ((is_late, is_left, code, reason, finished_at),) = leader.call("read_firing_run", RUN)
+    assert (is_late, is_left, code, reason) == (False, False, 5, "late")
     assert finished_at >= now
 
 
@@ -88,6 +89,20 @@ def test_a_firing_in_time_is_taken_and_stays_with_workers_after_its_time(
     fence = leader.take()
     assert fence is not None
     assert fence.epoch == 2
+    assert leader.call("read_firing_run", RUN)[0][:2] == (False, False)
+
+
+def test_a_run_that_no_worker_continues_is_left(
+    leader: Holder, operator: Holder, cluster: Cluster, database: str
+) -> None:
+    epoch, lease_id = take_duty(leader)
+    submit(leader, epoch, lease_id)
+    assert operator.take(how="take_run_for_person") is not None
+    assert leader.call("read_firing_run", RUN)[0][:2] == (False, False), "the person carries the run out"
+    cluster.execute("UPDATE orchestrator.runs SET lease_until = clock_timestamp()", database)
+    assert leader.call("read_firing_run", RUN)[0][:2] == (False, True)
+    cluster.execute("UPDATE orchestrator.runs SET adopt = true, state = 'left'", database)
+    assert leader.call("read_firing_run", RUN)[0][:2] == (False, True)
 
 
 def test_the_journal_is_read_from_the_last_snapshot_on(leader: Holder) -> None:

@@ -43,6 +43,10 @@ class Wall:
     def wall(self) -> datetime:
         return self.epoch + self.skew + timedelta(seconds=anyio.current_time())
 
+    def after(self, seconds: float) -> datetime:
+        """The time of day after these seconds."""
+        return self.wall() + timedelta(seconds=seconds)
+
 
 @dataclass
 class RunOnDisk:

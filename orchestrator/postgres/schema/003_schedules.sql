@@ -85,10 +85,15 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT count(*) = 1 FROM given_up
 $$;
 
+-- The progress of a firing's run. is_late: the run can't start any more. is_left: no worker continues the run by itself.
 CREATE FUNCTION read_firing_run(
-  p_run text, OUT state text, OUT epoch bigint, OUT exit_code int, OUT reason text, OUT finished_at timestamptz
+  p_run text, OUT is_late boolean, OUT is_left boolean, OUT exit_code int, OUT reason text, OUT finished_at timestamptz
 ) RETURNS SETOF record LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT r.state, r.epoch, r.exit_code, r.reason, r.finished_at FROM orchestrator.runs r WHERE r.run_id = p_run
+  SELECT r.epoch = 0 AND r.finished_at IS NULL AND coalesce(r.start_before < clock_timestamp(), false),
+      r.finished_at IS NULL AND (r.state IN ('planned', 'left')
+        OR NOT r.adopt AND r.epoch > 0 AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())),
+      r.exit_code, r.reason, r.finished_at
+    FROM orchestrator.runs r WHERE r.run_id = p_run
 $$;
 
 -- A trigger, so that every function that takes runs leaves a late firing alone.
