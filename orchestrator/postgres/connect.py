@@ -50,25 +50,26 @@ def connect(url: str, *, listen: bool = True) -> "psycopg.Connection":
         SettingsError: when the driver is missing, or the database refuses the URL, the user or the password.
         StoreDownError: when the database can't be reached.
     """
-    parameters = _read_url(url)
+    options = read_options(url, listen=listen)
     import psycopg  # noqa: PLC0415 - an extra, only where `store.url` is set
 
-    with _explain_refusals(parameters):
-        return psycopg.connect(**{**_DEFAULTS, **parameters}, autocommit=True, prepare_threshold=_threshold(listen))
+    with _explain_refusals(options):
+        return psycopg.connect(**options)
 
 
 async def connect_async(url: str, *, listen: bool = True) -> "psycopg.AsyncConnection":
     """Open a connection for asyncio; arguments and errors as in `connect`."""
-    parameters = _read_url(url)
+    options = read_options(url, listen=listen)
     import psycopg  # noqa: PLC0415 - an extra, only where `store.url` is set
 
-    options: dict[str, Any] = {**_DEFAULTS, **parameters}
-    with _explain_refusals(parameters):
-        return await psycopg.AsyncConnection.connect(**options, autocommit=True, prepare_threshold=_threshold(listen))
+    with _explain_refusals(options):
+        return await psycopg.AsyncConnection.connect(**options)
 
 
-def _threshold(listen: bool) -> int | None:  # noqa: FBT001 - the setting
-    return _PREPARE_THRESHOLD if listen else None
+def read_options(url: str, *, listen: bool = True) -> dict[str, Any]:
+    """Return the arguments of `psycopg.connect`; arguments and errors as in `connect`."""
+    threshold = _PREPARE_THRESHOLD if listen else None
+    return {**_DEFAULTS, **_read_url(url), "autocommit": True, "prepare_threshold": threshold}
 
 
 def _read_url(url: str) -> dict[str, Any]:
