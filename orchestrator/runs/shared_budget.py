@@ -334,12 +334,14 @@ class SharedBudget:
 
     def wait_seconds(self, now: float) -> float:
         """Estimate the seconds until the next request may go, by the state last read."""
-        wait = self._shared.wait_seconds()
-        return max(self.own.wait_seconds(now), wait) if self._is_own_limit_lower() else wait
+        return max(self.own.wait_seconds(now), self._shared.wait_seconds())
 
     def take_turn(self, now: float) -> float:
         """Take a turn of the run and of the workspace, as `Budget.take_turn`."""
-        if self._is_own_limit_lower() and (wait := self.own.wait_seconds(now)) > 0:
+        # An own limit as high as the workspace's holds already in the workspace, and must not hide requests from it.
+        own = self.own
+        is_lower = self._max_rate is None or own.rate < self._max_rate or own.burst < self._max_burst
+        if is_lower and (wait := own.wait_seconds(now)) > 0:
             return wait
         if self._max_rate is None:
             self.workspace.gcra.rate = max(self.own.rate, self._usual_rate)
@@ -349,10 +351,6 @@ class SharedBudget:
             return wait
         self.own.count_request(now)
         return 0.0
-
-    def _is_own_limit_lower(self) -> bool:
-        """Whether the run's own limit is below the limit of the workspace, and not contained there."""
-        return self._max_rate is None or self.own.rate < self._max_rate or self.own.burst < self._max_burst
 
     def pause(self, seconds: float, now: float) -> None:
         """Hold the requests of all runs for some seconds."""
