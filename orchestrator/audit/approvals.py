@@ -36,6 +36,7 @@ class ApprovalAnswer:
         by: author of the answer, as user@host.
         at: time of the answer.
         comment: the author's comment; None without a comment.
+        db_user: the author as attested by the database of the team store; None for answers in files.
     """
 
     seq: int
@@ -45,6 +46,7 @@ class ApprovalAnswer:
     by: str
     at: str
     comment: str | None = None
+    db_user: str | None = None
 
 
 class ApprovalStore(Protocol):
@@ -109,7 +111,8 @@ class FileApprovalStore:
         file = self._answer_file(answer.hash)
         if file.exists() and self.find_answer(answer.seq, answer.hash) is None:
             file.unlink(missing_ok=True)  # an unreadable file is no answer and must not block a real answer
-        text = json.dumps({"v": _VERSION, "run_id": self._run, **asdict(answer)}, indent=2) + "\n"
+        fields = {name: each for name, each in asdict(answer).items() if name != "db_user"}
+        text = json.dumps({"v": _VERSION, "run_id": self._run, **fields}, indent=2) + "\n"
         draft = self.folder / f".{self._run}.{secrets.token_hex(8)}"
         fd = create_file(draft, os.O_WRONLY)
         try:

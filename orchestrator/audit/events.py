@@ -415,11 +415,12 @@ class ApprovalAnswered(StepEvent):
         by: user@host of the author; None after a timeout.
         via: path of the answer, such as the terminal.
         comment: the author's comment.
+        db_user: the author as attested by the database of the team store.
     """
 
     __slots__ = ()
     answer = Required[str]()
-    by, via, comment = Optional[str](), Optional[str](), Optional[str]()
+    by, via, comment, db_user = Optional[str](), Optional[str](), Optional[str](), Optional[str]()
 
     @property
     def is_approved(self) -> bool:

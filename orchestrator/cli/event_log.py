@@ -153,7 +153,7 @@ def log_record(record: Record, **about: object) -> None:
         case RunInterrupted() | RunFinished():
             log.info(event.name, run_id=event.run_id, exit_code=event.exit_code, **event.counts)
         case ApprovalAnswered() | MessageSent():
-            known = ("step", "answer", "by", "via", "comment", "message")
+            known = ("step", "answer", "by", "via", "comment", "db_user", "message")
             log.info(event.name, **{key: record[key] for key in known if record.get(key) is not None})
         case StepPlanned():
             log.info(event.name, step=event.step, action=event.action, targets=len(list(event.targets)))

@@ -84,12 +84,14 @@ class Answer:
         by: the person, as user@host.
         via: the way of answering, such as `terminal` or `approve`.
         comment: the person's comment; None without a comment.
+        db_user: the person as attested by the database of the team store; None without a team store.
     """
 
     approved: bool
     by: str
     via: str
     comment: str | None = None
+    db_user: str | None = None
 
 
 class FreezeCalendar(Protocol):

@@ -38,7 +38,8 @@ async def request_approval(control: RunControl, step: Question, approver: Approv
         return
     answered = "timed_out" if answer is None else "approved" if answer.approved else "refused"
     by, via = (None, None) if answer is None else (answer.by, answer.via)
-    more = {} if answer is None or answer.comment is None else {"comment": answer.comment}
+    optional = {} if answer is None else {"comment": answer.comment, "db_user": answer.db_user}
+    more = {name: value for name, value in optional.items() if value is not None}
     ledger.record_step_event(Event.APPROVAL_ANSWERED, step.name, answer=answered, by=by, via=via, **more)
     await ledger.flush()
     if answered != "approved":

@@ -237,6 +237,7 @@ def _notice_of_request(event: ApprovalRequested, state: RunState) -> Notice:
 
 def _notice_of_answer(event: ApprovalAnswered, state: RunState) -> Notice:
     facts = {key: event.record.get(key) for key in ("step", "answer", "by", "via", "comment")}
+    facts |= {"db_user": event.db_user} if event.db_user else {}
     by = f" by {words.one_line(event.by)}" if event.by else ""
     via = f" ({words.one_line(event.via)})" if event.via else ""
     answer = words.one_line(str(event.answer).replace("_", " "))

@@ -223,6 +223,7 @@ def _last_answer(state: RunState) -> list[str]:
 def describe_answer(question: ApprovalRequested, record: ApprovalAnswered) -> str:
     """Describe a recorded answer in a line, for people."""
     answer = _ANSWERS.get(record.answer, safe_text(record.answer, 20))
-    by = f" by {safe_text(record.by, 100)} ({safe_text(record.via, 20)})" if record.by else ""
+    user = f", database user {safe_text(record.db_user, 64)}" if record.db_user else ""
+    by = f" by {safe_text(record.by, 100)} ({safe_text(record.via, 20)}{user})" if record.by else ""
     comment = f": {safe_text(record.comment, _WIDTH)}" if record.comment else ""
     return f"{safe_text(question.step, 60)}: {answer}{by}{comment}"

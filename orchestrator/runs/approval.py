@@ -86,4 +86,4 @@ class LeftAnswers:
         """Return the answer left for the open question, or None."""
         asked = self._state.question
         left = None if asked is None else self._answers.find_answer(asked.seq, asked.hash)
-        return None if left is None else Answer(left.approved, left.by, "approve", left.comment)
+        return None if left is None else Answer(left.approved, left.by, "approve", left.comment, left.db_user)

@@ -1,6 +1,7 @@
 """A run that asks a person, on virtual time: it waits, goes on, ends, or is interrupted and asks anew."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import anyio
@@ -57,6 +58,13 @@ async def test_what_comes_after_the_question_is_sent_after_the_yes_and_not_befor
     assert min(cloud.effects["web-1"] + cloud.effects["web-2"]) >= answered["at"]
     said = {"step": "look", "answer": "approved", "by": "ann@desk", "via": "terminal", "comment": "all green"}
     assert {key: answered[key] for key in said} == said
+
+
+async def test_an_answer_through_a_team_store_is_recorded_with_the_user_of_the_database() -> None:
+    fleet = fleet_of(FakeCloud(2), Person(replace(YES, db_user="oli"), after=1))
+    await fleet.go()
+    (answered,) = fleet.trail.of("approval.answered")
+    assert (answered["by"], answered["db_user"]) == ("ann@desk", "oli")
 
 
 async def test_the_question_is_on_disk_when_it_is_asked_and_says_until_when() -> None:

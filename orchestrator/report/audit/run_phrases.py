@@ -129,8 +129,9 @@ def _describe_answer(event: ApprovalAnswered) -> str:
     answer = "no answer in time" if event.answer == "timed_out" else safe_text(str(event.answer), ID)
     by = f" by {safe_text(event.by, ID)}" if event.by else ""
     via = f", through {safe_text(event.via, ID)}" if event.via else ""
+    user = f", database user {safe_text(event.db_user, ID)}" if event.db_user else ""
     comment = f": {safe_text(event.comment, REASON)}" if event.comment else ""
-    return f"step {safe_text(event.step, ID)}: {answer}{by}{via}{comment}"
+    return f"step {safe_text(event.step, ID)}: {answer}{by}{via}{user}{comment}"
 
 
 def _describe_message(event: MessageSent) -> str:

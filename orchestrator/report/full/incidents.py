@@ -58,4 +58,5 @@ def _answer_words(fields: _Document) -> str:
     if fields.get("by") is None:
         return f"{fields.get('answer')}: no answer in time"
     comment = f": {fields['comment']}" if fields.get("comment") else ""
-    return f"{fields.get('answer')} by {fields['by']} via {fields.get('via')}{comment}"
+    user = f", database user {fields['db_user']}" if fields.get("db_user") else ""
+    return f"{fields.get('answer')} by {fields['by']} via {fields.get('via')}{user}{comment}"

@@ -71,6 +71,11 @@ def sentence_of(event: str, **fields: object) -> str:
             "approved by ann, thr",
         ),
         ("approval.answered", {"step": "ask", "answer": "refused", "by": "ann", "comment": "no"}, "refused by ann: no"),
+        (
+            "approval.answered",
+            {"step": "ask", "answer": "approved", "by": "ann", "via": "approve", "db_user": "oli"},
+            "approved by ann, through approve, database user oli",
+        ),
         ("run.finished", {"ending": "canary_failed", "cut_short_by": "cloud_down"}, "; cut short: the cloud was down"),
         ("run.finished", {"deadline": {"seconds": 600, "met": True, "late": 0}}, "; deadline of 10m met"),
         (
