@@ -129,7 +129,8 @@ class Reply(Generic[T_co]):
     Attributes:
         value: the requested value; None unless the answer was a readable success.
         http_status: the status code; None without a complete response head.
-        sent: False only if the request certainly never left (no connection was made).
+        sent: False only if the request certainly never left (no connection was made, or not permitted).
+        permitted: False if the permit of the run had ended before the first byte, so nothing was sent.
         problem: the problem in plain words, with the API's own message if any; None on success.
         error_code: the API's `ERR-MM-NNN` code, if any.
         retry_after: seconds to wait, from the Retry-After header as a number or a date; None without the header.
@@ -141,6 +142,7 @@ class Reply(Generic[T_co]):
     value: T_co | None = None
     http_status: int | None = None
     sent: bool = True
+    permitted: bool = True
     problem: str | None = None
     error_code: str | None = None
     retry_after: float | None = None

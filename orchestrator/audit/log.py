@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import anyio
 import anyio.to_thread
@@ -24,6 +24,9 @@ from orchestrator.audit.verify import Reading, Take, Torn, Verdict, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError
 from orchestrator.state_files import create_file, make_folder, sync_file, sync_folder, write_all
 from orchestrator.times import utc_now
+
+if TYPE_CHECKING:  # files have no permit
+    from orchestrator.permit import SendPermit
 
 _REPAIR = "nothing more was sent; free disk space or repair the disk, then `orchestrator resume`"
 _GONE = "nothing more was sent; without its log the run can't be resumed: see `orchestrator plan` for what is still up"
@@ -82,6 +85,11 @@ class Backing(Protocol):
     """Durable place of the lines of one log, held by this process alone."""
 
     @property
+    def permit(self) -> "SendPermit | None":
+        """Permit for the requests of the run; None if this process holds the log for as long as it lives."""
+        ...
+
+    @property
     def location(self) -> str:
         """The place, for people."""
         ...
@@ -102,6 +110,8 @@ class Backing(Protocol):
 
 class FileBacking:
     """File of a log, locked against every other process."""
+
+    permit = None
 
     def __init__(self, path: Path, fd: int, sync: LogSync) -> None:
         self.location = str(path)

@@ -11,17 +11,21 @@ class of the error does not matter.
 import select
 import ssl
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from orchestrator.cloud.transport import IDLE, Destination
+from orchestrator.cloud.transport import IDLE, Destination, NotPermittedError
+
+if TYPE_CHECKING:  # files have no permit
+    from orchestrator.permit import SendPermit
 
 _LONGEST_LINE = 65_536
 """The most bytes in one header."""
@@ -67,20 +71,41 @@ class ThroughAiohttp:
         """Close all connections."""
         await self._session.close()
 
-    async def send(self, method: str, path: str, content: bytes | None) -> httpx.Response:
+    async def send(
+        self, method: str, path: str, content: bytes | None, permit: "SendPermit | None" = None
+    ) -> httpx.Response:
         """Send a request once; see `Carrier`."""
         path, _, query = (self._prefix + path).partition("?")
         url = URL.build(scheme=self._scheme, authority=self._authority, path=path, query_string=query, encoded=True)
         headers = None if content is None else _JSON
+        data = content if permit is None else _PermittedBody(content or b"", permit)
         try:
-            response = await self._session.request(method, url, headers=headers, data=content, allow_redirects=False)
+            response = await self._session.request(method, url, headers=headers, data=data, allow_redirects=False)
         except aiohttp.ClientResponseError as error:
             raise httpx.RemoteProtocolError(f"the answer is not HTTP: {error.message}") from error
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error.__cause__, NotPermittedError):
+                raise error.__cause__ from None
             raise httpx.ReadError(_describe_error(error)) from error
         except ValueError as error:
             raise httpx.LocalProtocolError(_describe_error(error)) from error
         return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
+
+
+class _PermittedBody(aiohttp.BytesPayload):
+    """Body of a request with a permit.
+
+    aiohttp writes head and body together, and here at the latest. No task runs between the permit and the first byte.
+    """
+
+    def __init__(self, content: bytes, permit: "SendPermit") -> None:
+        super().__init__(content)
+        self._permit = permit
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if not self._permit.may_send():
+            raise NotPermittedError
+        await super().write_with_length(writer, content_length)
 
 
 class _Body(httpx.AsyncByteStream):

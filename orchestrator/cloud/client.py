@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -19,6 +19,9 @@ from orchestrator.errors import CloudError
 from orchestrator.reply import BatchStopped, Identity, Page, Reply, StatusRead, UsagePage
 from orchestrator.times import utc_now
 
+if TYPE_CHECKING:  # files have no permit
+    from orchestrator.permit import SendPermit
+
 BASE_URL = "https://cloud-api.phala.com/api/v1"
 API_VERSIONS = ("2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23")
 """The values of `X-Phala-Version` whose shapes are known; the header is always sent."""
@@ -29,9 +32,15 @@ _ACTION_ANSWER = 4 * MEBIBYTE
 class PhalaCloud:
     """Phala Cloud client over a pool of HTTP connections."""
 
+    _permit: "SendPermit | None" = None
+
     def __init__(self, http: Http, *, wall: Callable[[], datetime] = utc_now) -> None:
         self._http = http
         self._wall = wall
+
+    def require_permit(self, permit: "SendPermit") -> None:
+        """Let every later request with an effect depend on a permit."""
+        self._permit = permit
 
     @property
     def simulated(self) -> bool:
@@ -107,12 +116,13 @@ class PhalaCloud:
         if not wire.is_address(ref.address):
             return _refuse_identifier("CVM identifier", ref.address)
         path = f"/cvms/{ref.address}/{action.spec.endpoint}"
-        exchange = await self._http.exchange("POST", path, largest=_ACTION_ANSWER)
+        exchange = await self._http.exchange("POST", path, largest=_ACTION_ANSWER, permit=self._permit)
         return make_reply(exchange, lambda body: wire.read_action_answer(body, ref), self._wall())
 
     async def stop_many(self, hashids: Sequence[str]) -> Reply[BatchStopped]:
         """`POST /cvms/batch-stop`: force-stops up to 50 CVMs; the answer counts skipped CVMs without their ids."""
-        exchange = await self._http.exchange("POST", "/cvms/batch-stop", body={"cvm_ids": list(hashids)})
+        body = {"cvm_ids": list(hashids)}
+        exchange = await self._http.exchange("POST", "/cvms/batch-stop", body=body, permit=self._permit)
         return make_reply(exchange, wire.read_batch_stop, self._wall())
 
     async def read_statuses(self, uuids: Sequence[str]) -> Reply[Mapping[str, StatusRead]]:

@@ -14,17 +14,20 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 import anyio
 import httpx
 
-from orchestrator.cloud.transport import Carrier
+from orchestrator.cloud.transport import Carrier, NotPermittedError
 from orchestrator.cloud.unpack import Unpacker, UnpackError
 from orchestrator.cloud.wire import ShapeError
 from orchestrator.reply import Reply
 from orchestrator.value_class import value_class
+
+if TYPE_CHECKING:  # files have no permit
+    from orchestrator.permit import SendPermit
 
 MEBIBYTE = 1 << 20
 LARGEST_ANSWER = 64 * MEBIBYTE
@@ -42,7 +45,10 @@ _MOST_FINDINGS = 20
 _NO_WORDS = "no error text"
 _MOST_OF_AN_ID = 200
 
+NOT_PERMITTED = "this process had lost the right to send requests of the run, or was about to"
+
 _NEVER_LEFT = (
+    NotPermittedError,
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -61,7 +67,8 @@ class Exchange:
         body: body of the answer, parsed as JSON with exact decimals; None if the body can't be parsed.
         text: the beginning of the body as text, if the body is not JSON.
         problem: a transport problem in words; None after a complete answer.
-        sent: False if no connection could be made.
+        sent: False if no connection could be made, or if the permit refused.
+        permitted: False if the permit refused.
         latency: duration of the exchange in seconds.
     """
 
@@ -71,6 +78,7 @@ class Exchange:
     text: str = ""
     problem: str | None = None
     sent: bool = True
+    permitted: bool = True
     latency: float = 0.0
 
 
@@ -106,34 +114,42 @@ class Http:
         params: Mapping[str, int | str] | None = None,
         body: object = None,
         largest: int = LARGEST_ANSWER,
+        permit: "SendPermit | None" = None,
     ) -> Exchange:
-        """Send a request. A fault of the server or the network is a value in the `Exchange`, never an exception."""
+        """Send a request. A fault of the server or the network is a value in the `Exchange`, never an exception.
+
+        A request refused by the permit waits for the permit, and is not sent: its turn by the rate limit has passed.
+        """
         started = self._now()
+        if permit is not None and not permit.may_send():
+            await permit.wait()
+            return Exchange(problem=NOT_PERMITTED, sent=False, permitted=False, latency=self._now() - started)
         status: int | None = None
         headers: dict[str, str] = {}
         data = bytearray()
-        problem, sent = None, True
+        problem, sent, permitted = None, True, True
         content = None if body is None else json.dumps(body).encode()
         if params:
             path = f"{path}?{urlencode(params)}"
+        time_limit = anyio.move_on_after(self._timeout)
         try:
-            with anyio.move_on_after(self._timeout) as time_limit:
-                response = await self._carrier.send(method, path, content)
+            with time_limit:
+                response = await self._carrier.send(method, path, content, permit)
                 status, headers = response.status_code, _collect_headers(response)
                 self.simulated = self.simulated or SIMULATED in headers
                 if not await _read_body(response, data, largest, headers.get("content-encoding")):
                     problem = f"the answer is larger than {largest // MEBIBYTE} MiB and was cut off"
         except _NEVER_LEFT as error:
-            problem, sent = f"no connection: {_describe_error(error)}", False
+            permitted, sent = not isinstance(error, NotPermittedError), False
+            problem = f"no connection: {_describe_error(error)}" if permitted else NOT_PERMITTED
         except (TimeoutError, httpx.TimeoutException):
             problem = self._too_late(status)
         except UnpackError as error:
             problem = str(error)
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             problem = f"the connection broke: {_describe_error(error)}"
-        else:
-            if time_limit.cancelled_caught:
-                problem = self._too_late(status)
+        if time_limit.cancelled_caught:
+            problem = self._too_late(status)
         if not problem and has_too_many_values(data):
             problem = f"the answer has more than {MOST_VALUES:,} values and was not read"
         parsed, text = (None, "") if problem else _parse_body(data)
@@ -144,6 +160,7 @@ class Http:
             text=text,
             problem=problem,
             sent=sent,
+            permitted=permitted,
             latency=self._now() - started,
         )
 
@@ -249,6 +266,7 @@ def make_reply(exchange: Exchange, parse: Callable[[Any], _T], now: datetime) ->
         value=value,
         http_status=exchange.status,
         sent=exchange.sent,
+        permitted=exchange.permitted,
         problem=None if problem is None else _cut_text(problem, MOST_WORDS),
         error_code=None if code is None else _cut_text(code, _MOST_OF_AN_ID),
         retry_after=_read_retry_after(exchange, now),

@@ -7,15 +7,20 @@ httpx. Both carriers return the answers and raise the errors of httpx.
 """
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from orchestrator.loopback import is_loopback
+
+if TYPE_CHECKING:  # files have no permit
+    from orchestrator.permit import SendPermit
 
 IDLE = 5.0
 """Seconds after which an idle connection is not used again; many servers close idle connections a little later."""
@@ -46,6 +51,13 @@ class Destination:
         return self.timeout / 2
 
 
+class NotPermittedError(httpx.TransportError):
+    """The permit ended before the first byte of a request; nothing was sent."""
+
+    def __init__(self) -> None:
+        super().__init__("the permit ended before the first byte")
+
+
 class Carrier(Protocol):
     """Carries requests to a target. Enter the carrier before use."""
 
@@ -59,15 +71,19 @@ class Carrier(Protocol):
         """Close all connections."""
         ...
 
-    async def send(self, method: str, path: str, content: bytes | None) -> httpx.Response:
+    async def send(
+        self, method: str, path: str, content: bytes | None, permit: "SendPermit | None" = None
+    ) -> httpx.Response:
         """Send a request once, and return the answer with its body unread.
 
         Args:
             method: the HTTP method, such as `POST`.
             path: the path below the base URL, with the query.
             content: the body as a JSON document; None without a body.
+            permit: asked once the connection stands; None for a request without a permit.
 
         Raises:
+            NotPermittedError: when the permit refuses; nothing was sent.
             httpx.ConnectError: when no connection could be made; nothing was sent.
             httpx.ConnectTimeout: when no connection was made in time; nothing was sent.
             httpx.PoolTimeout: when no connection became free in time; nothing was sent.
@@ -110,7 +126,8 @@ class ThroughHttpx:
         self._base_url = target.base_url.rstrip("/")
         self._headers = httpx.Headers(target.headers)
         connect = target.connect_timeout
-        self._extensions = {"timeout": httpx.Timeout(target.timeout, connect=connect, pool=connect).as_dict()}
+        limits = httpx.Timeout(target.timeout, connect=connect, pool=connect)
+        self._extensions: dict[str, object] = {"timeout": limits.as_dict()}
 
     async def __aenter__(self) -> Self:
         """Open the transport."""
@@ -121,13 +138,23 @@ class ThroughHttpx:
         """Close all connections."""
         await self.transport.__aexit__()
 
-    async def send(self, method: str, path: str, content: bytes | None) -> httpx.Response:
-        """Send a request once; see `Carrier`."""
-        url = self._base_url + path
-        request = httpx.Request(method, url, headers=self._headers, content=content, extensions=self._extensions)
+    async def send(
+        self, method: str, path: str, content: bytes | None, permit: "SendPermit | None" = None
+    ) -> httpx.Response:
+        """Send a request once; see `Carrier`. The event loop may run once between the permit and the first byte."""
+        url, extensions = self._base_url + path, self._extensions
+        if permit is not None:
+            extensions = {**extensions, "trace": partial(_ask_permit, permit)}
+        request = httpx.Request(method, url, headers=self._headers, content=content, extensions=extensions)
         if content is not None:
             request.headers["Content-Type"] = "application/json"
         return await self.transport.handle_async_request(request)
+
+
+async def _ask_permit(permit: "SendPermit", event: str, _: Mapping[str, object]) -> None:
+    """Ask the permit before the first byte; an httpx trace function, called with every event of a request."""
+    if event == "http11.send_request_headers.started" and not permit.may_send():
+        raise NotPermittedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Job:
         first_sent: time of the first announcement; None before.
         announced_at: time of the first announcement by this process. An earlier part of the run may have announced a
             request and never sent the request.
+        times_before: `first_sent` and `announced_at` before the last announcement.
         batch: the number of the last request, if other targets shared the request; None for a request for one target.
         needs_own_request: whether the target needs a request of its own, because a batch would skip the CVM.
         phase: the phase of the action; the only place with the knowledge about its effect.
@@ -63,6 +64,7 @@ class Job:
     attempts: int = 0
     first_sent: float | None = None
     announced_at: float | None = None
+    times_before: tuple[float | None, float | None] = (None, None)
     batch: int | None = None
     needs_own_request: bool = False
     phase: RequestPhase = RequestPhase.WAITING

@@ -42,6 +42,8 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
         approver = approver or wait_for_answers(session, opened)
         if opened.claim is not None:
             claim = RunClaim(opened.claim, session.settings.settle.recheck_after, session.observer)
+    if log.backing.permit is not None:
+        session.require_permit(log.backing.permit)
     settle = _settle_of(session)
     ledger = Ledger(opened.jobs, log, session.clock, state.requests)
     workspace = Workspace(

@@ -42,6 +42,7 @@ from orchestrator.times import utc_now
 if TYPE_CHECKING:  # `plan` writes no log, and starts without the import of the audit log
     from orchestrator.audit.record import Record
     from orchestrator.audit.replay import RunState
+    from orchestrator.permit import SendPermit
 
 
 class RunObserver:
@@ -245,6 +246,7 @@ class Session:
         profiles: the store of API profiles.
         says_simulated: returns True once the cloud identified itself as simulated in an answer.
         observer: the observer of the run.
+        require_permit: lets every later request with an effect depend on a permit.
     """
 
     settings: Settings
@@ -264,6 +266,7 @@ class Session:
     settle_seconds: Mapping[str, float] = field(default_factory=dict)
     says_simulated: Callable[[], bool] = lambda: False
     observer: RunObserver = field(default_factory=RunObserver)
+    require_permit: "Callable[[SendPermit], object]" = lambda _permit: None
 
     @property
     def is_simulated(self) -> bool:
@@ -337,6 +340,8 @@ async def open_session(
     budget, close_budget = _open_budget(settings, where, limits, observer, few=few)
     gate = Gate(budget, limits.max_in_flight, clock)
     gate.on_long_pause.append(lambda seconds: observer.on_warning("api.wait", note=wait_text(seconds)))
+    # Only the carrier of many requests asks for a lease directly before the first byte.
+    has_lease = settings.store.url is not None and not where.simulated
     try:
         async with connect(
             where.base_url,
@@ -344,7 +349,7 @@ async def open_session(
             api_version=settings.cloud.api_version,
             timeout=settings.cloud.timeout,
             max_in_flight=limits.max_in_flight,
-            many=not few and (limits.adaptive or limits.requests_per_second + beside >= _MANY),
+            many=not few and (limits.adaptive or has_lease or limits.requests_per_second + beside >= _MANY),
         ) as cloud:
             client: Cloud = cloud if finder is None else AdaptiveCloud(cloud, finder, budget, clock)
             yield Session(
@@ -365,6 +370,7 @@ async def open_session(
                 settle_seconds=learnt.settle,
                 says_simulated=lambda: cloud.simulated,
                 observer=observer,
+                require_permit=cloud.require_permit,
             )
     except CloudError as error:
         where.explain(error)

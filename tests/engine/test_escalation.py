@@ -7,7 +7,7 @@ from orchestrator.action import Action
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.resolved_steps import PlannedStep
-from orchestrator.reply import StatusRead
+from orchestrator.reply import Reply, StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed
 
 pytestmark = pytest.mark.anyio
@@ -137,6 +137,23 @@ async def test_the_stop_has_the_whole_settle_timeout_and_is_unsettled_after_that
     assert result.exit_code is Exit.UNSETTLED
     assert "not down within 1m40s of the stop" in fleet.trail.of("target.failed")[0]["reason"]
     assert cloud.count("stop") == 1
+
+
+async def test_no_power_is_pulled_for_a_shutdown_that_had_no_permit() -> None:
+    cloud = FakeCloud(1)
+    begun: list[float] = []
+
+    def refuse_at_first(_ref: CvmRef, attempt: int) -> Reply[StatusRead] | None:
+        if attempt < 10:
+            return failed(None, "no lease", sent=False, permitted=False)
+        begun.append(anyio.current_time())
+        return None
+
+    cloud.stop_script = refuse_at_first
+    fleet = shutting_down(cloud, after=30.0)
+    result = await fleet.go()
+    assert begun[0] > 60, "after twice the time of a shutdown"
+    assert (result.exit_code, fleet.outcomes(), cloud.count("stop")) == (Exit.OK, {"settled": 1}, 0)
 
 
 async def test_an_interrupted_run_leaves_the_escalation_to_resume() -> None:

@@ -25,7 +25,8 @@ _NOT_FOUND, _SERVER_ERROR = 404, 500
 
 def is_fault(reply: Reply[object]) -> bool:
     """Whether a reply counts as a sign of an outage."""
-    if reply.value is not None or reply.retry_after:  # a wait of 0 names no time
+    # A wait of 0 names no time. A request without a permit never met the API.
+    if reply.value is not None or reply.retry_after or not reply.permitted:
         return False
     status = reply.http_status
     return status is None or status >= _SERVER_ERROR or (status == _NOT_FOUND and not reply.is_json)

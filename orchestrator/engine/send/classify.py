@@ -10,6 +10,7 @@
 | 409 without an error code; 429 | deferred: had no effect, sent again later |
 | 503 with Retry-After | deferred, and sent again only after the status shows that the request had no effect |
 | no connection could be made | deferred: the request never left |
+| the permit refused | not permitted: nothing was sent, and the target waits for another turn |
 | 400, 402, 405, 406, 410 to 417, 422, 428, 431, 451; any other 4xx but 404 with an error code | failed |
 | anything else: other 5xx, any other 404, a reset, a time-out, an unreadable success | unknown: the status decides |
 
@@ -47,6 +48,7 @@ class ReplyClass(StrEnum):
     REFUSED = "refused"
     GONE = "gone"
     DEFERRED = "deferred"
+    NOT_PERMITTED = "not_permitted"
     UNKNOWN = "unknown"
     FAILED = "failed"
     KEY_REFUSED = "key_refused"
@@ -87,6 +89,8 @@ def classify_reply(reply: Reply[object], attempt: int, jitter: float) -> Decisio
     if status is None:
         if reply.sent:
             return Decision(ReplyClass.UNKNOWN, reason)
+        if not reply.permitted:
+            return Decision(ReplyClass.NOT_PERMITTED, reason, backoff_seconds(attempt, jitter))
         return Decision(ReplyClass.DEFERRED, reason, backoff_seconds(attempt, jitter))
     final = {_UNAUTHORIZED: ReplyClass.KEY_REFUSED, _FORBIDDEN: ReplyClass.REFUSED}.get(status)
     if reply.says_not_found:
@@ -157,7 +161,7 @@ def _decide_rest(numbers: BatchStopped, *, adds_up: bool, first: bool) -> Decisi
 _NOT_BEGUN = frozenset({405, 413, 422, _NOT_IMPLEMENTED})
 """Statuses of a batch that was not understood, or of a server without a batch stop."""
 
-_OF_THE_WHOLE = frozenset({ReplyClass.KEY_REFUSED, ReplyClass.UNKNOWN, ReplyClass.DEFERRED})
+_OF_THE_WHOLE = frozenset({ReplyClass.KEY_REFUSED, ReplyClass.UNKNOWN, ReplyClass.DEFERRED, ReplyClass.NOT_PERMITTED})
 """Reply classes that can hold for a whole batch; a refusal or a failure may concern a single CVM."""
 
 

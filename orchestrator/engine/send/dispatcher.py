@@ -224,6 +224,9 @@ class Dispatcher:
             self._observer.on_in_doubt(job)
         elif decision.reply_class is ReplyClass.DEFERRED:
             self._defer_job(job, reply, decision)
+        elif decision.reply_class is ReplyClass.NOT_PERMITTED:
+            self._ledger.record_not_permitted(job, decision.reason)
+            self._queue.put_back(job, decision.wait)
         elif decision.reply_class is ReplyClass.KEY_REFUSED:
             self._ledger.record_reply(Event.ACTION_FAILED, job, reply, decision.reason)
         else:

@@ -61,6 +61,7 @@ class Ledger:
         now = self._clock.now()
         for job in jobs:
             job.attempts += 1
+            job.times_before = job.first_sent, job.announced_at
             job.first_sent = now if job.first_sent is None else job.first_sent
             job.announced_at = now if job.announced_at is None else job.announced_at
             job.batch = self.requests if len(jobs) > 1 else None
@@ -87,6 +88,11 @@ class Ledger:
         self._write_record(
             Event.ACTION_DEFERRED, job, attempt=job.attempts, retry_after_s=None, sent=False, reason=reason
         )
+
+    def record_not_permitted(self, job: Job, reason: str) -> None:
+        """Record an announced request as refused by the permit: the target's times do not count from this request."""
+        self.record_not_sent(job, reason)
+        job.first_sent, job.announced_at = job.times_before
 
     def record_unanswered(self, job: Job, reason: str = "the run was stopped before the answer came") -> None:
         """Record a sent request as unanswered: the run no longer waits for the answer."""

@@ -272,6 +272,10 @@ class SendQueue:
         if not self._give_up_if_late(job, reason, reply):
             self._put_aside(job, wait)
 
+    def put_back(self, job: Job, wait: float) -> None:
+        """Put a target aside for some seconds after a request that was not sent; never give the target up."""
+        self._put_aside(job, wait)
+
     def requeue(self, job: Job) -> None:
         """Queue a target again after a request without effect, or end the target."""
         if job.withheld is not None:

@@ -46,6 +46,7 @@ ACCEPTED: Reply[StatusRead] = Reply(value=StatusRead("stopping"), http_status=20
         *((Reply(http_status=status), ReplyClass.FAILED) for status in (400, 402, 405, 410, 413, 415, 451)),
         (Reply(problem="reset"), ReplyClass.UNKNOWN),
         (Reply(problem="refused", sent=False), ReplyClass.DEFERRED),
+        (Reply(problem="refused", sent=False, permitted=False), ReplyClass.NOT_PERMITTED),
     ],
 )
 def test_each_answer_has_its_meaning(reply: Reply[StatusRead], kind: ReplyClass) -> None:

@@ -1,5 +1,7 @@
 """The dispatcher: intents on disk before requests, the decision about each reply, and the end after a halt."""
 
+from typing import Any
+
 import anyio
 import pytest
 
@@ -163,6 +165,48 @@ async def test_a_deferred_request_to_verify_is_not_sent_again_before_its_status_
     await sending.dispatcher.run()
     assert sending.names("action.deferred") == sending.in_doubt == ["web-0"]
     assert cloud.posts["web-0"] == 1
+
+
+NOT_PERMITTED = failed(None, "no lease", sent=False, permitted=False)
+
+
+async def test_a_target_without_a_permit_is_never_given_up_and_sent_in_another_turn() -> None:
+    cloud = FakeCloud(3)
+    cloud.stop_script = lambda _ref, attempt: NOT_PERMITTED if attempt < 40 else None
+    sending = Sending(cloud)
+    await sending.dispatcher.run()
+    assert anyio.current_time() > 600, "longer than the patience of the step"
+    assert sorted(sending.accepted) == ["web-0", "web-1", "web-2"]
+    assert (sending.failures, sending.in_doubt) == (0, [])
+    unsent = sending.trail.of("action.deferred")
+    assert {(each["sent"], each["reason"]) for each in unsent} == {(False, "no lease")}
+    assert len(unsent) == len(sending.names("action.intent")) - 3
+    assert not sending.workspace.breaker.outage, "the API never saw the requests"
+
+
+async def test_a_batch_without_a_permit_stays_a_batch_and_leaves_every_target_unsent() -> None:
+    cloud, batches = FakeCloud(3), 0
+
+    def refuse_first(_hashids: object) -> Reply[Any] | None:
+        nonlocal batches
+        batches += 1
+        return failed(None, "no lease", sent=False, permitted=False) if batches == 1 else None
+
+    cloud.many_script = refuse_first
+    sending = Sending(cloud, dispatch="batch")
+    await sending.dispatcher.run()
+    assert (batches, cloud.count("stop"), len(sending.accepted)) == (2, 0, 3)
+    assert [each["sent"] for each in sending.trail.of("action.deferred")] == [False] * 3
+
+
+async def test_a_halt_without_a_permit_leaves_the_target_without_an_outcome() -> None:
+    cloud = FakeCloud(1)
+    cloud.stop_script = lambda _ref, _attempt: NOT_PERMITTED
+    sending = Sending(cloud)
+    cloud.on_stop = lambda _ref: sending.dispatcher.halt()
+    await sending.dispatcher.run()
+    job = sending.jobs[0]
+    assert (job.outcome, job.is_in_doubt, job.first_sent, job.announced_at) == (None, False, None, None)
 
 
 async def test_a_refused_batch_sends_every_target_alone() -> None:
