@@ -13,10 +13,10 @@ from tests.e2e.site import Ended, Site, until
 NAMES = ("eu", "us", "ap")
 
 
-def open_fleet(open_site: OpenSite, **sections: Any) -> Site:  # noqa: ANN401 - whatever a configuration file may hold
-    """Open a site with three workspaces of four CVMs each, all named in the settings."""
+def open_fleet(open_site: OpenSite, **changes: Any) -> Site:  # noqa: ANN401 - whatever a configuration file may hold
+    """Open a site with three workspaces of four CVMs each, all named in the settings; change single workspaces."""
     fleet = {"cvms": 4, "names": [f"web-{number}" for number in range(1, 5)], "stopped_share": 0}
-    site = open_site(fleet=fleet, workspaces=[{"workspace": {"name": name}} for name in NAMES], **sections)
+    site = open_site(fleet=fleet, workspaces=[{"workspace": {"name": name}, **changes.get(name, {})} for name in NAMES])
     del site.environment["PHALA_CLOUD_API_KEY"]
     for key, workspace in site.sim.workspaces.by_key.items():
         name = workspace.world.settings.workspace.name.upper()
@@ -45,7 +45,8 @@ def finished(run_all: RunAll) -> tuple[Site, Ended]:
     """A site after a fleet run."""
 
     def run(open_site: OpenSite) -> tuple[Site, Ended]:
-        site = open_fleet(open_site)
+        throttle = {"probability": 1, "operations": ["stop_cvm"], "limit": 2}
+        site = open_fleet(open_site, us={"faults": {"throttle": throttle, "retry_after_seconds": 1}})
         return site, site.run("run", playbook(site), "--expect", "12", "--json")
 
     return run_all({"run": run})["run"]
@@ -60,6 +61,18 @@ def test_a_run_over_three_workspaces_stops_every_cvm_once(finished: tuple[Site, 
     assert count_stops(site) == [1] * 12
     assert {line.get("workspace") for line in ended.logged} >= {*NAMES}
     assert document["fleet_id"] == fleet_id(site)
+
+
+def test_a_rate_limit_of_one_workspace_is_on_record_there_alone_and_the_summary_counts_its_requests(
+    finished: tuple[Site, Ended],
+) -> None:
+    site, ended = finished
+    workspaces = {each["workspace"]: each for each in ended.document["workspaces"]}
+    logs = {name: (site.runs / f"{each['run_id']}.jsonl").read_text() for name, each in workspaces.items()}
+    deferred = {name: log.count('"event":"action.deferred"') for name, log in logs.items()}
+    assert deferred == {"eu": 0, "us": 2, "ap": 0}
+    assert ended.document["totals"]["requests"] == 14
+    assert [each["counts"] for each in workspaces.values()] == [{"settled": 4}] * 3
 
 
 def test_the_commands_for_logs_take_the_id_of_a_fleet_run(finished: tuple[Site, Ended]) -> None:

@@ -81,6 +81,31 @@ async def test_a_failure_in_one_workspace_does_not_stop_the_others(tmp_path: Pat
     assert (result.exit_code, fleet.stops()) == (Exit.FAILED, {"prod": 2, "test": 2})
 
 
+async def test_a_rate_limit_of_one_workspace_slows_no_other_workspace_down(tmp_path: Path) -> None:
+    quick, slow = fleet_of(tmp_path / "quick", a=9, b=9, c=9), fleet_of(tmp_path / "slow", a=9, b=9, c=9)
+
+    def limit(_: CvmRef, attempt: int) -> Reply[StatusRead] | None:
+        return failed(429, "too many requests", retry_after=40) if attempt == 1 else None
+
+    slow.clouds["b"].stop_script = limit
+    assert (await quick.run()).exit_code is Exit.OK
+    began = anyio.current_time()
+    assert (await slow.run()).exit_code is Exit.OK
+    for name in ("a", "c"):
+        assert list_times(slow, name, began) == list_times(quick, name, 0.0)
+    first, second, *_ = list_times(slow, "b", began)
+    assert second - first >= 40
+    requests = {run.workspace: slow.read_runs()[run.workspace].requests for run in slow.read()[1].runs}
+    assert (requests["a"], requests["c"]) == (9, 9)
+    assert 10 <= requests["b"] <= 18
+    assert slow.stops() == {"a": 9, "b": requests["b"], "c": 9}
+
+
+def list_times(fleet: Fleet, name: str, began: float) -> list[float]:
+    """List the times of all stop requests in a workspace, from the begin of the fleet run."""
+    return [round(at - began, 3) for at, kind, _ in fleet.clouds[name].requests if kind == "stop"]
+
+
 async def test_too_many_failures_in_all_workspaces_together_end_every_run(tmp_path: Path) -> None:
     fleet = fleet_of(tmp_path, a=5, b=5, c=5)
     for cloud in fleet.clouds.values():
