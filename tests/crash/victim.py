@@ -5,12 +5,18 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from orchestrator import times
 from orchestrator.audit import log
 from orchestrator.cli.main import main
+from orchestrator.service import journal
 from tests.warm import FORKSERVER
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
 
 Where = Literal["before_write", "in_write", "before_sync", "after_sync", "after_seconds"]
 
@@ -32,19 +38,29 @@ class Moment:
 
 def run(args: list[str], environment: Mapping[str, str], moment: Moment | None, output: Path) -> int:
     """Carry a command out in a process of its own; its exit code, or minus the signal that it died of."""
-    process = FORKSERVER.Process(target=_live, args=(args, dict(environment), moment, output))
-    process.start()
+    process = start(args, environment, moment, output)
     process.join(60)
     assert process.exitcode is not None, "the command hangs"
     return process.exitcode
 
 
-def _live(args: list[str], environment: dict[str, str], moment: Moment | None, output: Path) -> None:
+def start(
+    args: list[str], environment: Mapping[str, str], moment: Moment | None, output: Path, *, ahead: float = 0.0
+) -> "ForkServerProcess":
+    """Start a command in a process of its own, with a clock that many seconds ahead."""
+    process = FORKSERVER.Process(target=_live, args=(args, dict(environment), moment, output, ahead))
+    process.start()
+    return process
+
+
+def _live(args: list[str], environment: dict[str, str], moment: Moment | None, output: Path, ahead: float) -> None:
     os.environ.update(environment)
     with output.open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
+    if ahead:
+        _set_clock_ahead(timedelta(seconds=ahead))
     if moment is not None:
         _arm(moment)
     sys.argv = ["orchestrator", *args]
@@ -76,8 +92,17 @@ def _arm(moment: Moment) -> None:
         if count == moment.nth and moment.where == "after_sync":
             _die()
 
-    vars(log)["write_all"] = plural
+    vars(log)["write_all"] = vars(journal)["write_all"] = plural
     os.fsync = synced
+
+
+def _set_clock_ahead(ahead: timedelta) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:  # noqa: ANN401 - a moment of the parent class
+            return datetime.now(tz) + ahead
+
+    vars(times)["datetime"] = Clock
 
 
 def _die() -> NoReturn:
