@@ -1,4 +1,4 @@
-"""A profile of an API, learnt by runs: its limits and settle times. A small file keeps the profile for the next run.
+"""A profile of an API, learnt by runs: its limits and settle times. A small document keeps it for the next run.
 
 The profile is a cache. An unreadable, absurd or old entry is ignored with a line in the log, and is never a reason not
 to stop CVMs.
@@ -56,6 +56,23 @@ class ApiProfileStore(Protocol):
         ...
 
 
+class ProfileRow(Protocol):
+    """A place of one document in the team store."""
+
+    @property
+    def location(self) -> str:
+        """The place, for people."""
+        ...
+
+    def read(self) -> bytes | None:
+        """Read the document; None without a document. Raises OSError without an answer in a few seconds."""
+        ...
+
+    def write(self, content: bytes) -> None:
+        """Replace the document. Raises OSError without an answer in a few seconds."""
+        ...
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -82,27 +99,36 @@ class _Api(_Model):
     settle: dict[str, _Settled] = {}
 
 
-class FileApiProfileStore:
-    """The profiles in a file, as `ApiProfileStore`. Reading an unusable file returns an empty profile.
+class DocumentApiProfileStore:
+    """The profiles in a JSON document, as `ApiProfileStore`. Reading an unusable document returns an empty profile."""
 
-    Attributes:
-        path: the path of the file.
-    """
+    _warn: Callable[..., object]
+    """Called with an event's name, and its facts by keyword, when the document is unusable."""
+    _place: str
+    """The place of the document, for people."""
 
-    def __init__(self, state_dir: Path, warn: Callable[..., object]) -> None:
-        """Set up.
+    def _read_content(self) -> bytes | None:
+        """Read the document; None without a document.
 
-        Args:
-            state_dir: the directory of the file.
-            warn: called with an event's name, and its facts by keyword, when the file is unusable.
+        Raises:
+            OSError: when the document can't be read.
         """
-        self._warn = warn
-        self.path = state_dir.expanduser() / "learnt.json"
+        raise NotImplementedError
+
+    def _write_content(self, content: bytes) -> None:
+        """Replace the document.
+
+        Raises:
+            OSError: when the document can't be written.
+        """
+        raise NotImplementedError
 
     def read_profile(self, base_url: str, workspace: str, now: datetime) -> ApiProfile:
         """Read a profile, as `ApiProfileStore.read_profile`."""
         try:
-            api = self._parse_entry(_known_entry(self._read_apis(), base_url, workspace), now)
+            apis = self._read_apis()
+            # The entry by address alone was written by earlier versions.
+            api = self._parse_entry(apis.get(f"{base_url} {workspace}") or apis.get(base_url), now)
         except (OSError, ValueError) as error:
             self._left_out(error)
             return ApiProfile()
@@ -115,11 +141,11 @@ class FileApiProfileStore:
         return replace(learnt, settle={action: each.seconds for action, each in api.settle.items()})
 
     def merge_profile(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
-        """Merge a profile into the file, as `ApiProfileStore.merge_profile`."""
+        """Merge a profile into the document, as `ApiProfileStore.merge_profile`."""
         try:
             self._write_merged(base_url, workspace, learnt, now)
         except (OSError, ValueError) as error:
-            self._warn("learnt.not_kept", file=str(self.path), reason=_describe_error(error))
+            self._warn("learnt.not_kept", file=self._place, reason=_describe_error(error))
 
     def _write_merged(self, base_url: str, workspace: str, learnt: ApiProfile, now: datetime) -> None:
         apis: dict[str, object] = {}
@@ -129,7 +155,8 @@ class FileApiProfileStore:
             raise
         except (OSError, ValueError) as error:
             self._left_out(error)
-        api = _Api.model_validate(_known_entry(apis, base_url, workspace) or {})
+        key = f"{base_url} {workspace}"
+        api = _Api.model_validate(apis.get(key) or apis.get(base_url) or {})
         at = timestamp(now)
         if learnt.requests_per_second is not None:
             rate = _Rate(at=at, requests_per_second=learnt.requests_per_second, is_limit=learnt.is_limit)
@@ -140,23 +167,21 @@ class FileApiProfileStore:
         if learnt.settle:
             settled = {action: _Settled(at=at, seconds=seconds) for action, seconds in learnt.settle.items()}
             api = api.model_copy(update={"settle": {**api.settle, **settled}})
-        apis[_entry_key(base_url, workspace)] = api.model_dump()
+        apis[key] = api.model_dump()
         apis = {url: entry for url, entry in apis.items() if entry}
         document = {"v": _VERSION, "apis": apis}
         text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
-        replace_file(self.path, text.encode("utf-8"))
+        self._write_content(text.encode("utf-8"))
 
     def _read_apis(self) -> Mapping[str, object]:
-        """Read the entries by address; no entries without a file.
+        """Read the entries by address; no entries without a document.
 
         Raises:
-            OSError: when the file can't be read.
+            OSError: when the document can't be read.
             ValueError: when the content was not written by a run.
         """
-        try:
-            with self.path.open("rb") as file:
-                content = file.read(_LARGEST_FILE + 1)
-        except FileNotFoundError:
+        content = self._read_content()
+        if content is None:
             return {}
         if len(content) > _LARGEST_FILE:
             raise ValueError("the file is too large")
@@ -195,21 +220,59 @@ class FileApiProfileStore:
         return kept if any(kept.values()) else {}
 
     def _left_out(self, error: Exception) -> None:
-        self._warn("learnt.left_out", file=str(self.path), reason=_describe_error(error))
+        self._warn("learnt.left_out", file=self._place, reason=_describe_error(error))
+
+
+class FileApiProfileStore(DocumentApiProfileStore):
+    """The profiles in a file.
+
+    Attributes:
+        path: the path of the file.
+    """
+
+    def __init__(self, state_dir: Path, warn: Callable[..., object]) -> None:
+        """Set up.
+
+        Args:
+            state_dir: the directory of the file.
+            warn: called with an event's name, and its facts by keyword, when the file is unusable.
+        """
+        self.path = state_dir.expanduser() / "learnt.json"
+        self._warn, self._place = warn, str(self.path)
+
+    def _read_content(self) -> bytes | None:
+        try:
+            with self.path.open("rb") as file:
+                return file.read(_LARGEST_FILE + 1)
+        except FileNotFoundError:
+            return None
+
+    def _write_content(self, content: bytes) -> None:
+        replace_file(self.path, content)
+
+
+class RowApiProfileStore(DocumentApiProfileStore):
+    """The profiles in the row of a workspace in the team store."""
+
+    def __init__(self, row: ProfileRow, warn: Callable[..., object]) -> None:
+        """Set up.
+
+        Args:
+            row: the row.
+            warn: called with an event's name, and its facts by keyword, when the store is unusable.
+        """
+        self._row, self._warn, self._place = row, warn, row.location
+
+    def _read_content(self) -> bytes | None:
+        return self._row.read()
+
+    def _write_content(self, content: bytes) -> None:
+        self._row.write(content)
 
 
 def fingerprint_workspace(api_key: str) -> str:
     """Return a digest that identifies a workspace by its key, and hides the key."""
     return hashlib.sha256(f"orchestrator workspace\n{api_key}".encode()).hexdigest()[:16]
-
-
-def _entry_key(base_url: str, workspace: str) -> str:
-    return f"{base_url} {workspace}"
-
-
-def _known_entry(apis: Mapping[str, object], base_url: str, workspace: str) -> object:
-    """Return the entry of a workspace, or the entry by address alone, written by earlier versions."""
-    return apis.get(_entry_key(base_url, workspace)) or apis.get(base_url)
 
 
 class _LaterVersionError(ValueError):

@@ -6,7 +6,10 @@ from itertools import count
 
 import psycopg
 import pytest
+from anyio.from_thread import start_blocking_portal
 
+from orchestrator.postgres.approvals import StartQuery
+from orchestrator.postgres.link import Link
 from orchestrator.postgres.migrate import migrate
 from tests.postgres.cluster import PASSWORD, USERS, Cluster, find_binaries, start_cluster
 
@@ -14,6 +17,8 @@ _NUMBERS = count(1)
 
 Connect = Callable[[str], "psycopg.Connection"]
 """Opens a connection for a user, such as `wes_worker`; closed at the end of the test."""
+Start = Callable[[str], StartQuery]
+"""Opens a connection for a user in a thread with an event loop, and starts queries there."""
 
 
 @pytest.fixture(scope="session")
@@ -93,3 +98,19 @@ def connect(cluster: Cluster, database: str) -> Iterator[Connect]:
     yield open_connection
     for connection in opened:
         connection.close()
+
+
+@pytest.fixture
+def start(cluster: Cluster, database: str) -> Iterator[Start]:
+    """Start queries in a thread with an event loop, as the process of a command does."""
+    links: list[Link] = []
+
+    with start_blocking_portal("asyncio") as portal:
+
+        def open_link(user: str) -> StartQuery:
+            links.append(link := Link(f"postgresql://{user}@/{database}?host={cluster.folder}&port={cluster.port}"))
+            return lambda statement, arguments: portal.start_task_soon(link.query, statement, arguments)
+
+        yield open_link
+        for each in links:
+            portal.call(each.close)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from orchestrator.audit.approvals import ApprovalAnswer, ApprovalStore, FileApprovalStore
 from orchestrator.audit.events import ApprovalRequested
@@ -18,34 +17,14 @@ from orchestrator.audit.replay import RunState
 from orchestrator.engine.protocols import Answer
 from orchestrator.errors import SettingsError, StoreDownError
 from orchestrator.postgres.approvals import StartQuery, StoreApprovals
-from orchestrator.postgres.link import Link
 from orchestrator.runs.approval import LeftAnswers
 from orchestrator.runs.session import RunObserver
-from tests.postgres.cluster import Cluster
-from tests.postgres.conftest import Connect
+from tests.postgres.conftest import Connect, Start
 from tests.postgres.holder import RUN, Holder
 
 YES = ApprovalAnswer(
     5, "ab" * 32, "look", approved=True, by="ann@desk", at="2026-11-23T08:00:00.000000Z", comment="wörks\0 \ud800"
 )
-
-Start = Callable[[str], StartQuery]
-"""Opens a connection of a user in a thread of its own."""
-
-
-@pytest.fixture
-def start(cluster: Cluster, database: str) -> Iterator[Start]:
-    links: list[Link] = []
-
-    with start_blocking_portal("asyncio") as portal:
-
-        def open_link(user: str) -> StartQuery:
-            links.append(link := Link(f"postgresql://{user}@/{database}?host={cluster.folder}&port={cluster.port}"))
-            return lambda statement, arguments: portal.start_task_soon(link.query, statement, arguments)
-
-        yield open_link
-        for each in links:
-            portal.call(each.close)
 
 
 @pytest.fixture(params=["files", "postgres"])

@@ -7,6 +7,7 @@ from tests.postgres.conftest import Connect
 from tests.postgres.holder import RUN, Holder, require
 
 RUN_FUNCTIONS = {
+    *("read_api_profile", "write_api_profile"),
     *("set_budget", "take_turns", "pause_workspace", "submit_run", "take_run", "take_finished_run", "append_records"),
     *("renew_leases", "let_go_run", "list_free_runs", "read_records", "read_answers", "read_signed_answers"),
     *("take_duty", "let_go_duty", "append_journal", "read_journal", "record_worker", "read_version"),
@@ -59,7 +60,7 @@ TABLES = {
     [
         ("wes_worker", set(), RUN_FUNCTIONS | QUEUE_FUNCTIONS | JOB_FUNCTIONS | SCHEDULE_FUNCTIONS | SCHEDULE_READS),
         ("oli_operator", TABLES, RUN_FUNCTIONS | QUEUE_FUNCTIONS | SCHEDULE_FUNCTIONS | SCHEDULE_READS | DECISIONS),
-        ("vic_viewer", TABLES, SCHEDULE_READS | {"read_version"}),
+        ("vic_viewer", TABLES, SCHEDULE_READS | {"read_version", "read_api_profile"}),
         ("sam_stranger", set(), set()),
     ],
 )

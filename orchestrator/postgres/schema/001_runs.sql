@@ -182,6 +182,19 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT count(*) = 1 FROM paused
 $$;
 
+-- Limits and settle times of the API as learnt by runs; a cache.
+CREATE FUNCTION read_api_profile(p_workspace text) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT w.api_profile FROM orchestrator.workspaces w WHERE w.name = p_workspace
+$$;
+
+CREATE FUNCTION write_api_profile(p_workspace text, p_profile jsonb) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE orchestrator.workspaces w SET api_profile = p_profile WHERE w.name = p_workspace
+$$;
+GRANT EXECUTE ON FUNCTION read_api_profile TO orchestrator_viewer, orchestrator_operator, orchestrator_worker;
+GRANT EXECUTE ON FUNCTION write_api_profile TO orchestrator_operator, orchestrator_worker;
+
 -- Runs ------------------------------------------------------------------------------------------------------------
 
 -- Submit a run; false if the run, or the firing of the playbook at this time, exists already.
