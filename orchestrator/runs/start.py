@@ -168,7 +168,8 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
         SettingsError: when the claim can't be written.
         AuditError: when the log can't be written.
     """
-    refusal = find_refusal(prepared.plan, request.constraint, is_named=request.is_named)
+    in_fleet = request.fleet_id is not None
+    refusal = find_refusal(prepared.plan, request.constraint, is_named=request.is_named, may_be_empty=in_fleet)
     if refusal is not None:
         raise refusal
     wait = Wait(session.clock)

@@ -19,7 +19,8 @@ SCHEDULE_READS = {
     "read_calendars",
 }
 CLAIM_FUNCTIONS = {"claim_cvms", "narrow_claim", "renew_claims", "release_claim", "is_any_claim_live"}
-RUN_FUNCTIONS |= CLAIM_FUNCTIONS
+FLEET_FUNCTIONS = {"submit_fleet", "list_members", "report_plan", "give_verdict", "read_verdict"}
+RUN_FUNCTIONS |= CLAIM_FUNCTIONS | FLEET_FUNCTIONS
 JOB_FUNCTIONS = {
     *("procrastinate_fetch_job_v2", "procrastinate_finish_job_v1", "procrastinate_register_worker_v1"),
     *("procrastinate_unregister_worker_v1", "procrastinate_update_heartbeat_v1"),

@@ -60,6 +60,37 @@ class WorkspacePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanTotals:
+    """The totals of one workspace's plan, for the guards over all workspaces.
+
+    Attributes:
+        targets: the number of targets.
+        up: the number of CVMs up now.
+        starts: the number of targets to start.
+        whole_of_starts: the number of CVMs behind a percentage of starts.
+        has_matches: whether the selectors match any CVM.
+    """
+
+    targets: int
+    up: int
+    starts: int
+    whole_of_starts: int
+    has_matches: bool
+
+
+def sum_plan(plan: Plan, whole_of_starts: int | None = None) -> PlanTotals:
+    """Count the totals of a plan.
+
+    Args:
+        plan: the plan.
+        whole_of_starts: for an undo, the number of CVMs up at the time of the stops.
+    """
+    starts = sum(target.action.starts_cvms for target in plan.targets)
+    whole = len(plan.cvms) if whole_of_starts is None else whole_of_starts
+    return PlanTotals(len(plan.targets), plan.up, starts, whole, plan.has_matches)
+
+
+@dataclass(frozen=True, slots=True)
 class LeftOut:
     """An unreachable workspace, left out on request.
 
@@ -142,7 +173,7 @@ async def plan_fleet(
     workspaces = tuple(plans[name] for name in names if name in plans)
     _refuse_same_ids(workspaces)
     limit = playbook.limits.max_failures if fleet.max_failures is None else fleet.max_failures
-    guards = _check_totals(_guards_of_total(fleet, merge_guards(playbook.guards, base_guards)), workspaces)
+    guards = check_fleet(loaded, base_guards, list(map(_sum_workspace, workspaces)))
     warnings = tuple(
         f"--skip-unreachable {name}: the workspace can be read, so its CVMs are in this plan"
         for name in skip
@@ -153,18 +184,30 @@ async def plan_fleet(
 
 def find_fleet_refusal(plan: FleetPlan) -> OrchestratorError | None:
     """Return the reason to refuse the plan of a fleet run; None for a valid plan."""
-    refused = [check for check in plan.guards if not check.ok]
-    if refused:
-        reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
-        return GuardError(
-            f"refused by a guard of the total: {reasons}",
-            hint="narrow the select, or raise the guard of the total on purpose",
-        )
+    by_total = refuse_totals(plan.guards)
+    if by_total is not None:
+        return by_total
     for each in plan.workspaces:
         refusal = find_refusal(each.plan, each.request.constraint, may_be_empty=True)
         if refusal is not None:
             return name_workspace(refusal, each.name)
     return None if plan.target_count else _refuse_without_targets(plan)
+
+
+def refuse_totals(checks: Sequence[GuardCheck]) -> GuardError | None:
+    """Return the error for the failed guards of the total; None without one."""
+    refused = [check for check in checks if not check.ok]
+    if not refused:
+        return None
+    reasons = "; ".join(f"{check.name}: {check.message}" for check in refused)
+    hint = "narrow the select, or raise the guard of the total on purpose"
+    return GuardError(f"refused by a guard of the total: {reasons}", hint=hint)
+
+
+def refuse_without_matches(workspaces: int) -> NoMatchError:
+    """Return the error for selectors without a match in any workspace."""
+    where = plural(workspaces, "workspace")
+    return NoMatchError(f"the selectors matched no CVM in {where}", hint="`orchestrator cvms` lists the inventory")
 
 
 def _refuse_without_targets(plan: FleetPlan) -> OrchestratorError | None:
@@ -176,8 +219,7 @@ def _refuse_without_targets(plan: FleetPlan) -> OrchestratorError | None:
                 return name_workspace(refusal, each.name)
     if any(each.plan.has_matches for each in plan.workspaces):
         return None
-    where = plural(len(plan.workspaces), "workspace")
-    return NoMatchError(f"the selectors matched no CVM in {where}", hint="`orchestrator cvms` lists the inventory")
+    return refuse_without_matches(len(plan.workspaces))
 
 
 async def _plan_workspace(each: WorkspaceRequest, *, needs_whole: bool) -> WorkspacePlan:
@@ -247,20 +289,26 @@ def _guards_of_total(fleet: Fleet, guards: Guards) -> Guards:
     )
 
 
-def _check_totals(guards: Guards, workspaces: Sequence[WorkspacePlan]) -> tuple[GuardCheck, ...]:
-    plans = [each.plan for each in workspaces]
+def check_fleet(loaded: LoadedPlaybook, base_guards: Guards, totals: Sequence[PlanTotals]) -> tuple[GuardCheck, ...]:
+    """Check the guards over all workspaces.
+
+    Args:
+        loaded: the playbook.
+        base_guards: the guards of the settings, without the guards of single workspaces.
+        totals: the totals of every workspace's plan.
+    """
+    guards = merge_guards(loaded.playbook.guards, base_guards)
     return check_totals(
-        guards,
-        targets=sum(len(plan.targets) for plan in plans),
-        up=sum(plan.up for plan in plans),
-        starts=sum(target.action.starts_cvms for plan in plans for target in plan.targets),
-        whole_of_starts=sum(map(_count_whole_of_starts, workspaces)),
-        workspaces=len(plans),
+        _guards_of_total(loaded.playbook.fleet, guards),
+        targets=sum(each.targets for each in totals),
+        up=sum(each.up for each in totals),
+        starts=sum(each.starts for each in totals),
+        whole_of_starts=sum(each.whole_of_starts for each in totals),
+        workspaces=len(totals),
     )
 
 
-def _count_whole_of_starts(workspace: WorkspacePlan) -> int:
-    """Count the CVMs behind a percentage of starts: for an undo, the CVMs up at the time of the stops."""
-    constraint, cvms = workspace.request.constraint, workspace.plan.cvms
-    whole = None if constraint is None else constraint.whole_of_starts(cvms)
-    return len(cvms) if whole is None else whole.number
+def _sum_workspace(workspace: WorkspacePlan) -> PlanTotals:
+    constraint = workspace.request.constraint
+    whole = None if constraint is None else constraint.whole_of_starts(workspace.plan.cvms)
+    return sum_plan(workspace.plan, None if whole is None else whole.number)
