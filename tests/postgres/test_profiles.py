@@ -65,6 +65,6 @@ def test_a_user_without_rights_and_a_database_that_is_down_are_warnings(start: S
         profiles = RowApiProfileStore(StoreProfileRow("prod", begin), warnings)
         assert profiles.read_profile(URL, WORKSPACE, NOW) == ApiProfile()
         profiles.merge_profile(URL, WORKSPACE, KNOWN, NOW)
-    assert len(warnings) == 5
-    assert "no rights" in warnings[1]
+    assert len(warnings) == 4
+    assert "no rights" in warnings[0]
     assert "can't be reached" in warnings[-1]
