@@ -64,6 +64,7 @@ class RecordWriter:
         self._query, self._seconds, self._outage, self._clock = query, seconds, outage, clock
         self._waiting: list[_Entry] = []
         self._wakeup = anyio.Event()
+        self._has_ended = False
 
     async def write(self, lease: Lease, batch: Batch) -> None:
         """Return once a batch is durable in the database. The writes of one run come one after another.
@@ -75,6 +76,8 @@ class RecordWriter:
         if lease.is_lost:
             raise _fenced(lease)
         entry = _Entry(lease, batch, self._clock())
+        if self._has_ended:
+            raise _ended(lease)
         self._waiting.append(entry)
         self._wakeup.set()
         await entry.done.wait()
@@ -104,8 +107,10 @@ class RecordWriter:
                 if not self._waiting:
                     self._wakeup = anyio.Event()
         finally:
+            self._has_ended = True
             for entry in list(self._waiting):
-                self._fail(entry, "the process ends", _LATER)
+                entry.error = _ended(entry.lease)
+                self._finish(entry)
 
     async def _append(self, entries: Sequence[_Entry]) -> None:
         """Write batches with one statement, and give every batch its answer.
@@ -181,6 +186,10 @@ def _contradicts(error: OrchestratorError) -> bool:
     import psycopg  # noqa: PLC0415 - an extra; loaded before, with the connection
 
     return isinstance(error.__cause__, psycopg.IntegrityError | psycopg.DataError)
+
+
+def _ended(lease: Lease) -> AuditError:
+    return AuditError("the audit log can't be written: the process ends", hint=_LATER.format(lease.run_id))
 
 
 def _fenced(lease: Lease) -> AuditError:

@@ -20,7 +20,8 @@ SCHEDULE_READS = {
 }
 CLAIM_FUNCTIONS = {"claim_cvms", "narrow_claim", "renew_claims", "release_claim", "is_any_claim_live"}
 FLEET_FUNCTIONS = {"submit_fleet", "list_members", "report_plan", "give_verdict", "read_verdict"}
-RUN_FUNCTIONS |= CLAIM_FUNCTIONS | FLEET_FUNCTIONS
+LOG_READS = {"read_runs", "read_records", "hash_records"}
+RUN_FUNCTIONS |= CLAIM_FUNCTIONS | LOG_READS | FLEET_FUNCTIONS | {"begin_run"}
 JOB_FUNCTIONS = {
     *("procrastinate_fetch_job_v2", "procrastinate_finish_job_v1", "procrastinate_register_worker_v1"),
     *("procrastinate_unregister_worker_v1", "procrastinate_update_heartbeat_v1"),
@@ -61,7 +62,7 @@ TABLES = {
     [
         ("wes_worker", set(), RUN_FUNCTIONS | QUEUE_FUNCTIONS | JOB_FUNCTIONS | SCHEDULE_FUNCTIONS | SCHEDULE_READS),
         ("oli_operator", TABLES, RUN_FUNCTIONS | QUEUE_FUNCTIONS | SCHEDULE_FUNCTIONS | SCHEDULE_READS | DECISIONS),
-        ("vic_viewer", TABLES, SCHEDULE_READS | {"read_version", "read_api_profile"}),
+        ("vic_viewer", TABLES, SCHEDULE_READS | LOG_READS | {"read_version", "read_api_profile"}),
         ("sam_stranger", set(), set()),
     ],
 )

@@ -210,6 +210,18 @@ CREATE FUNCTION submit_run(
   SELECT count(*) = 1 FROM submitted
 $$;
 
+-- Submit a run and take the run in the same moment, for the process of a person. No worker continues the run by itself.
+-- A row also for a second call with the same lease id, after a lost answer; no row for an id that exists.
+CREATE FUNCTION begin_run(
+  p_run text, p_workspace text, p_playbook text, p_spec jsonb, p_format int, p_by text, p_lease_id uuid, p_holder text, p_lease interval,
+  OUT epoch bigint
+) RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO orchestrator.runs AS r (run_id, workspace, playbook, spec, format, adopt, epoch, lease_id, holder, lease_until, submitted_by)
+    VALUES (p_run, p_workspace, p_playbook, p_spec, p_format, false, 1, p_lease_id, p_holder, clock_timestamp() + p_lease, p_by)
+    ON CONFLICT (run_id) DO UPDATE SET lease_until = clock_timestamp() + p_lease WHERE r.lease_id = p_lease_id AND r.seq = 0
+    RETURNING r.epoch
+$$;
+
 -- Take a run for a worker. The fifth take without a record is the last: then the run is left for a person.
 CREATE FUNCTION take_run(
   p_run text, p_lease_id uuid, p_holder text, p_lease interval, p_format int,
@@ -321,9 +333,26 @@ RETURNS SETOF record LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog,
     ORDER BY r.priority DESC, r.run_id
 $$;
 
-CREATE FUNCTION read_records(p_run text, p_after bigint, OUT seq bigint, OUT line bytea)
+-- Read records after a record, at most p_most.
+CREATE FUNCTION read_records(p_run text, p_after bigint, p_most int DEFAULT NULL, OUT seq bigint, OUT line bytea)
 RETURNS SETOF record LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT r.seq, r.line FROM orchestrator.records r WHERE r.run_id = p_run AND r.seq > p_after ORDER BY r.seq
+  SELECT r.seq, r.line FROM orchestrator.records r WHERE r.run_id = p_run AND r.seq > p_after ORDER BY r.seq LIMIT p_most
+$$;
+
+-- Read the ends of the logs, of all runs or of one run: number and hash of the last record, and the holder
+-- with the seconds left of the lease.
+CREATE FUNCTION read_runs(
+  p_run text DEFAULT NULL, OUT run_id text, OUT seq bigint, OUT head text, OUT state text, OUT format int, OUT holder text, OUT lease_left float8
+) RETURNS SETOF record LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT r.run_id, r.seq, r.head, r.state, r.format, r.holder, extract(epoch FROM r.lease_until - clock_timestamp())::float8
+    FROM orchestrator.runs r WHERE r.run_id = p_run OR p_run IS NULL ORDER BY r.run_id DESC
+$$;
+
+-- Compute SHA-256 over the lines of the first records of a log.
+CREATE FUNCTION hash_records(p_run text, p_last bigint) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT encode(sha256(coalesce(string_agg(r.line, ''::bytea ORDER BY r.seq), ''::bytea)), 'hex')
+    FROM orchestrator.records r WHERE r.run_id = p_run AND r.seq <= p_last
 $$;
 
 -- Ask the holder of a run to end the run. At once wins over gracefully. False for a finished run.
@@ -432,8 +461,9 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA orchestrator FROM PUBLIC;
 GRANT USAGE ON SCHEMA orchestrator TO orchestrator_viewer, orchestrator_operator, orchestrator_worker;
 GRANT SELECT ON ALL TABLES IN SCHEMA orchestrator TO orchestrator_viewer, orchestrator_operator;
 GRANT EXECUTE ON FUNCTION read_version TO orchestrator_viewer, orchestrator_operator, orchestrator_worker;
+GRANT EXECUTE ON FUNCTION read_records, read_runs, hash_records TO orchestrator_viewer;
 GRANT EXECUTE ON FUNCTION
-  set_budget, take_turns, pause_workspace, submit_run, take_run, take_finished_run, append_records, renew_leases, let_go_run, list_free_runs,
-  read_records, read_answers, read_signed_answers, take_duty, let_go_duty, append_journal, read_journal, record_worker
+  set_budget, take_turns, pause_workspace, submit_run, begin_run, take_run, take_finished_run, append_records, renew_leases, let_go_run, list_free_runs,
+  read_records, read_runs, hash_records, read_answers, read_signed_answers, take_duty, let_go_duty, append_journal, read_journal, record_worker
   TO orchestrator_worker, orchestrator_operator;
 GRANT EXECUTE ON FUNCTION take_run_for_person, cancel_run, submit_answer, withdraw_answer, submit_signed_answer TO orchestrator_operator;

@@ -1,0 +1,120 @@
+"""Mirror of a log of the team store: the exact lines in a file of this machine, brought up to date before each read."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from orchestrator.audit.record import GENESIS
+from orchestrator.errors import AlteredError, SettingsError
+from orchestrator.state_files import make_folder, open_or_create
+
+_TAIL = 65_536
+_CHUNK = 1 << 20
+
+
+class LogEnd(NamedTuple):
+    """The last record of a log: its number and its hash."""
+
+    seq: int
+    head: str
+
+
+ReadLines = Callable[[int], Sequence[tuple[int, bytes]]]
+"""Reads some of the lines after a record, with their numbers."""
+
+
+def update_mirror(path: Path, end: LogEnd, read: ReadLines) -> None:
+    """Append the missing lines to a mirror. Several processes may do so at once.
+
+    Args:
+        path: the file; may be missing.
+        end: the last record in the store.
+        read: reads lines from the store.
+
+    Raises:
+        SettingsError: when the file can't be written, or ends otherwise than the log in the store.
+    """
+    try:
+        make_folder(path.parent)
+        with closing(os.fdopen(open_or_create(path, os.O_RDWR), "r+b")) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            _append_missing(file, path, end, read)
+    except OSError as error:
+        raise SettingsError(
+            f"the mirror of the log can't be written: {error.strerror or error}",
+            file=path,
+            hint="set ORCHESTRATOR_STATE_DIR to a folder of yours",
+        ) from error
+
+
+def _append_missing(file: BinaryIO, path: Path, end: LogEnd, read: ReadLines) -> None:
+    have = _find_end(file, path)
+    if have.seq > end.seq or (have.seq == end.seq and have.head != end.head):
+        raise _explain_difference(path)
+    seq = have.seq
+    while seq < end.seq:
+        rows = read(seq)
+        if not rows:
+            raise _explain_difference(path)
+        file.write(b"".join(line for _, line in rows))
+        seq = rows[-1][0]
+    file.flush()
+
+
+def _find_end(file: BinaryIO, path: Path) -> LogEnd:
+    """Find the last record, and set the position after its line; a line cut off by the end of a process is removed."""
+    size = file.seek(0, os.SEEK_END)
+    tail, begin = b"", size
+    while begin > 0 and tail.rstrip(b"\n").count(b"\n") == 0:
+        length = min(_TAIL, begin)
+        begin -= length
+        file.seek(begin)
+        tail = file.read(length) + tail
+    whole = tail[: tail.rfind(b"\n") + 1]
+    if whole != tail:
+        file.truncate(size - len(tail) + len(whole))
+    file.seek(0, os.SEEK_END)
+    if not whole:
+        return LogEnd(0, GENESIS)
+    try:
+        record = json.loads(whole.splitlines()[-1])
+        return LogEnd(int(record["seq"]), str(record["hash"]))
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise _explain_difference(path) from None
+
+
+def compare_mirror(path: Path, end: LogEnd, hash_lines: Callable[[int], str]) -> None:
+    """Compare every byte of a mirror with the store.
+
+    Args:
+        path: the file, up to date.
+        end: the last record in the store.
+        hash_lines: returns the SHA-256 of the lines in the store up to a record.
+
+    Raises:
+        AlteredError: when the bytes differ.
+        OSError: when the file can't be read.
+    """
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            sha256.update(chunk)
+    if sha256.hexdigest() != hash_lines(end.seq):
+        raise AlteredError(
+            "the mirror and the log in the store differ: one of the two was altered",
+            file=path,
+            hint="move the mirror away, then verify again: this checks the bytes of the store alone",
+        )
+
+
+def _explain_difference(path: Path) -> SettingsError:
+    return SettingsError(
+        "the mirror ends otherwise than the log in the store",
+        file=path,
+        hint="was the file changed, or did a failover of the database lose records? move the file away, then try again",
+    )

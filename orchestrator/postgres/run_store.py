@@ -1,0 +1,323 @@
+"""Runs in the team store, each with a mirror of its log in a file of this machine."""
+
+from asyncio import wrap_future
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from orchestrator.audit.events import Event
+from orchestrator.audit.log import AuditLog, Batch, Observer
+from orchestrator.audit.record import Chain, Record
+from orchestrator.audit.store import (
+    LAST,
+    FileRun,
+    FileRunStore,
+    LogVersion,
+    choose_id,
+    is_file,
+    is_run_id,
+    open_run_file,
+)
+from orchestrator.audit.verify import Reading, Take, Verdict, check_lines
+from orchestrator.errors import OrchestratorError, RunHeldError, SettingsError, UsageError
+from orchestrator.postgres.check import check_durability, check_server
+from orchestrator.postgres.connect import connect
+from orchestrator.postgres.lease import FORMAT, Lease
+from orchestrator.postgres.migrate import check_version, explain_errors, read_version
+from orchestrator.postgres.mirror import LogEnd, compare_mirror, update_mirror
+from orchestrator.postgres.store_thread import NewRun, StoreThread
+from orchestrator.times import format_duration
+
+_MOST = 2000
+"""Lines of one answer."""
+_MOVE = "move the mirror away and try again; then check with `orchestrator audit verify`"
+
+
+class RunEnd:
+    """What the records of a log say about the end of the run.
+
+    Attributes:
+        exit_code: the exit code in `run.finished`; None for an unfinished run.
+    """
+
+    def __init__(self) -> None:
+        self.exit_code: int | None = None
+
+    def observe(self, record: Record) -> None:
+        """Note the end of the run."""
+        if record.get("event") == Event.RUN_FINISHED:
+            code = record.get("exit_code")
+            self.exit_code = code if isinstance(code, int) else 1
+
+
+class StoreBacking:
+    """Log of a run in the team store, held under a lease.
+
+    Attributes:
+        lease: the lease of the run.
+    """
+
+    def __init__(self, thread: StoreThread, lease: Lease, location: str, end: RunEnd) -> None:
+        self.lease, self.location = lease, location
+        self._thread, self._end = thread, end
+
+    async def write(self, batch: Batch) -> None:
+        """Append the lines in the database, as `Backing.write`."""
+        await wrap_future(self._thread.start_write(self.lease, batch))
+        self.observe(batch)
+
+    def observe(self, batch: Batch) -> None:
+        """Note the end of the run in a durable batch."""
+        for record, _ in batch:
+            self._end.observe(record)
+
+    def close(self) -> None:
+        """Let the run go: finished if its log says so. Without the database the lease runs out by itself."""
+        state = None if self.lease.state == "finished" else "ready" if self._end.exit_code is None else "finished"
+        if not self.lease.is_lost:
+            with suppress(OrchestratorError):
+                self._thread.let_go(self.lease, state, exit_code=self._end.exit_code)
+
+
+class StoreRun(FileRun):
+    """A run of the team store. Its path is the mirror."""
+
+    def __init__(self, store: "StoreRunStore", run_id: str) -> None:
+        super().__init__(store.path_of(run_id))
+        self._store = store
+
+    def read_lines(self) -> Iterator[bytes]:
+        """Bring the mirror up to date, then read its lines, as `StoredRun.read_lines`."""
+        self._store.update(self.run_id)
+        yield from super().read_lines()
+
+    def read_version(self) -> LogVersion:
+        """Bring the mirror up to date, and read its version."""
+        self._store.update(self.run_id)
+        return super().read_version()
+
+    def is_locked(self) -> bool:
+        """Return True if a process holds the run under a lease, as `StoredRun.is_locked`."""
+        row = self._store.read_row(self.run_id)
+        return (row["lease_left"] or 0) > 0
+
+    def open_log(self, take: Take) -> tuple[AuditLog, Reading]:
+        """Take the run, then read its log, as `StoredRun.open_log`."""
+        thread = self._store.thread
+        lease = thread.find_lease(self.run_id) or self._take()
+        end = RunEnd()
+
+        def observe(record: Record) -> None:
+            """Note the end, and pass the record on."""
+            end.observe(record)
+            take(record)
+
+        backing = StoreBacking(thread, lease, self.location, end)
+        try:
+            reading = check_lines(self.read_lines(), observe)
+            self._refuse_other_end(reading, lease)
+        except OSError as error:
+            backing.close()
+            raise SettingsError(f"the audit log can't be read: {error.strerror or error}", file=self.path) from error
+        except BaseException:
+            backing.close()
+            raise
+        return AuditLog(backing, reading.chain, wall=thread.wall), reading
+
+    def _refuse_other_end(self, reading: Reading, lease: Lease) -> None:
+        if reading.verdict is not Verdict.ALTERED and reading.chain.seq != lease.seq:
+            raise SettingsError("the mirror differs from the log in the store", file=self.path, hint=_MOVE)
+
+    def _take(self) -> Lease:
+        thread = self._store.thread
+        lease = thread.take(self.run_id, "person") or thread.take(self.run_id, "finished")
+        if lease is not None:
+            return lease
+        try:
+            row = self._store.read_row(self.run_id)
+        except FileNotFoundError as error:
+            raise SettingsError(f"the audit log can't be continued: {error.strerror}", file=self.path) from error
+        if row["format"] > FORMAT:
+            message = f"the run has format {row['format']}; this orchestrator knows {FORMAT}"
+            raise SettingsError(message, file=self.path, hint="install a newer orchestrator")
+        left = format_duration(max(row["lease_left"] or 0.0, 1.0))
+        raise RunHeldError(
+            f"another process executes this run: {row['holder'] or 'ended just now'}",
+            file=self.location,
+            hint=f"wait for its end, or stop it first; after a crash its lease ends in {left}",
+        )
+
+
+class ListedRun(FileRun):
+    """A run of a list: its mirror is up to date, and the lock is as at the time of the list."""
+
+    def __init__(self, store: "StoreRunStore", run_id: str, *, is_held: bool) -> None:
+        super().__init__(store.path_of(run_id))
+        self._store, self._is_held = store, is_held
+
+    def is_locked(self) -> bool:
+        """Return True if a process held the run at the time of the list."""
+        return self._is_held
+
+    def open_log(self, take: Take) -> tuple[AuditLog, Reading]:
+        """Take the run, then read its log, as `StoredRun.open_log`."""
+        return self._store.get_run(self.run_id).open_log(take)
+
+
+class StoreRunStore(FileRunStore):
+    """The runs of the team store, as `RunStore`. The files are mirrors of the logs.
+
+    Attributes:
+        thread: the connection of this process.
+    """
+
+    def __init__(
+        self,
+        thread: StoreThread,
+        state_dir: Path,
+        workspace: str,
+        budget: tuple[float, int],
+        by: str,
+        *,
+        compare: bool = False,
+    ) -> None:
+        """Set up, without a connection yet.
+
+        Args:
+            thread: the connection of this process.
+            state_dir: the state folder.
+            workspace: the workspace of new runs.
+            budget: rate and burst of the workspace, for a workspace without a budget in the store.
+            by: user@host.
+            compare: whether to compare every byte of the mirrors with the store.
+        """
+        super().__init__(state_dir)
+        self.folder = self.folder.with_name("mirror")
+        self.thread = thread
+        self._workspace, self._budget, self._by, self._compare = workspace, budget, by, compare
+
+    def prepare(self) -> None:
+        """Check the database, as `RunStore.prepare`.
+
+        Raises:
+            SettingsError: when the database is unusable, or could lose commits.
+            StoreDownError: when the database can't be reached.
+        """
+        super().prepare()
+        terms = self.thread.terms
+        with connect(terms.url, listen=terms.listen) as connection, explain_errors():
+            check_server(connection)
+            check_durability(connection)
+            check_version(read_version(connection))
+
+    def create_log(
+        self, run_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: Iterable[Observer] = ()
+    ) -> AuditLog:
+        """Create the log of a new run, as `RunStore.create_log`."""
+        records = list(first)
+        lease = self.thread.find_lease(run_id) or self._begin(run_id, records)
+        backing = StoreBacking(self.thread, lease, str(self.path_of(run_id)), RunEnd())
+        log = AuditLog(backing, Chain(run_id), wall=self.thread.wall)
+        log.observers += observers
+        batch = log.take_first(records)
+        try:
+            self.thread.start_write(lease, batch).result()
+        except BaseException:
+            with suppress(OrchestratorError):
+                self.thread.let_go(lease, "void", reason="the log was never begun")
+            raise
+        log.settle(batch)
+        return log
+
+    def _begin(self, run_id: str, records: list[tuple[str, dict[str, object]]]) -> Lease:
+        playbook = records[0][1].get("playbook")
+        name = str(playbook["name"]) if isinstance(playbook, dict) and "name" in playbook else "adhoc"
+        lease = self.thread.begin(NewRun(run_id, self._workspace, name, self._by, self._budget))
+        if lease is None:
+            raise SettingsError(f"the store has a run {run_id} already", hint="nothing was sent; start a new run")
+        return lease
+
+    def read_row(self, run_id: str) -> dict[str, Any]:
+        """Read the facts of a run.
+
+        Raises:
+            FileNotFoundError: when there is no such run, or the run has no log yet.
+            StoreDownError: when the database can't be reached.
+        """
+        rows = self._read_rows(run_id)
+        if not rows or rows[0]["seq"] == 0:
+            raise FileNotFoundError(2, "the team store has no log of this run", run_id)
+        return rows[0]
+
+    def _read_rows(self, run_id: str | None = None) -> list[dict[str, Any]]:
+        columns = ("run_id", "seq", "head", "state", "format", "holder", "lease_left")
+        rows = self.thread.query(f"SELECT {', '.join(columns)} FROM orchestrator.read_runs(%s)", [run_id])  # noqa: S608 - constants
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def update(self, run_id: str) -> None:
+        """Bring the mirror of a run up to date.
+
+        Raises:
+            FileNotFoundError: when there is no log of the run.
+            SettingsError: when the mirror can't be written, or differs from the store.
+            AlteredError: the same, for a comparison of every byte.
+            StoreDownError: when the database can't be reached.
+        """
+        self._update(self.read_row(run_id))
+
+    def _update(self, row: dict[str, Any]) -> None:
+        run_id, path, end = row["run_id"], self.path_of(row["run_id"]), LogEnd(row["seq"], row["head"])
+
+        def read(after: int) -> list[tuple[int, bytes]]:
+            """Read lines from the store."""
+            statement = "SELECT seq, line FROM orchestrator.read_records(%s, %s, %s)"
+            return [(seq, bytes(line)) for seq, line in self.thread.query(statement, [run_id, after, _MOST])]
+
+        def hash_lines(last: int) -> str:
+            """Hash the lines in the store."""
+            return str(self.thread.query("SELECT orchestrator.hash_records(%s, %s)", [run_id, last])[0][0])
+
+        update_mirror(path, end, read)
+        if self._compare:
+            compare_mirror(path, end, hash_lines)
+
+    def get_run(self, run_id: str) -> StoreRun:
+        """Return a run by its id."""
+        return StoreRun(self, run_id)
+
+    def find_run(self, name: str) -> FileRun:
+        """Find a run, as `RunStore.find_run`."""
+        path = self.find_log(name)
+        return self.get_run(path.stem) if self._has_mirror(path) else open_run_file(path)
+
+    def find_log(self, name: str) -> Path:
+        """Find a log, as `FileRunStore.find_log`, and bring its mirror up to date."""
+        path = Path(name)
+        if name != LAST and is_file(path):
+            if self._has_mirror(path):
+                self.update(path.stem)
+            return path
+        ids = [row["run_id"] for row in self._read_rows() if row["seq"]]
+        if name == LAST:
+            run_id = next(filter(is_run_id, ids), None)
+            if run_id is None:
+                raise UsageError("there is no last run", hint="there are no runs in the team store")
+        else:
+            run_id = name if name in ids else choose_id(name, ids, self, self.folder, "run")
+        self.update(run_id)
+        return self.path_of(run_id)
+
+    def _has_mirror(self, path: Path) -> bool:
+        return path.resolve().parent == self.folder.resolve()
+
+    def list_runs(self) -> Iterator[FileRun]:
+        """List the runs, newest first, with their mirrors up to date."""
+        for row in self._read_rows():
+            if row["seq"]:
+                self._update(row)
+                yield ListedRun(self, row["run_id"], is_held=(row["lease_left"] or 0) > 0)
+
+    def __iter__(self) -> Iterator[Path]:
+        """Iterate over the mirrors, newest first, each up to date."""
+        return (run.path for run in self.list_runs())

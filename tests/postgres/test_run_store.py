@@ -1,0 +1,223 @@
+"""Runs in PostgreSQL: the contract of the stores of runs, mirrors, takeovers, altered bytes."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from orchestrator.audit.events import Event
+from orchestrator.audit.store import read_run
+from orchestrator.audit.verify import Verdict, ignore_record, read_log
+from orchestrator.errors import AlteredError, AuditError, RunHeldError, SettingsError, StoreDownError
+from orchestrator.postgres.run_store import StoreRunStore
+from orchestrator.postgres.store_thread import StoreTerms, StoreThread
+from tests.postgres.cluster import Cluster
+from tests.postgres.proxy import start_proxy
+from tests.run_store_contract import FIRST, ONE, TWO, RunStoreContract, add, finish, read_all
+
+pytestmark = pytest.mark.anyio
+EXPIRE = "UPDATE orchestrator.runs SET lease_until = clock_timestamp() - interval '1 ms'"
+OpenProcess = Callable[..., StoreRunStore]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The driver is for asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture
+def open_store(cluster: Cluster, database: str, tmp_path: Path) -> Iterator[OpenProcess]:
+    """Open the store as another process on another machine does: with a thread and mirrors of its own."""
+    threads, numbers = [], count(1)
+
+    def open_process(
+        user: str = "oli_operator", *, folder: str | None = None, url: str | None = None, compare: bool = False
+    ) -> StoreRunStore:
+        number = next(numbers)
+        url = url or f"postgresql://{user}@/{database}?host={cluster.folder}&port={cluster.port}"
+        thread = StoreThread(StoreTerms(url, f"ann@host:{number}", outage=0.3))
+        threads.append(thread)
+        state_dir = tmp_path / (folder or f"host-{number}")
+        return StoreRunStore(thread, state_dir, "prod", (50.0, 10), "ann@host", compare=compare)
+
+    yield open_process
+    for thread in threads:
+        thread.close()
+
+
+class TestStoreRunStore(RunStoreContract):
+    """The contract over PostgreSQL."""
+
+
+def state_of(store: StoreRunStore, run_id: str = ONE) -> tuple[object, ...]:
+    return store.thread.query(
+        "SELECT state, exit_code, adopt, lease_id IS NULL FROM orchestrator.runs WHERE run_id = %s", [run_id]
+    )[0]
+
+
+async def test_the_state_of_a_run_follows_from_its_records(open_store: OpenProcess) -> None:
+    store = open_store()
+    log = store.create_log(ONE, FIRST)
+    assert state_of(store) == ("ready", None, False, False)
+    await add(log, Event.RUN_INTERRUPTED, reason="sigint", open=1, exit_code=130)
+    log.close()
+    assert state_of(store) == ("ready", None, False, True)
+    await finish(store, TWO)
+    assert state_of(store, TWO) == ("finished", 6, False, True)
+    log, _ = store.get_run(TWO).open_log(ignore_record)
+    log.close()
+    assert state_of(store, TWO) == ("finished", 6, False, True)
+
+
+async def test_a_log_that_was_taken_over_is_whole_and_the_former_holder_writes_nothing(
+    open_store: OpenProcess, cluster: Cluster, database: str, tmp_path: Path
+) -> None:
+    mine, other = open_store(), open_store()
+    former = mine.create_log(ONE, FIRST)
+    cluster.execute(EXPIRE, database)
+    log, reading = other.get_run(ONE).open_log(ignore_record)
+    former.record(Event.NOTICE)
+    with pytest.raises(AuditError, match="another process took the run over"):
+        await former.flush()
+    with pytest.raises(AuditError):
+        former.record(Event.NOTICE)
+    former.close()
+    assert other.get_run(ONE).is_locked()
+    log.record_resumed(reading.torn, unterminated=reading.unterminated, open=0)
+    await add(log, Event.RUN_FINISHED, ending="completed", exit_code=0)
+    log.close()
+    exported = tmp_path / "exported.jsonl"
+    exported.write_bytes(b"".join(read_all(open_store("vic_viewer"))))
+    found = read_log(exported, ignore_record)
+    assert (found.verdict, found.chain.seq) == (Verdict.WHOLE, 4)
+
+
+async def test_a_finished_log_ends_a_run_whose_last_holder_died_before_letting_go(
+    open_store: OpenProcess, cluster: Cluster, database: str
+) -> None:
+    mine, other = open_store(), open_store()
+    log = mine.create_log(ONE, FIRST)
+    await add(log, Event.RUN_FINISHED, ending="completed", exit_code=0)
+    cluster.execute(EXPIRE, database)
+    again, reading = other.get_run(ONE).open_log(ignore_record)
+    assert reading.finished
+    again.close()
+    log.close()
+    assert state_of(other) == ("finished", 0, False, True)
+
+
+async def test_a_held_run_names_its_holder_and_the_rest_of_the_lease(open_store: OpenProcess) -> None:
+    mine, other = open_store(), open_store()
+    log = mine.create_log(ONE, FIRST)
+    with pytest.raises(RunHeldError, match="ann@host:1") as caught:
+        other.get_run(ONE).open_log(ignore_record)
+    assert caught.value.hint is not None
+    assert "its lease ends in 1m" in caught.value.hint or "s" in caught.value.hint
+    log.close()
+
+
+async def test_a_run_taken_by_a_worker_before_keeps_its_lease_for_the_log(open_store: OpenProcess) -> None:
+    operator, worker = open_store(), open_store("wes_worker")
+    operator.thread.query("SELECT FROM orchestrator.set_budget('prod', 5, 5)")
+    operator.thread.query("SELECT orchestrator.submit_run(%s,'prod','b',NULL,'{}',1,0,'planning',true,'ann')", [ONE])
+    lease = worker.thread.take(ONE, "worker")
+    assert lease is not None
+    assert (lease.state, worker.thread.find_lease(ONE)) == ("planning", lease)
+    worker.create_log(ONE, FIRST).close()
+    assert state_of(operator) == ("ready", None, True, True)
+    lease = worker.thread.take(ONE, "worker")
+    assert lease is not None
+    log, _ = worker.get_run(ONE).open_log(ignore_record)
+    await add(log, Event.RUN_FINISHED, ending="completed", exit_code=0)
+    log.close()
+    assert state_of(operator) == ("finished", 0, True, True)
+    assert worker.thread.let_go(lease) is False
+
+
+@pytest.mark.parametrize("place", ["mirror", "database"])
+async def test_a_changed_byte_is_found(open_store: OpenProcess, cluster: Cluster, database: str, place: str) -> None:
+    mine = open_store()
+    await finish(mine)
+    read_all(mine)
+    comparing = open_store(folder="host-1", compare=True)
+    assert comparing.find_log(ONE) == mine.path_of(ONE)
+    if place == "mirror":
+        path = mine.path_of(ONE)
+        path.write_bytes(path.read_bytes().replace(b'"exit_code":6', b'"exit_code":0'))
+        assert read_run(mine.get_run(ONE)).verdict is Verdict.ALTERED
+    else:
+        cluster.execute(
+            "SET session_replication_role = replica; UPDATE orchestrator.records SET line ="
+            " convert_to(replace(convert_from(line, 'UTF8'), '\"exit_code\":6', '\"exit_code\":0'), 'UTF8')",
+            database,
+        )
+        assert read_run(open_store().get_run(ONE)).verdict is Verdict.ALTERED
+    for find in (lambda: comparing.find_log(ONE), lambda: list(comparing)):
+        with pytest.raises(AlteredError, match="the mirror and the log in the store differ"):
+            find()
+
+
+async def test_a_mirror_mends_a_torn_line_and_refuses_another_log(open_store: OpenProcess) -> None:
+    mine = open_store()
+    await finish(mine)
+    lines = read_all(mine)
+    path = mine.path_of(ONE)
+    for begin in (b"", b"".join(lines[:1]), b"".join(lines[:2]) + lines[2][:7], lines[0][:9]):
+        path.write_bytes(begin)
+        assert read_all(mine) == lines
+    for other in (b"".join([*lines, b'{"seq":4,"hash":"x"}\n']), b'{"seq":3,"hash":"x"}\n', b"\n", b"text\n"):
+        path.write_bytes(other)
+        with pytest.raises(SettingsError, match="the mirror ends otherwise"):
+            read_all(mine)
+        assert path.read_bytes() == other
+
+
+async def test_many_and_long_lines_come_into_the_mirror(open_store: OpenProcess) -> None:
+    mine, other = open_store(), open_store()
+    log = mine.create_log(ONE, FIRST)
+    for number in range(2500):
+        log.record(Event.NOTICE, number=number)
+    await add(log, Event.NOTICE, text="x" * 200_000)
+    assert len(read_all(other)) == 2503
+    await add(log, Event.NOTICE, text="y" * 200_000)
+    log.close()
+    assert other.thread.query("SELECT sum(length(line))::int FROM orchestrator.records")[0][0] == sum(
+        map(len, read_all(other))
+    )
+
+
+async def test_a_viewer_reads_and_begins_nothing(open_store: OpenProcess) -> None:
+    mine, viewer = open_store(), open_store("vic_viewer")
+    mine.create_log(ONE, FIRST).close()
+    assert len(read_all(viewer)) == 2
+    with pytest.raises(SettingsError, match="no rights"):
+        viewer.create_log(TWO, FIRST)
+    with pytest.raises(SettingsError, match="no rights"):
+        viewer.get_run(ONE).open_log(ignore_record)
+
+
+def test_a_log_that_cannot_be_begun_leaves_a_void_run(open_store: OpenProcess, cluster: Cluster, database: str) -> None:
+    with start_proxy(cluster.folder, cluster.port) as proxy:
+        store = open_store(url=f"postgresql://oli_operator@127.0.0.1:{proxy.port}/{database}")
+        assert list(store.list_runs()) == []
+        proxy.break_off()
+        with pytest.raises(StoreDownError):
+            store.create_log(ONE, FIRST)
+        proxy.is_down = False
+        store.create_log(ONE, FIRST).close()
+
+
+async def test_a_mirror_named_by_its_path_is_the_run_of_the_store(open_store: OpenProcess) -> None:
+    mine = open_store()
+    log = mine.create_log(ONE, FIRST)
+    read_all(mine)
+    with pytest.raises(RunHeldError):
+        open_store(folder="host-1").find_run(str(mine.path_of(ONE))).open_log(ignore_record)
+    log.close()
+
+
+def test_prepare_refuses_a_database_that_could_lose_commits(open_store: OpenProcess) -> None:
+    with pytest.raises(SettingsError, match="fsync is off"):
+        open_store().prepare()
