@@ -228,7 +228,7 @@ class FileRun:
         stamp = f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
         return LogVersion(stamp, max(found.st_mtime_ns, found.st_ctime_ns))
 
-    def open_approvals(self) -> FileApprovalStore:
+    def open_approvals(self) -> ApprovalStore:
         """Store of the answers, in the folder beside the folder of logs."""
         return FileApprovalStore(self.path)
 

@@ -21,6 +21,7 @@ from orchestrator.audit.store import (
 )
 from orchestrator.audit.verify import Reading, Take, Verdict, check_lines
 from orchestrator.errors import OrchestratorError, RunHeldError, SettingsError, UsageError
+from orchestrator.postgres.approvals import StoreApprovals
 from orchestrator.postgres.check import check_durability, check_server
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.lease import FORMAT, Lease
@@ -125,6 +126,10 @@ class StoreRun(FileRun):
             raise
         return AuditLog(backing, reading.chain, wall=thread.wall), reading
 
+    def open_approvals(self) -> StoreApprovals:
+        """Store of the answers in the database."""
+        return StoreApprovals(self.run_id, self._store.thread.start_query)
+
     def _refuse_other_end(self, reading: Reading, lease: Lease) -> None:
         if reading.verdict is not Verdict.ALTERED and reading.chain.seq != lease.seq:
             raise SettingsError("the mirror differs from the log in the store", file=self.path, hint=_MOVE)
@@ -163,6 +168,10 @@ class ListedRun(FileRun):
     def open_log(self, take: Take) -> tuple[AuditLog, Reading]:
         """Take the run, then read its log, as `StoredRun.open_log`."""
         return self._store.get_run(self.run_id).open_log(take)
+
+    def open_approvals(self) -> StoreApprovals:
+        """Store of the answers in the database."""
+        return self._store.get_run(self.run_id).open_approvals()
 
 
 class StoreRunStore(FileRunStore):

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from anyio import sleep_forever
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from orchestrator.audit.log import Batch
+from orchestrator.postgres.claims import StoreClaims
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.lease import FORMAT, Fence, Lease, let_go_run, take_run
 from orchestrator.postgres.lease_keeper import LeaseKeeper
@@ -74,6 +74,7 @@ class StoreThread:
 
     Attributes:
         terms: the settings.
+        claims: the claims on CVMs.
     """
 
     def __init__(self, terms: StoreTerms) -> None:
@@ -84,6 +85,7 @@ class StoreThread:
         self._record_link = Link(terms.url, listen=terms.listen, timeout=timeout)
         self._keeper = LeaseKeeper(self._link.query, terms.lease)
         self._writer = RecordWriter(self._record_link.query, terms.lease, terms.outage)
+        self.claims = StoreClaims(self._link.query, self.call, terms.lease, on_lost=self._lose)
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()
         self._stack: ExitStack | None = None
@@ -139,7 +141,7 @@ class StoreThread:
     async def _serve(self) -> None:
         try:
             async with self._keeper.keep(), self._writer.work():
-                await sleep_forever()
+                await self.claims.run()
         finally:
             await self._link.close()
             await self._record_link.close()
@@ -205,6 +207,10 @@ class StoreThread:
         self._held[lease.run_id] = lease
         self._keeper.add(lease)
         return lease
+
+    def _lose(self, run_id: str) -> None:
+        if run_id in self._held:
+            self._held[run_id].lose()
 
     def start_write(self, lease: Lease, batch: Batch) -> "Future[None]":
         """Begin to write a batch of a held run, as `RecordWriter.write`."""

@@ -1,15 +1,23 @@
 """The stores of a command or of the service, built from the settings. The only place that chooses an implementation."""
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.audit.store import FileRunStore, RunStore
+from orchestrator.playbook.value_types import AUTO
 from orchestrator.settings.load import Settings
 
 if TYPE_CHECKING:
     from orchestrator.audit.claims import ClaimStore
     from orchestrator.audit.fleet_store import FleetStore
+    from orchestrator.postgres.store_thread import StoreThread
     from orchestrator.runs.api_profile import ApiProfileStore
+
+DEFAULT_WORKSPACE = "default"
+"""Name in the team store for the workspace of the default key."""
+DEFAULT_RATE = 5.0
+"""Rate of a workspace without a number in the settings and in the store."""
 
 
 def run_store(settings: Settings) -> RunStore:
@@ -17,13 +25,44 @@ def run_store(settings: Settings) -> RunStore:
     return file_run_store(settings)
 
 
-def file_run_store(settings: Settings) -> FileRunStore:
-    """Return the store of logs in files, for commands about files: seals, pruning, verification."""
-    return FileRunStore(settings.audit.state_dir)
+def file_run_store(settings: Settings, *, compare: bool = False) -> FileRunStore:
+    """Return the store of logs in files, for commands about files; with a team store, of its mirrors.
+
+    Args:
+        settings: the settings.
+        compare: whether to compare every byte of a mirror with the team store.
+    """
+    if settings.store.url is None:
+        return FileRunStore(settings.audit.state_dir)
+    from orchestrator.postgres.run_store import StoreRunStore  # noqa: PLC0415 - only where `store.url` is set
+    from orchestrator.runs.start import find_actor  # noqa: PLC0415 - imports this module
+
+    workspace, rate = settings.workspace_name or DEFAULT_WORKSPACE, settings.rate
+    budget = (DEFAULT_RATE if rate.requests_per_second == AUTO else float(rate.requests_per_second), rate.burst)
+    thread, folder = team_store(settings), settings.audit.state_dir
+    return StoreRunStore(thread, folder, workspace, budget, find_actor(), compare=compare)
+
+
+def team_store(settings: Settings, holder: str | None = None) -> "StoreThread":
+    """Return this process's side of the team store; always the same one for the same settings and name.
+
+    Args:
+        settings: settings with `store.url`.
+        holder: name of this process for people; default: user@host and the number of the process.
+    """
+    from orchestrator.postgres.store_thread import StoreTerms, open_thread  # noqa: PLC0415 - the same
+    from orchestrator.runs.start import find_actor  # noqa: PLC0415 - imports this module
+
+    store = settings.store
+    assert store.url is not None  # noqa: S101 - by the caller
+    name = holder or f"{find_actor()}:{os.getpid()}"
+    return open_thread(StoreTerms(store.url, name, store.lease, store.outage, listen=store.listen))
 
 
 def claim_store(settings: Settings) -> "ClaimStore":
     """Return the store of the claims on CVMs."""
+    if settings.store.url is not None:
+        return team_store(settings).claims
     from orchestrator.audit.claims import FileClaimStore  # noqa: PLC0415 - readers of logs do without
 
     return FileClaimStore(file_run_store(settings))
