@@ -27,6 +27,7 @@ from orchestrator.postgres.connect import connect
 from orchestrator.postgres.lease import FORMAT, Lease
 from orchestrator.postgres.migrate import check_version, explain_errors, read_version
 from orchestrator.postgres.mirror import LogEnd, compare_mirror, update_mirror
+from orchestrator.postgres.permit import LeasePermit
 from orchestrator.postgres.store_thread import NewRun, StoreThread
 from orchestrator.times import format_duration
 
@@ -57,10 +58,12 @@ class StoreBacking:
 
     Attributes:
         lease: the lease of the run.
+        permit: the permit to send requests, by the lease.
     """
 
     def __init__(self, thread: StoreThread, lease: Lease, location: str, end: RunEnd) -> None:
         self.lease, self.location = lease, location
+        self.permit = LeasePermit(lease, thread.terms.request, thread.terms.outage)
         self._thread, self._end = thread, end
 
     async def write(self, batch: Batch) -> None:

@@ -40,6 +40,7 @@ class StoreTerms:
         holder: name of this process for people, such as `ann@host:4711`.
         lease: the length of a lease, in seconds.
         outage: the longest outage of the database, in seconds.
+        request: the longest duration of a request to the cloud, in seconds.
         listen: False behind PgBouncer in transaction mode.
     """
 
@@ -47,6 +48,7 @@ class StoreTerms:
     holder: str
     lease: float = 60.0
     outage: float = 600.0
+    request: float = 30.0
     listen: bool = True
 
 

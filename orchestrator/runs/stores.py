@@ -56,7 +56,7 @@ def team_store(settings: Settings, holder: str | None = None) -> "StoreThread":
     store = settings.store
     assert store.url is not None  # noqa: S101 - by the caller
     name = holder or f"{find_actor()}:{os.getpid()}"
-    return open_thread(StoreTerms(store.url, name, store.lease, store.outage, listen=store.listen))
+    return open_thread(StoreTerms(store.url, name, store.lease, store.outage, settings.cloud.timeout, store.listen))
 
 
 def claim_store(settings: Settings) -> "ClaimStore":
