@@ -11,26 +11,11 @@ from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
 
 if TYPE_CHECKING:
+    from orchestrator.postgres.duty import Duty
     from orchestrator.postgres.firing_run import FiringProgress, FiringRun, Verdict
 
 BuildRun = Callable[[FiringClaim, LoadedPlaybook], "FiringRun"]
 """Builds the run of a firing for the store; raises OrchestratorError for a playbook that can't run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Duty:
-    """The holder of the duty.
-
-    Attributes:
-        epoch: number of the take by this process; None while another process has the duty.
-        holder: the process with the duty; None after its end, as far as known.
-    """
-
-    epoch: int | None
-    holder: str | None
-
-
-NO_DUTY = Duty(None, None)
 
 
 class DutyStore(Protocol):
@@ -43,7 +28,7 @@ class DutyStore(Protocol):
         """Return the store's time of day, in UTC: the same on all machines."""
         ...
 
-    async def take(self) -> Duty:
+    async def take(self) -> "Duty":
         """Take the duty, or renew the lease.
 
         The epoch is new after each take, and stays the same while the lease is renewed.

@@ -8,7 +8,8 @@ import anyio
 
 from orchestrator.errors import OrchestratorError, SettingsError, StoreDownError
 from orchestrator.outcome import Ending
-from orchestrator.service.duty import NO_DUTY, BuildRun, DutyStore, Term
+from orchestrator.postgres.duty import NO_DUTY
+from orchestrator.service.duty import BuildRun, DutyStore, Term
 from orchestrator.service.duty_journal import TAKEN, DutyJournal, open_journal
 from orchestrator.service.overview import Overview
 from orchestrator.service.protocols import EventSink

@@ -85,8 +85,22 @@ class Journal(Protocol):
         ...
 
 
-class JournalStore(Protocol):
-    """Store of the journal."""
+class JournalReader(Protocol):
+    """Reader of the journal, for commands; the service need not be running."""
+
+    def read_state(self) -> ServiceState:
+        """Read the state without the lock; an empty state without a journal.
+
+        Raises:
+            SettingsError: when the journal is damaged.
+            StoreDownError: when the team store can't be reached.
+            OSError: when the journal can't be read.
+        """
+        ...
+
+
+class JournalStore(JournalReader, Protocol):
+    """Store of the journal on one machine."""
 
     def open_journal(self) -> Journal:
         """Lock the journal for this service, and read its state.
@@ -97,18 +111,9 @@ class JournalStore(Protocol):
         """
         ...
 
-    def read_state(self) -> ServiceState:
-        """Read the state without the lock; an empty state without a journal.
-
-        Raises:
-            SettingsError: when the journal is damaged.
-            OSError: when the journal can't be read.
-        """
-        ...
-
 
 class SnoozeStore(Protocol):
-    """Store of the snoozes."""
+    """Store of the snoozes. Every method raises StoreDownError when the team store can't be reached."""
 
     def read_snoozes(self) -> Mapping[str, Snoozed]:
         """Read all snoozes, also ended snoozes, by playbook name.

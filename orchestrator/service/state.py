@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.service.folder import PlaybookFolder, ScheduledPlaybook
-from orchestrator.service.protocols import JournalStore, SnoozeStore
+from orchestrator.service.protocols import JournalReader, SnoozeStore
 from orchestrator.service.scheduler import NOTHING_DECIDED, Decided, Snooze
 
 
@@ -21,7 +21,7 @@ class StoredSchedule:
     snooze: Snooze | None = None
 
 
-def read_stored_schedule(journal: JournalStore, snoozes: SnoozeStore, name: str) -> StoredSchedule:
+def read_stored_schedule(journal: JournalReader, snoozes: SnoozeStore, name: str) -> StoredSchedule:
     """Read the stored state of a playbook's schedule.
 
     Raises:
@@ -35,7 +35,7 @@ def read_stored_schedule(journal: JournalStore, snoozes: SnoozeStore, name: str)
     )
 
 
-def read_kept_version(journal: JournalStore, kept: Path, file: Path) -> ScheduledPlaybook | None:
+def read_kept_version(journal: JournalReader, kept: Path, file: Path) -> ScheduledPlaybook | None:
     """Read the last valid version of a playbook, used by the service instead of an invalid file.
 
     Args:

@@ -3,21 +3,39 @@
 from pathlib import Path
 
 from orchestrator.service.journal import FOLDER, FileJournalStore
-from orchestrator.service.protocols import JournalStore, SnoozeStore
+from orchestrator.service.protocols import JournalReader, JournalStore, SnoozeStore
 from orchestrator.service.snoozes import FileSnoozeStore
 from orchestrator.settings.load import Settings
 
 
 def journal_store(settings: Settings) -> JournalStore:
-    """Return the store of the journal."""
+    """Return the store of the journal on this machine."""
     return FileJournalStore(settings.audit.state_dir)
 
 
+def journal_reader(settings: Settings) -> JournalReader:
+    """Return the reader of the journal: in the team store, or on this machine."""
+    if settings.store.url is None:
+        return journal_store(settings)
+    from orchestrator.service.team_stores import TeamJournal, open_connection  # noqa: PLC0415 - only with a team store
+
+    return TeamJournal(open_connection(settings.store))
+
+
 def snooze_store(settings: Settings) -> SnoozeStore:
-    """Return the store of the snoozes."""
-    return FileSnoozeStore(settings.audit.state_dir)
+    """Return the store of the snoozes: in the team store, or on this machine."""
+    if settings.store.url is None:
+        return FileSnoozeStore(settings.audit.state_dir)
+    from orchestrator.service.team_stores import TeamSnoozes, open_connection  # noqa: PLC0415 - only with a team store
+
+    return TeamSnoozes(open_connection(settings.store))
 
 
 def kept_folder(settings: Settings) -> Path:
     """Return the folder with copies of the last valid playbooks."""
     return settings.audit.state_dir.expanduser() / FOLDER / "kept"
+
+
+def pushed_folder(settings: Settings) -> Path:
+    """Return the folder with copies of the pushed playbooks."""
+    return settings.audit.state_dir.expanduser() / FOLDER / "pushed"

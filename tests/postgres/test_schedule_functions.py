@@ -16,10 +16,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def leader(connect: Connect) -> Holder:
-    """A worker with the budget of a workspace."""
-    holder = Holder(connect("wes_worker"))
-    holder.submit("another")  # makes the workspace
-    return holder
+    return Holder(connect("wes_worker"))
 
 
 @pytest.fixture
@@ -29,7 +26,7 @@ def operator(connect: Connect) -> Holder:
 
 def submit(leader: Holder, epoch: int, lease_id: uuid.UUID, run_id: str = RUN, before: datetime | None = None) -> str:
     ((verdict,),) = leader.call(
-        "submit_firing", epoch, lease_id, run_id, "prod", "nightly-stop", NOW, "{}", 1, before, "serve@w1"
+        "submit_firing", epoch, lease_id, run_id, "prod", 5.0, 2, "nightly-stop", NOW, "{}", 1, before, "serve@w1"
     )
     return str(verdict)
 
@@ -56,12 +53,14 @@ def test_a_firing_has_one_run_and_one_job_and_only_the_leader_submits(
 
 def test_a_claim_and_its_run_are_written_together_or_not_at_all(leader: Holder) -> None:
     epoch, lease_id = take_duty(leader)
-    transaction = leader.connection.transaction(force_rollback=True)
-    with transaction:
-        assert leader.call("append_journal", epoch, lease_id, 1, "{}") == [(True,)]
-        assert submit(leader, epoch, lease_id) == "submitted"
+    claim = ("{}", RUN, "prod", 5.0, 2, "nightly-stop", NOW, "{}", 1, None, "serve@w1")
+    assert leader.call("claim_firing", epoch, uuid.uuid4(), 1, *claim) == [(False,)]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        leader.call("claim_firing", epoch, lease_id, 1, *claim[:3], -1.0, *claim[4:])
     assert leader.call("read_journal", 0) == []
     assert leader.call("read_firing_run", RUN) == []
+    assert leader.call("claim_firing", epoch, lease_id, 1, *claim) == [(True,)]
+    assert len(leader.call("read_journal", 0)) == len(leader.call("read_firing_run", RUN)) == 1
 
 
 def test_a_late_firing_is_never_taken_and_the_leader_gives_up_on_firings_without_a_holder_only(leader: Holder) -> None:

@@ -11,8 +11,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from orchestrator.errors import StoreDownError
+from orchestrator.postgres.duty import Duty
 from orchestrator.postgres.firing_run import FiringProgress, FiringRun, Verdict
-from orchestrator.service.duty import Duty
 from orchestrator.times import timestamp
 from tests.service.host import Wall
 

@@ -12,10 +12,10 @@ from orchestrator.service import service_state
 from orchestrator.service.journal import FileJournal, FileJournalStore
 from orchestrator.state_files import write_all
 from orchestrator.times import timestamp
+from tests.journal_contract import ABOUT, JournalContract, OpenJournal
 from tests.service.host import MONDAY
 
 pytestmark = pytest.mark.anyio
-ABOUT = {"playbook": "a", "file": "/x/a.yaml", "timezone": "UTC", "when": "1", "left_out": "2"}
 CLAIM = {
     "playbook": "a",
     "planned": timestamp(MONDAY),
@@ -42,12 +42,29 @@ async def a_claim(state: Path) -> None:
     journal.close()
 
 
-async def test_what_was_written_is_known_again(tmp_path: Path) -> None:
+class TestFileJournal(JournalContract):
+    """The contract over a file."""
+
+    @pytest.fixture
+    def few_lines(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(the_journal, "_LINES", 10)
+
+    @pytest.fixture
+    def open_journal(self, tmp_path: Path) -> OpenJournal:
+        before: list[FileJournal] = []
+
+        async def open_one() -> FileJournal:
+            for each in before:
+                each.close()
+            before.append(opened(tmp_path))
+            return before[-1]
+
+        return open_one
+
+
+async def test_a_new_process_begins_with_a_snapshot_that_others_may_not_read(tmp_path: Path) -> None:
     await a_claim(tmp_path)
-    journal = opened(tmp_path)
-    assert [claim.run_id for claim in journal.state.claims.values()] == [CLAIM["run_id"]]
-    assert journal.state.playbooks["a"].mark.planned_after == MONDAY
-    journal.close()
+    opened(tmp_path).close()
     assert json.loads(file_of(tmp_path).read_bytes())["event"] == "snapshot"
     assert file_of(tmp_path).stat().st_mode & 0o777 == 0o600
 

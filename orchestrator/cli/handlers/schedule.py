@@ -98,12 +98,12 @@ def _load_in_force(file: Path, values: Mapping[str, str]) -> "tuple[LoadedPlaybo
 
 def _read_kept(file: Path) -> "ScheduledPlaybook | None":
     from orchestrator.service.state import read_kept_version  # noqa: PLC0415 - loads cron
-    from orchestrator.service.stores import journal_store, kept_folder  # noqa: PLC0415 - the same
+    from orchestrator.service.stores import journal_reader, kept_folder  # noqa: PLC0415 - the same
     from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
     with suppress(OrchestratorError, OSError):  # The firings of a playbook are known without settings.
         settings = load_settings(None, ())
-        return read_kept_version(journal_store(settings), kept_folder(settings), file)
+        return read_kept_version(journal_reader(settings), kept_folder(settings), file)
     return None
 
 
@@ -119,12 +119,12 @@ def _read_guards() -> "Guards | None":
 def _read_state(playbook: str) -> "StoredSchedule":
     """Read the schedule's state left by `serve` in the state directory of the settings, if available."""
     from orchestrator.service.state import StoredSchedule, read_stored_schedule  # noqa: PLC0415 - loads cron
-    from orchestrator.service.stores import journal_store, snooze_store  # noqa: PLC0415 - the same
+    from orchestrator.service.stores import journal_reader, snooze_store  # noqa: PLC0415 - the same
     from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
     with suppress(OrchestratorError, OSError):
         settings = load_settings(None, ())
-        return read_stored_schedule(journal_store(settings), snooze_store(settings), playbook)
+        return read_stored_schedule(journal_reader(settings), snooze_store(settings), playbook)
     return StoredSchedule()
 
 

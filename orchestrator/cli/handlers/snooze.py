@@ -18,10 +18,10 @@ from orchestrator.playbook.schedule import has_edge_form, last_second, load_zone
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.report.plan.schedule import format_firing, format_local
 from orchestrator.runs.start import find_actor
-from orchestrator.service.protocols import JournalStore, SnoozeStore
+from orchestrator.service.protocols import JournalReader, SnoozeStore
 from orchestrator.service.scheduler import Snooze, Snoozed, forecast_firings, forecast_next_firing
 from orchestrator.service.state import StoredSchedule, read_kept_version, read_stored_schedule
-from orchestrator.service.stores import journal_store, kept_folder, snooze_store
+from orchestrator.service.stores import journal_reader, kept_folder, snooze_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import plural, safe_text
 from orchestrator.times import parse_time_span, timestamp, utc_now
@@ -44,7 +44,7 @@ def snooze_playbook(
 ) -> int:
     """Snooze the firings of a playbook for a time, end a snooze, or list all snoozes."""
     settings = load_settings(config, assignments)
-    journal, snoozes, now = journal_store(settings), snooze_store(settings), utc_now()
+    journal, snoozes, now = journal_reader(settings), snooze_store(settings), utc_now()
     if listed + clear + (until is not None) != 1 or (playbook is None) != listed:
         raise UsageError(
             "give one of: PLAYBOOK --until TIME, PLAYBOOK --clear, --list",
@@ -73,7 +73,7 @@ def snooze_playbook(
     return int(Exit.OK)
 
 
-def _find_schedule(playbook: str, journal: JournalStore) -> tuple[str, Path]:
+def _find_schedule(playbook: str, journal: JournalReader) -> tuple[str, Path]:
     """Find the time zone and the file of a playbook known to the service, or stored in ./playbooks."""
     known = dict(journal.read_state().list_present())
     if playbook in known:
@@ -140,7 +140,7 @@ class _Outlook:
 
 def _read_outlook(source: Path, playbook: str, settings: Settings) -> _Outlook | None:
     """Find the next firing, if known, by the version used by the service."""
-    journal, timetable = journal_store(settings), None
+    journal, timetable = journal_reader(settings), None
     with suppress(OrchestratorError):
         timetable = load_timetable(load_playbook(source, {}, allow_undefined=True))
     if timetable is None:
@@ -151,7 +151,7 @@ def _read_outlook(source: Path, playbook: str, settings: Settings) -> _Outlook |
     return _Outlook(timetable, read_stored_schedule(journal, snooze_store(settings), playbook))
 
 
-def _snooze_documents(journal: JournalStore, snoozes: SnoozeStore, now: datetime) -> list[dict[str, object]]:
+def _snooze_documents(journal: JournalReader, snoozes: SnoozeStore, now: datetime) -> list[dict[str, object]]:
     known = journal.read_state().playbooks
     return [
         _snooze_document(name, each, known[name].timezone if name in known else "UTC")

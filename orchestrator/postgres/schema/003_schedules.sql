@@ -52,10 +52,10 @@ RETURNS SETOF record LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_c
 $$;
 
 -- Submit the run of a firing, with its job, under the fence of the duty `schedules`: `submitted`, `exists`, or `fenced`.
--- In one transaction with append_journal for the claim, no claim is without its run.
+-- The budget is for a workspace without a budget.
 CREATE FUNCTION submit_firing(
-  p_epoch bigint, p_lease_id uuid, p_run text, p_workspace text, p_playbook text, p_planned timestamptz,
-  p_spec jsonb, p_format int, p_start_before timestamptz, p_by text
+  p_epoch bigint, p_lease_id uuid, p_run text, p_workspace text, p_rate float8, p_burst int, p_playbook text,
+  p_planned timestamptz, p_spec jsonb, p_format int, p_start_before timestamptz, p_by text
 ) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM 1 FROM orchestrator.leases l
@@ -63,6 +63,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN 'fenced';
   END IF;
+  PERFORM orchestrator.set_budget(p_workspace, p_rate, p_burst, false, p_by);
   INSERT INTO orchestrator.runs (run_id, workspace, playbook, planned, spec, format, state, start_before, submitted_by)
     VALUES (p_run, p_workspace, p_playbook, p_planned, p_spec, p_format, 'planning', p_start_before, p_by)
     ON CONFLICT DO NOTHING;
@@ -71,6 +72,21 @@ BEGIN
   END IF;
   PERFORM orchestrator.queue_run(p_run);
   RETURN 'submitted';
+END $$;
+
+-- Append the claim of a firing to the journal, and submit its run, in one transaction: no claim is without its run.
+-- False, with nothing written, after another take of the duty.
+CREATE FUNCTION claim_firing(
+  p_epoch bigint, p_lease_id uuid, p_seq bigint, p_line jsonb, p_run text, p_workspace text, p_rate float8, p_burst int,
+  p_playbook text, p_planned timestamptz, p_spec jsonb, p_format int, p_start_before timestamptz, p_by text
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT orchestrator.append_journal(p_epoch, p_lease_id, p_seq, p_line) THEN
+    RETURN false;
+  END IF;
+  PERFORM orchestrator.submit_firing(
+    p_epoch, p_lease_id, p_run, p_workspace, p_rate, p_burst, p_playbook, p_planned, p_spec, p_format, p_start_before, p_by);
+  RETURN true;
 END $$;
 
 -- Give up a firing with no holder so far, under the fence of the duty `schedules`. False for a started run.
@@ -209,11 +225,11 @@ $$;
 -- Rights ------------------------------------------------------------------------------------------------------------
 
 REVOKE ALL ON FUNCTION
-  read_duty, read_journal_tail, submit_firing, give_up_firing, read_firing_run, refuse_late_start, read_snoozes, set_snooze,
+  read_duty, read_journal_tail, submit_firing, claim_firing, give_up_firing, read_firing_run, refuse_late_start, read_snoozes, set_snooze,
   clear_snooze, push_playbooks, read_last_push, read_playbooks, read_calendars FROM PUBLIC;
 GRANT SELECT ON snoozes, pushes, playbooks, calendars TO orchestrator_viewer, orchestrator_operator;
 GRANT EXECUTE ON FUNCTION
   read_duty, read_journal_tail, read_firing_run, read_snoozes, read_last_push, read_playbooks, read_calendars
   TO orchestrator_viewer, orchestrator_operator, orchestrator_worker;
-GRANT EXECUTE ON FUNCTION submit_firing, give_up_firing TO orchestrator_worker, orchestrator_operator;
+GRANT EXECUTE ON FUNCTION submit_firing, claim_firing, give_up_firing TO orchestrator_worker, orchestrator_operator;
 GRANT EXECUTE ON FUNCTION set_snooze, clear_snooze, push_playbooks TO orchestrator_operator;
