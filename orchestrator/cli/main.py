@@ -10,7 +10,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.consoles import WHEN, colour
-from orchestrator.cli.hinting_group import HintingGroup
+from orchestrator.cli.options import HintingGroup
 
 _COMMANDS = {
     "init": ("orchestrator.cli.commands.init", "Create settings and a first playbook in a folder."),

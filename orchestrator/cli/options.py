@@ -1,10 +1,10 @@
-"""Options shared by several commands."""
+"""Options and groups shared by several commands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -285,3 +285,27 @@ ignore_running_option = click.option(
     help="Act even on CVMs of another active run. Both runs may send requests to the same CVM, and you may be "
     "charged twice.",
 )
+
+
+class HintingGroup(click.Group):
+    """A group with hints for wrong names of its commands.
+
+    Attributes:
+        other_names: names of commands in other programs, with the name here.
+    """
+
+    other_names: ClassVar[Mapping[str, str]] = {}
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command as click does; for an unknown name, suggest the name here or the nearest known name."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            import difflib  # noqa: PLC0415 - only on this error
+
+            known = self.list_commands(ctx)
+            meant = self.other_names.get(name)
+            close = [meant] if meant else difflib.get_close_matches(name, known, n=1)
+            ctx.fail(f"no such command {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
+        return super().resolve_command(ctx, args)

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import click
 
-from orchestrator.cli.hinting_group import HintingGroup
 from orchestrator.cli.options import (
+    HintingGroup,
     fleet_handler,
     format_option,
     json_option,

@@ -4,8 +4,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.hinting_group import HintingGroup
-from orchestrator.cli.options import json_option, playbook_argument, variables_option
+from orchestrator.cli.options import HintingGroup, json_option, playbook_argument, variables_option
 
 
 @click.group("schedule", cls=HintingGroup, epilog="\b\nExample: orchestrator schedule explain nightly-cost-stop")

@@ -4,8 +4,7 @@ from typing import Any, ClassVar
 
 import click
 
-from orchestrator.cli.hinting_group import HintingGroup
-from orchestrator.cli.options import json_option, settings_options
+from orchestrator.cli.options import HintingGroup, json_option, settings_options
 
 
 class _StoreGroup(HintingGroup):
