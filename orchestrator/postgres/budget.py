@@ -71,7 +71,7 @@ async def agree_terms(
 
 
 class StoreBudget:
-    """The turns of one run from the budget of its workspace. One task of an event loop runs `run`.
+    """The turns of one session from the budget of its workspace. One task of an event loop runs `run`.
 
     All other methods may be called from another thread: they never wait for the database.
     """
@@ -79,7 +79,8 @@ class StoreBudget:
     def __init__(
         self,
         query: Query,
-        fence: Fence,
+        workspace: str,
+        fence: Fence | None = None,
         *,
         warn: Callable[..., object] = lambda *_, **__: None,
         clock: Callable[[], float] = boot_seconds,
@@ -88,11 +89,13 @@ class StoreBudget:
 
         Args:
             query: executes a statement, in the event loop of `run`.
-            fence: the right of the run to take turns.
+            workspace: the workspace.
+            fence: the right of the run to take turns; None for a process without a run yet.
             warn: called with an event's name, and its facts by keyword, when the database refuses a statement.
             clock: seconds on a clock that also counts the sleep of this machine.
         """
-        self._query, self._fence, self._warn, self._clock = query, fence, warn, clock
+        self._query, self._warn, self._clock = query, warn, clock
+        self._workspace, self._fence = workspace, fence
         self._turns = TurnQueue()
         self._lock = threading.Lock()
         self._asked_at: float | None = None
@@ -103,7 +106,11 @@ class StoreBudget:
         self._wakeup = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<StoreBudget {self._fence.run_id} {self._turns!r}>"
+        return f"<StoreBudget {self._workspace} {self._turns!r}>"
+
+    def hold(self, fence: Fence) -> None:
+        """Take turns for a run from now on: another take of the run ends them."""
+        self._fence = fence
 
     def take_turn(self) -> float:
         """Use a turn and return 0; without a turn, return the seconds until another attempt, never infinite."""
@@ -191,7 +198,7 @@ class StoreBudget:
         if until is None:
             return
         left = timedelta(seconds=max(0.0, until - self._clock()))
-        await self._query("SELECT orchestrator.pause_workspace(%s, %s, %s, %s)", [*self._fence, left])
+        await self._query("SELECT orchestrator.pause_workspace(%s, %s, %s, %s, %s)", [*self._holder(), left])
         with self._lock:
             if self._pause_until == until:
                 self._pause_until = None
@@ -205,7 +212,7 @@ class StoreBudget:
             self._asked_at = asked
         try:
             rows = await self._query(
-                "SELECT * FROM orchestrator.take_turns(%s, %s, %s, %s, %s)", [*self._fence, turns, ahead]
+                "SELECT * FROM orchestrator.take_turns(%s, %s, %s, %s, %s, %s)", [*self._holder(), turns, ahead]
             )
         except OrchestratorError:
             with self._lock:
@@ -219,6 +226,9 @@ class StoreBudget:
         ((at, first, rate, burst, paused),) = rows
         with self._lock:
             self._turns.add_slice(Slice(first, turns, rate, burst), paused, asked, self._clock(), at)
+
+    def _holder(self) -> tuple[object, ...]:
+        return (self._workspace, *(self._fence or (None, None, None)))
 
     def _note_failure(self, error: OrchestratorError) -> None:
         if not self._is_down and isinstance(error, SettingsError):

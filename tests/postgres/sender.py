@@ -23,7 +23,7 @@ class Sender:
         self.link = Link(url, timeout=timeout)
         self.questions = self.attempts = 0
         self._now = 0.0
-        self.budget = StoreBudget(self._query, fence, clock=self._clock)
+        self.budget = StoreBudget(self._query, "prod", fence, clock=self._clock)
         self.went: list[float] = []
 
     def _clock(self) -> float:

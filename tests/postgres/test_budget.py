@@ -20,7 +20,7 @@ def take_moments(holder: Holder, fence: Fence, until: float, seed: int) -> list[
     chance, moments = random.Random(seed), []
     while True:
         row = holder.connection.execute(
-            "SELECT * FROM orchestrator.take_turns(%s, %s, %s, %s, '0 s')",
+            "SELECT * FROM orchestrator.take_turns('prod', %s, %s, %s, %s, '0 s')",
             [*fence, slice_ := chance.randint(1, 8)],
         ).fetchone()
         assert row is not None
@@ -61,14 +61,14 @@ def test_a_workspace_has_its_own_budget(connect: Connect) -> None:
     for name in ("prod", "dev"):
         worker.submit(name, workspace=name)
     for name, turns in (("prod", 500), ("dev", 1)):
-        ((at, first, *_),) = worker.call("take_turns", *require(worker.take(name)), turns, "0 s")
+        ((at, first, *_),) = worker.call("take_turns", name, *require(worker.take(name)), turns, "0 s")
         assert first - at == pytest.approx(-(BURST - 1) / RATE, abs=0.1)
 
 
 def test_the_first_turn_after_an_idle_time_is_usable_for_a_moment(connect: Connect) -> None:
     worker = Holder(connect("wes_worker"))
     worker.submit()
-    ((at, first, *_),) = worker.call("take_turns", *require(worker.take()), 1, "30 s")
+    ((at, first, *_),) = worker.call("take_turns", "prod", *require(worker.take()), 1, "30 s")
     assert first - at == pytest.approx(30 - (BURST - 1) / RATE, abs=0.1)
 
 
@@ -77,12 +77,12 @@ def test_a_pause_holds_for_every_run_of_the_workspace_and_is_never_shortened(con
     for name in ("a", "b"):
         worker.submit(name)
     a, b = require(worker.take("a")), require(worker.take("b"))
-    assert worker.call("pause_workspace", *a, "30 s") == [(True,)]
-    assert worker.call("pause_workspace", *b, "1 s") == [(True,)]
-    ((at, first, *_, paused),) = worker.call("take_turns", *b, 1, "0 s")
+    assert worker.call("pause_workspace", "prod", *a, "30 s") == [(True,)]
+    assert worker.call("pause_workspace", "prod", *b, "1 s") == [(True,)]
+    ((at, first, *_, paused),) = worker.call("take_turns", "prod", *b, 1, "0 s")
     assert paused == pytest.approx(30, abs=2)
     assert first - at == pytest.approx(paused - (BURST - 1) / RATE, abs=0.1), "no turn is lost in the pause"
-    assert worker.call("pause_workspace", *a._replace(epoch=7), "60 s") == [(False,)]
+    assert worker.call("pause_workspace", "prod", *a._replace(epoch=7), "60 s") == [(False,)]
 
 
 def test_a_new_rate_holds_from_the_next_turn_on(connect: Connect) -> None:
@@ -90,8 +90,8 @@ def test_a_new_rate_holds_from_the_next_turn_on(connect: Connect) -> None:
     worker.submit()
     fence = require(worker.take())
     worker.call("set_budget", "prod", 2.0, 3)
-    assert worker.call("take_turns", *fence, 1, "0 s")[0][2:4] == (2.0, 3)
-    assert worker.call("take_turns", *fence, 0, "0 s") == []
+    assert worker.call("take_turns", "prod", *fence, 1, "0 s")[0][2:4] == (2.0, 3)
+    assert worker.call("take_turns", "prod", *fence, 0, "0 s") == []
 
 
 def test_an_explicit_budget_replaces_another_and_a_default_does_not(connect: Connect) -> None:
@@ -99,3 +99,15 @@ def test_an_explicit_budget_replaces_another_and_a_default_does_not(connect: Con
     assert worker.call("set_budget", "prod", 5.0, 3, False, "ann@a") == [(5.0, 3, None, None, None)]
     assert worker.call("set_budget", "prod", 9.0, 4, True, "bob@b") == [(9.0, 4, 5.0, 3, "ann@a")]
     assert worker.call("set_budget", "prod", 5.0, 3, False, "ann@a") == [(9.0, 4, 9.0, 4, "bob@b")]
+
+
+def test_a_run_takes_no_turns_of_another_workspace_and_a_process_without_a_run_takes_any(connect: Connect) -> None:
+    worker = Holder(connect("wes_worker"))
+    for name in ("prod", "dev"):
+        worker.submit(name, workspace=name)
+    fence = require(worker.take("prod"))
+    assert worker.call("take_turns", "dev", *fence, 1, "0 s") == []
+    assert worker.call("pause_workspace", "dev", *fence, "30 s") == [(False,)]
+    assert len(worker.call("take_turns", "dev", None, None, None, 1, "0 s")) == 1
+    assert worker.call("pause_workspace", "dev", None, None, None, "30 s") == [(True,)]
+    assert worker.call("take_turns", "nowhere", None, None, None, 1, "0 s") == []

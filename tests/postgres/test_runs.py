@@ -75,7 +75,7 @@ def test_after_the_lease_another_worker_takes_and_the_former_holder_is_fenced(
     assert worker.append(first, 3, after=2, head="a" * 64) == ("fenced", None)
     assert worker.renew(first) == []
     assert worker.let_go(first, "finished", 0) is False
-    assert worker.call("take_turns", *first, 1, "0 s") == []
+    assert worker.call("take_turns", "prod", *first, 1, "0 s") == []
     assert worker.append(second, 3, after=2, head="a" * 64, new_head="b" * 64) == ("ok", None)
     assert [bytes(line) for _, line in worker.call("read_records", RUN, 1)] == [b"2\n", b"3\n"]
 

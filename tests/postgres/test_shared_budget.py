@@ -148,7 +148,7 @@ class SilentDatabase:
 
 async def test_waits_are_short_and_finite_while_the_answer_is_on_its_way() -> None:
     database, times = SilentDatabase(), [5.0]
-    budget = StoreBudget(database.query, ANY_FENCE, clock=lambda: times[-1])
+    budget = StoreBudget(database.query, "prod", ANY_FENCE, clock=lambda: times[-1])
     task = asyncio.create_task(budget.run())
     assert 0 < budget.take_turn() <= 0.25
     await asyncio.sleep(0)
@@ -169,7 +169,7 @@ async def test_waits_are_short_and_finite_while_the_answer_is_on_its_way() -> No
 async def test_a_refused_question_is_a_warning_once_and_repeated_with_growing_pauses() -> None:
     database, warnings = SilentDatabase(), list[dict[str, object]]()
     database.error = SettingsError("no rights")
-    budget = StoreBudget(database.query, ANY_FENCE, warn=lambda _, **facts: warnings.append(facts))
+    budget = StoreBudget(database.query, "prod", ANY_FENCE, warn=lambda _, **facts: warnings.append(facts))
     task = asyncio.create_task(budget.run())
     for _ in range(8):
         await asyncio.sleep(0.05)

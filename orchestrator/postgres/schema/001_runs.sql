@@ -153,32 +153,37 @@ CREATE FUNCTION set_budget(
   SELECT present.rate, present.burst, earlier.rate, earlier.burst, earlier.set_by FROM present LEFT JOIN earlier ON true
 $$;
 
--- Take the next turns of a workspace for a run, in one row: the present time, the time of the first turn (the other turns
--- follow at distances of 1 / rate), both in seconds since the epoch, and the seconds left of a pause. No row after
--- another take of the run.
+-- Take the next turns of a workspace, in one row: the present time, the time of the first turn (the other turns follow at
+-- distances of 1 / rate), both in seconds since the epoch, and the seconds left of a pause. A process without a run yet,
+-- such as for the reads of a plan, has a p_run of NULL. For a run, no row after another take of the run.
 -- A turn later than (burst - 1) / rate must be dropped: then no window of W seconds has more than burst + rate * W turns.
 -- After an idle time the first turn would be so late at once; with p_ahead the turn is usable for that long.
 CREATE FUNCTION take_turns(
-  p_run text, p_epoch bigint, p_lease_id uuid, p_turns int, p_ahead interval,
+  p_workspace text, p_run text, p_epoch bigint, p_lease_id uuid, p_turns int, p_ahead interval,
   OUT at float8, OUT first_turn float8, OUT rate float8, OUT burst int, OUT paused float8
 ) RETURNS SETOF record LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   UPDATE orchestrator.workspaces w
     SET tat = greatest(w.tat, w.paused_until, clock_timestamp() + p_ahead) + make_interval(secs => p_turns / w.rate)
-    FROM orchestrator.runs r
-    WHERE p_turns > 0 AND r.run_id = p_run AND r.epoch = p_epoch AND r.lease_id = p_lease_id AND w.name = r.workspace
+    WHERE p_turns > 0 AND w.name = p_workspace
+      AND (p_run IS NULL OR EXISTS (
+        SELECT FROM orchestrator.runs r
+          WHERE r.run_id = p_run AND r.epoch = p_epoch AND r.lease_id = p_lease_id AND r.workspace = p_workspace))
     RETURNING
       extract(epoch FROM clock_timestamp())::float8,
       extract(epoch FROM w.tat)::float8 - (p_turns + w.burst - 1) / w.rate, w.rate, w.burst,
       extract(epoch FROM greatest(w.paused_until - clock_timestamp(), interval '0'))::float8
 $$;
 
--- Pause all runs of the run's workspace, as after a 429. A pause is never shortened.
-CREATE FUNCTION pause_workspace(p_run text, p_epoch bigint, p_lease_id uuid, p_pause interval) RETURNS boolean
+-- Pause all runs of a workspace, as after a 429. A pause is never shortened. False after another take of the run.
+CREATE FUNCTION pause_workspace(p_workspace text, p_run text, p_epoch bigint, p_lease_id uuid, p_pause interval) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WITH paused AS (
     UPDATE orchestrator.workspaces w SET paused_until = greatest(w.paused_until, clock_timestamp() + p_pause)
-      FROM orchestrator.runs r
-      WHERE r.run_id = p_run AND r.epoch = p_epoch AND r.lease_id = p_lease_id AND w.name = r.workspace RETURNING 1)
+      WHERE w.name = p_workspace
+        AND (p_run IS NULL OR EXISTS (
+          SELECT FROM orchestrator.runs r
+            WHERE r.run_id = p_run AND r.epoch = p_epoch AND r.lease_id = p_lease_id AND r.workspace = p_workspace))
+      RETURNING 1)
   SELECT count(*) = 1 FROM paused
 $$;
 
