@@ -131,7 +131,7 @@ def test_the_help_names_a_page_of_the_source() -> None:
 
 def test_every_handler_of_fleet_runs_exists() -> None:
     commands = Path(orchestrator.cli.commands.__file__).parent.glob("*.py")
-    names = [name for file in commands for name in re.findall(r'fleet_handler\("([\w.]+)"\)', file.read_text())]
+    names = [name for file in commands for name in re.findall(r'fleet_handler\("([\w.]+)"', file.read_text())]
     assert len(names) == 8
     for name in names:
         module, _, function = name.partition(".")
