@@ -1,12 +1,13 @@
 """Runs in the team store, each with a mirror of its log in a file of this machine."""
 
 from asyncio import wrap_future
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from orchestrator.audit.events import Event
+from orchestrator.audit.fleet_log import FleetEvent
 from orchestrator.audit.log import AuditLog, Batch, Observer
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.store import (
@@ -40,15 +41,15 @@ class RunEnd:
     """What the records of a log say about the end of the run.
 
     Attributes:
-        exit_code: the exit code in `run.finished`; None for an unfinished run.
+        exit_code: the exit code in `run.finished` or `fleet.finished`; None for an unfinished run.
     """
 
     def __init__(self) -> None:
         self.exit_code: int | None = None
 
     def observe(self, record: Record) -> None:
-        """Note the end of the run."""
-        if record.get("event") == Event.RUN_FINISHED:
+        """Note the end of the run, or of the fleet run."""
+        if record.get("event") in {Event.RUN_FINISHED, FleetEvent.FLEET_FINISHED}:
             code = record.get("exit_code")
             self.exit_code = code if isinstance(code, int) else 1
 
@@ -188,7 +189,7 @@ class StoreRunStore(FileRunStore):
         self,
         thread: StoreThread,
         state_dir: Path,
-        workspace: str,
+        workspace: str | None,
         budget: tuple[float, int],
         by: str,
         *,
@@ -199,7 +200,7 @@ class StoreRunStore(FileRunStore):
         Args:
             thread: the connection of this process.
             state_dir: the state folder.
-            workspace: the workspace of new runs.
+            workspace: the workspace of new runs; None for fleet runs.
             budget: rate and burst of the workspace, for a workspace without a budget in the store.
             by: user@host.
             compare: whether to compare every byte of the mirrors with the store.
@@ -310,9 +311,9 @@ class StoreRunStore(FileRunStore):
             if self._has_mirror(path):
                 self.update(path.stem)
             return path
-        ids = [row["run_id"] for row in self._read_rows() if row["seq"]]
+        ids = list(filter(is_run_id, self.list_ids()))
         if name == LAST:
-            run_id = next(filter(is_run_id, ids), None)
+            run_id = next(iter(ids), None)
             if run_id is None:
                 raise UsageError("there is no last run", hint="there are no runs in the team store")
         else:
@@ -323,10 +324,22 @@ class StoreRunStore(FileRunStore):
     def _has_mirror(self, path: Path) -> bool:
         return path.resolve().parent == self.folder.resolve()
 
+    def list_ids(self) -> list[str]:
+        """List the ids of all logs, newest first; fleet runs too."""
+        return [row["run_id"] for row in self._read_rows() if row["seq"]]
+
     def list_runs(self) -> Iterator[FileRun]:
         """List the runs, newest first, with their mirrors up to date."""
+        return self.list_logs(is_run_id)
+
+    def list_logs(self, includes: Callable[[str], bool]) -> Iterator[FileRun]:
+        """List logs, newest first, with their mirrors up to date.
+
+        Args:
+            includes: returns True for the ids of the list.
+        """
         for row in self._read_rows():
-            if row["seq"]:
+            if row["seq"] and includes(row["run_id"]):
                 self._update(row)
                 yield ListedRun(self, row["run_id"], is_held=(row["lease_left"] or 0) > 0)
 

@@ -58,14 +58,14 @@ class NewRun:
 
     Attributes:
         run_id: the run.
-        workspace: the workspace by its name in the settings.
+        workspace: the workspace by its name in the settings; None for a fleet run.
         playbook: the name of the playbook.
         by: user@host.
         budget: rate and burst of the workspace, for a workspace without a budget.
     """
 
     run_id: str
-    workspace: str
+    workspace: str | None
     playbook: str
     by: str
     budget: tuple[float, int]
@@ -191,9 +191,10 @@ class StoreThread:
         return self.call(partial(self._begin, run))
 
     async def _begin(self, run: NewRun) -> Lease | None:
-        await self._link.query(
-            "SELECT FROM orchestrator.set_budget(%s, %s, %s, false, %s)", [run.workspace, *run.budget, run.by]
-        )
+        if run.workspace is not None:
+            await self._link.query(
+                "SELECT FROM orchestrator.set_budget(%s, %s, %s, false, %s)", [run.workspace, *run.budget, run.by]
+            )
         lease_id, asked_at, seconds = uuid.uuid4(), boot_seconds(), self.terms.lease
         facts = [run.run_id, run.workspace, run.playbook, '{"v": 1}', FORMAT, run.by]
         rows = await self._link.query(
@@ -203,7 +204,7 @@ class StoreThread:
         if not rows:
             return None
         fence = Fence(run.run_id, rows[0][0], lease_id)
-        return self._hold(Lease(fence, seconds, asked_at, workspace=run.workspace, state="ready"))
+        return self._hold(Lease(fence, seconds, asked_at, workspace=run.workspace or "", state="ready"))
 
     def _hold(self, lease: Lease) -> Lease:
         self._held[lease.run_id] = lease

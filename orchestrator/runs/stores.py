@@ -11,6 +11,7 @@ from orchestrator.settings.load import Settings
 if TYPE_CHECKING:
     from orchestrator.audit.claims import ClaimStore
     from orchestrator.audit.fleet_store import FleetStore
+    from orchestrator.postgres.run_store import StoreRunStore
     from orchestrator.postgres.store_thread import StoreThread
     from orchestrator.runs.api_profile import ApiProfileStore
 
@@ -34,10 +35,15 @@ def file_run_store(settings: Settings, *, compare: bool = False) -> FileRunStore
     """
     if settings.store.url is None:
         return FileRunStore(settings.audit.state_dir)
+    return _store_logs(settings, settings.workspace_name or DEFAULT_WORKSPACE, compare=compare)
+
+
+def _store_logs(settings: Settings, workspace: str | None, *, compare: bool = False) -> "StoreRunStore":
+    """Return the logs of the team store; new runs belong to this workspace, or are fleet runs."""
     from orchestrator.postgres.run_store import StoreRunStore  # noqa: PLC0415 - only where `store.url` is set
     from orchestrator.runs.start import find_actor  # noqa: PLC0415 - imports this module
 
-    workspace, rate = settings.workspace_name or DEFAULT_WORKSPACE, settings.rate
+    rate = settings.rate
     budget = (DEFAULT_RATE if rate.requests_per_second == AUTO else float(rate.requests_per_second), rate.burst)
     thread, folder = team_store(settings), settings.audit.state_dir
     return StoreRunStore(thread, folder, workspace, budget, find_actor(), compare=compare)
@@ -82,6 +88,10 @@ def api_profile_store(settings: Settings, warn: Callable[..., object]) -> "ApiPr
 
 def fleet_store(settings: Settings) -> "FleetStore":
     """Return the store of fleet logs."""
+    if settings.store.url is not None:
+        from orchestrator.postgres.fleet_store import StoreFleetStore  # noqa: PLC0415 - only where `store.url` is set
+
+        return StoreFleetStore(_store_logs(settings, None))
     from orchestrator.audit.fleet_store import FileFleetStore  # noqa: PLC0415 - most commands know no fleet run
 
     return FileFleetStore(settings.audit.state_dir)

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.audit.events import Event
+from orchestrator.audit.fleet_log import FleetEvent
 from orchestrator.audit.store import read_run
 from orchestrator.audit.verify import Verdict, ignore_record, read_log
 from orchestrator.errors import AlteredError, AuditError, RunHeldError, SettingsError, StoreDownError
+from orchestrator.postgres.fleet_store import StoreFleetStore
 from orchestrator.postgres.run_store import StoreRunStore
 from orchestrator.postgres.store_thread import StoreTerms, StoreThread
 from tests.postgres.cluster import Cluster
@@ -221,3 +223,20 @@ async def test_a_mirror_named_by_its_path_is_the_run_of_the_store(open_store: Op
 def test_prepare_refuses_a_database_that_could_lose_commits(open_store: OpenProcess) -> None:
     with pytest.raises(SettingsError, match="fsync is off"):
         open_store().prepare()
+
+
+async def test_a_fleet_run_is_a_log_beside_the_runs_and_is_finished_by_its_last_record(open_store: OpenProcess) -> None:
+    runs = open_store(folder="host")
+    fleets = StoreFleetStore(StoreRunStore(runs.thread, runs.folder.parent, None, (50.0, 10), "ann@host"))
+    fleet_id = f"fleet-{ONE}"
+    runs.create_log(TWO, FIRST).close()
+    log = fleets.create_log(fleet_id, [(FleetEvent.FLEET_STARTED, {"workspaces": ["prod"]})])
+    assert fleets.get_fleet(fleet_id).is_locked()
+    log.record(FleetEvent.FLEET_FINISHED, exit_code=7, ending="completed")
+    await log.flush()
+    log.close()
+    assert state_of(runs, fleet_id) == ("finished", 7, False, True)
+    assert [fleet.run_id for fleet in fleets.list_fleets()] == [fleet_id]
+    assert [run.run_id for run in runs.list_runs()] == [TWO]
+    assert fleets.find_fleet("fleet-2026").run_id == fleet_id
+    assert read_run(fleets.get_fleet(fleet_id)).verdict is not Verdict.ALTERED
