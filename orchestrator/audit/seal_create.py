@@ -17,12 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrator.audit.events import Event
 from orchestrator.audit.keys import key_id
-from orchestrator.audit.log import AuditLog, write_inline
 from orchestrator.audit.record import Record
 from orchestrator.audit.seal_format import FORMAT, Seal, make_seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
-from orchestrator.audit.store import seal_file
-from orchestrator.audit.verify import Reading, Take, Verdict
+from orchestrator.audit.store import FileRun, seal_file
+from orchestrator.audit.verify import Reading, Verdict, ignore_record
 from orchestrator.errors import AlteredError, AuditError, UnfinishedError, UsageError
 from orchestrator.state_files import replace_file
 from orchestrator.times import utc_now
@@ -45,11 +44,11 @@ class Sealed:
     new: bool
 
 
-async def seal_log(path: Path, key: Ed25519PrivateKey, *, by: str, wall: Callable[[], datetime] = utc_now) -> Sealed:
+async def seal_log(run: FileRun, key: Ed25519PrivateKey, *, by: str, wall: Callable[[], datetime] = utc_now) -> Sealed:
     """Append a seal to a log, and write the seal to a file beside the log.
 
     Args:
-        path: the log.
+        run: the run of the log.
         key: the key to sign with.
         by: user@host.
         wall: the time of day.
@@ -61,20 +60,14 @@ async def seal_log(path: Path, key: Ed25519PrivateKey, *, by: str, wall: Callabl
         SettingsError: when the log can't be continued.
         UsageError: when the seal can't be written.
     """
+    path = run.path
     beside = seal_file(path)
     detached = read_detached(beside, asked=False)
-    checks: list[SealCheck] = []
     last: deque[Record] = deque(maxlen=1)
-
-    def read(path: Path, take: Take) -> Reading:
-        """Read the log together with its seals."""
-        reading, check = read_sealed(path, {key_id(key.public_key()): key.public_key()}, detached, take)
-        checks.append(check)
-        return reading
-
-    log, reading = AuditLog.reopen(path, last.append, read=read, wall=wall, sync=write_inline)
+    log, _ = run.open_log(ignore_record)
     with closing(log):
-        (check,) = checks
+        # Read with its seals while no other process can change the log.
+        reading, check = read_sealed(path, {key_id(key.public_key()): key.public_key()}, detached, last.append)
         _refuse_unsound(path, reading, check)
         seal = _find_standing_seal(last[0], check) if reading.verdict is Verdict.WHOLE else None
         new = seal is None

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _MOST_COMPARED = 2000
 """The number of newest runs to compare with an unknown id."""
 
+MIRRORS = "mirror"
+"""Name of the folder with the mirrors of the logs of a team store, in the state folder."""
+
 LAST = "last"
 """Name for the newest run, in place of a run id."""
 

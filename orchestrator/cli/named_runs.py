@@ -1,14 +1,25 @@
 """The runs, fleet runs and logs named on a command line: by id, prefix, `last` or path. A path needs no settings."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from orchestrator.audit.fleet_log import FleetState
 from orchestrator.audit.fleet_store import PREFIX
-from orchestrator.audit.store import LAST, RunStore, StoredRun, is_file, is_run_id, open_run_file, read_run
+from orchestrator.audit.store import (
+    LAST,
+    MIRRORS,
+    FileRun,
+    FileRunStore,
+    RunStore,
+    StoredRun,
+    is_file,
+    is_run_id,
+    open_run_file,
+    read_run,
+)
 from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import UsageError
 from orchestrator.runs.stores import file_run_store, fleet_store, run_store
@@ -111,6 +122,13 @@ def _read_started(run: StoredRun) -> dict[str, Any]:
     return {}
 
 
+def open_log_file(path: Path, config: Path | None, assignments: tuple[str, ...]) -> FileRun:
+    """Return the run of a log found by `find_logs`: for the mirror of a log, the run in the team store."""
+    if path.resolve().parent.name != MIRRORS:
+        return FileRun(path)
+    return file_run_store(load_settings(config, assignments)).find_run(str(path))
+
+
 def find_logs(
     names: Sequence[str],
     config: Path | None,
@@ -118,6 +136,7 @@ def find_logs(
     *,
     every: bool,
     to_change: bool = False,
+    compare: bool = False,
 ) -> tuple[Path, ...]:
     """Find the files of logs by paths and ids without duplicates, or all files, the oldest first.
 
@@ -127,8 +146,10 @@ def find_logs(
         assignments: the settings of the command line.
         every: whether to return all files.
         to_change: whether the command changes the logs, as in `find_run_to_change`.
+        compare: whether to compare every byte of a mirror with the team store.
 
     Raises:
+        AlteredError: when a mirror and the team store differ.
         UsageError: when there is no such log, or when both or neither are asked for.
     """
     if every == bool(names):
@@ -137,22 +158,33 @@ def find_logs(
             hint="give run ids or paths, or --all; `orchestrator runs` lists the runs",
         )
     if every:
-        return tuple(sorted(file_run_store(load_settings(config, assignments))))
-    found = (path for name in names for path in _find_logs(name, config, assignments, to_change=to_change))
+        return tuple(sorted(file_run_store(load_settings(config, assignments), compare=compare)))
+    options = {"to_change": to_change, "compare": compare}
+    found = (path for name in names for path in _find_logs(name, config, assignments, **options))
     return tuple(dict.fromkeys(found))
 
 
-def _find_logs(name: str, config: Path | None, assignments: tuple[str, ...], *, to_change: bool) -> list[Path]:
+def _find_existing(store: FileRunStore, run_ids: Sequence[str]) -> Iterator[Path]:
+    """Find the logs of runs, without those that `audit prune` has removed."""
+    for run_id in run_ids:
+        run = store.get_run(run_id)
+        with suppress(FileNotFoundError):
+            run.read_version()
+            yield run.path
+
+
+def _find_logs(
+    name: str, config: Path | None, assignments: tuple[str, ...], *, to_change: bool, compare: bool
+) -> list[Path]:
     """Find the log of a run, or all logs of a fleet run: the fleet log, and the log of every run."""
     path = Path(name)
     if name != LAST and is_file(path):
         return [path]
     settings = load_settings(config, assignments)
-    store = file_run_store(settings)
+    store = file_run_store(settings, compare=compare)
     name = name_order(name, config, assignments, to_change=to_change)
     if names_fleet(name):
         fleet, state = fleet_store(settings).find_fleet(name), FleetState()
         read_run(fleet, state.apply_record)
-        logs = (store.path_of(run.run_id) for run in state.runs)
-        return [Path(fleet.location), *filter(is_file, logs)]  # `audit prune` may have removed a log
+        return [Path(fleet.location), *_find_existing(store, [run.run_id for run in state.runs])]
     return [Path(find_run_to_change(store, name).location) if to_change else store.find_log(name)]

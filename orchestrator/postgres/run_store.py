@@ -12,6 +12,7 @@ from orchestrator.audit.log import AuditLog, Batch, Observer
 from orchestrator.audit.record import Chain, Record
 from orchestrator.audit.store import (
     LAST,
+    MIRRORS,
     FileRun,
     FileRunStore,
     LogVersion,
@@ -206,7 +207,7 @@ class StoreRunStore(FileRunStore):
             compare: whether to compare every byte of the mirrors with the store.
         """
         super().__init__(state_dir)
-        self.folder = self.folder.with_name("mirror")
+        self.folder = self.folder.with_name(MIRRORS)
         self.thread = thread
         self._workspace, self._budget, self._by, self._compare = workspace, budget, by, compare
 

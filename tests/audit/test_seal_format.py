@@ -19,7 +19,7 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.seal_create import parse_detached, read_detached, seal_elsewhere, seal_log
 from orchestrator.audit.seal_format import Covers, Seal, make_seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, check_sealed, read_sealed
-from orchestrator.audit.store import seal_file
+from orchestrator.audit.store import FileRun, seal_file
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.errors import AlteredError, RunHeldError, UnfinishedError, UsageError
 from tests.logs import RUN_ID, START, STORY, check_log, log
@@ -174,7 +174,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 async def seal(path: Path) -> bool:
-    return (await seal_log(path, KEY, by="me@here", wall=lambda: START)).new
+    return (await seal_log(FileRun(path), KEY, by="me@here", wall=lambda: START)).new
 
 
 async def test_sealing_leaves_what_was_there_as_it_was_and_a_copy_of_the_seal_beside_it(tmp_path: Path) -> None:

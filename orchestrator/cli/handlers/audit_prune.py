@@ -47,6 +47,9 @@ def prune_logs(
         raise UsageError(f"--older-than: {error}", hint="give a duration such as 90d") from error
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
     settings = load_settings(config, assignments)
+    if settings.store.url is not None:
+        hint = "mirrors may be deleted at any time; the store keeps every log"
+        raise UsageError("audit prune removes logs in files, not in a team store", hint=hint)
     store = file_run_store(settings)
     fleets = [Path(fleet.location) for fleet in fleet_store(settings).list_fleets()]
     terms = PrunePolicy(utc_now() - timedelta(seconds=age), unsealed, unfinished, keys)

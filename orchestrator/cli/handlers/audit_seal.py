@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrator.audit.keys import read_private_key
 from orchestrator.audit.seal_create import Sealed, seal_elsewhere, seal_log
-from orchestrator.audit.store import seal_file
-from orchestrator.cli.named_runs import find_logs
+from orchestrator.audit.store import FileRun, seal_file
+from orchestrator.cli.named_runs import find_logs, open_log_file
 from orchestrator.errors import OrchestratorError, RunHeldError, UnfinishedError, UsageError
 from orchestrator.runs.start import find_actor
 from orchestrator.runs.stores import fleet_store
@@ -41,7 +41,7 @@ def seal_logs(
     refused: list[tuple[Path, OrchestratorError]] = []
     for path in paths:
         try:
-            sealed.append((path, _seal_log(path, signer, out)))
+            sealed.append((path, _seal_log(open_log_file(path, config, assignments), signer, out)))
         except OrchestratorError as error:
             if len(paths) == 1 and not every:
                 raise
@@ -62,10 +62,11 @@ def seal_logs(
     return code
 
 
-def _seal_log(path: Path, signer: Ed25519PrivateKey, out: Path | None) -> Sealed:
+def _seal_log(run: FileRun, signer: Ed25519PrivateKey, out: Path | None) -> Sealed:
     if out is not None:
+        path = run.path
         return seal_elsewhere(path, out / seal_file(path).name if out.is_dir() else out, signer, by=find_actor())
-    return anyio.run(partial(seal_log, path, signer, by=find_actor()))
+    return anyio.run(partial(seal_log, run, signer, by=find_actor()))
 
 
 def _ask_passphrase() -> str | None:

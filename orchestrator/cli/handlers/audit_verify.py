@@ -16,9 +16,9 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.seal_create import read_detached
 from orchestrator.audit.seal_format import Seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
-from orchestrator.audit.store import FileRunStore, is_file, is_held, read_run, seal_file
+from orchestrator.audit.store import FileRunStore, is_file, read_run, seal_file
 from orchestrator.audit.verify import Reading, Verdict
-from orchestrator.cli.named_runs import find_logs, name_order, names_fleet
+from orchestrator.cli.named_runs import find_logs, name_order, names_fleet, open_log_file
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.verdict import verdict_document, verdict_lines
@@ -77,7 +77,7 @@ def verify_logs(
 ) -> int:
     """Verify audit logs and their seals."""
     logs = tuple(name_order(name, config, assignments, to_change=False) for name in logs)
-    paths = find_logs(logs, config, assignments, every=every)
+    paths = find_logs(logs, config, assignments, every=every, compare=True)
     if every:
         paths += tuple(Path(fleet.location) for fleet in fleet_store(load_settings(config, assignments)).list_fleets())
     if seals and not public_keys:
@@ -94,7 +94,7 @@ def verify_logs(
         store = file_run_store(load_settings(config, assignments))
         missing = _find_missing(store, [*seals, store.folder, store.folder.with_name("fleets")], keys)
     # With --all, a run carried out by a live process is no reason for alarm.
-    codes = {each.code for each in found if not every or not _is_in_use(each)}
+    codes = {each.code for each in found if not every or not _is_in_use(each, config, assignments)}
     codes |= {Exit.FAILED for _, pruned_at in missing if pruned_at is None}
     codes |= {Exit.FAILED for checked in fleets.values() if checked.faults}
     code = next((grave for grave in _GRAVEST if grave in codes), Exit.OK)
@@ -218,8 +218,10 @@ def _find_missing(
     return [(seal, store.pruned_at(seal.run_id)) for seal in sorted(lost, key=lambda seal: seal.run_id)]
 
 
-def _is_in_use(checked: _Checked) -> bool:
-    return checked.reading.verdict is Verdict.UNFINISHED and is_held(checked.path)
+def _is_in_use(checked: _Checked, config: Path | None, assignments: tuple[str, ...]) -> bool:
+    if checked.reading.verdict is not Verdict.UNFINISHED:
+        return False
+    return open_log_file(checked.path, config, assignments).is_locked()
 
 
 def _print_verdict(checked: _Checked, *, asked: bool, as_json: bool) -> None:
