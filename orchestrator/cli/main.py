@@ -40,6 +40,7 @@ _COMMANDS = {
         "orchestrator.cli.commands.doctor",
         "Check settings, key, API, state folder, channels and playbooks.",
     ),
+    "worker": ("orchestrator.cli.commands.team", "Carry out submitted runs of the team store until stopped."),
     "watch": ("orchestrator.cli.commands.team", "Follow a run of the team store to its end."),
     "cancel": ("orchestrator.cli.commands.team", "Cancel a run of the team store for good."),
     "workers": ("orchestrator.cli.commands.team", "List the workers of the team store, and waiting runs."),

@@ -133,7 +133,7 @@ class Run:
         """
         self._final_fields = about
         self._control.ending = ending
-        close_open(self.ledger, seen, self._control.context.settle.recheck_after)
+        close_open(self.ledger, seen, self._control.context.settle.recheck_after, ending)
         return await self._carry_out(())
 
     async def _carry_out(self, steps: Sequence[AnyPlanned]) -> RunResult:

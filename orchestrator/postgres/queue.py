@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,8 +17,6 @@ import anyio
 from orchestrator.errors import OrchestratorError
 from orchestrator.postgres.connect import read_options
 from orchestrator.postgres.link import Link
-from orchestrator.postgres.turns import Offset, observe_offset
-from orchestrator.times import boot_seconds
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -87,7 +85,6 @@ class RunQueue:
         self._holder, self._workspaces = holder, list(workspaces)
         self._version, self._format = version, format_
         self.link = Link(url, listen=listen)
-        self._offset: Offset | None = None
 
     async def sweep(self) -> list[Stop]:
         """Show that this worker lives, queue free runs without a job, and return the runs to end.
@@ -96,20 +93,13 @@ class RunQueue:
             StoreDownError: when the database can't be reached.
             SettingsError: when the database refuses a statement.
         """
-        asked = boot_seconds()
-        ((database_time,),) = await self.link.query(
+        await self.link.query(
             "SELECT orchestrator.record_worker(%s, %s, %s, %s)",
             [self._holder, self._version, self._format, self._workspaces],
         )
-        self._offset = observe_offset(self._offset, asked, boot_seconds(), database_time)
         await self.link.query("SELECT orchestrator.queue_free_runs(%s, %s)", [self._workspaces, self._format])
         rows = await self.link.query("SELECT * FROM orchestrator.list_stops(%s)", [self._holder])
         return [Stop(run_id, wanted == "at_once", by) for run_id, wanted, by in rows]
-
-    def wall(self) -> datetime:
-        """Return the time of the database, also while the database is down. Needs an earlier `sweep`."""
-        assert self._offset is not None  # noqa: S101 - a worker sweeps before its first run
-        return datetime.fromtimestamp(boot_seconds() + self._offset.middle, UTC)
 
     async def read_submitter(self, run_id: str) -> Submitter:
         """Read who submitted a run.
@@ -120,6 +110,11 @@ class RunQueue:
         """
         (row,) = await self.link.query("SELECT * FROM orchestrator.read_submission(%s)", [run_id])
         return Submitter(*row)
+
+    async def queue_again(self, run_id: str) -> None:
+        """Queue a run that was let go, so that another worker takes the run at once; the sweep would do so later."""
+        with suppress(OrchestratorError):
+            await self.link.query("SELECT orchestrator.queue_run(%s)", [run_id])
 
     async def forget(self) -> None:
         """Take this worker off the list of workers, and close the connection."""

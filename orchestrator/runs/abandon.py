@@ -4,6 +4,7 @@ import anyio
 
 from orchestrator.engine.read.status import Observation
 from orchestrator.engine.result import RunResult
+from orchestrator.outcome import Ending
 from orchestrator.runs.execute import deliver_notices, prepare_run
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.records import rebuild_jobs
@@ -13,14 +14,22 @@ from orchestrator.runs.start import OpenRun, find_actor
 from orchestrator.times import parse_timestamp
 
 
-async def abandon_run(session: Session, reopened: ReopenedRun, reason: str, *, nothing_sent: bool = False) -> RunResult:
+async def abandon_run(
+    session: Session,
+    reopened: ReopenedRun,
+    reason: str | None,
+    *,
+    nothing_sent: bool = False,
+    cancelled_by: str | None = None,
+) -> RunResult:
     """Read the status of every open target, and record the end of the run.
 
     Args:
         session: the connection to the cloud.
         reopened: the run.
-        reason: the reason, for the record.
+        reason: the reason, for the record; None for a cancelled run.
         nothing_sent: whether the run has no request for certain, so that no status is read.
+        cancelled_by: user@host of the person that cancelled the run; None for an abandoned run.
 
     Raises:
         CloudError: when a status can't be read.
@@ -33,7 +42,10 @@ async def abandon_run(session: Session, reopened: ReopenedRun, reason: str, *, n
     await record_resume(log, reopened.reading, state, jobs, session.observer, to_abandon=True)
     run = prepare_run(session, opened)
     async with deliver_notices(session, log, state) as finish:
-        result = await run.abandon(seen, abandoned_by=find_actor(), reason=reason)
+        if cancelled_by is not None:
+            result = await run.abandon(seen, Ending.CANCELLED, cancelled_by=cancelled_by)
+        else:
+            result = await run.abandon(seen, abandoned_by=find_actor(), reason=reason)
         await finish(result)
     return result
 

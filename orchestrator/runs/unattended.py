@@ -26,7 +26,7 @@ from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.notifications import notify_refusal
 from orchestrator.runs.resume import reopen_run, report_warnings
 from orchestrator.runs.session import Endpoint, RunObserver, Session, limits_of, open_session
-from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
+from orchestrator.runs.start import Confirm, OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.runs.workspaces import choose_names, choose_settings, settings_of_run
@@ -105,7 +105,7 @@ class UnattendedRunner:
             limits = limits_of(loaded.playbook.limits, settings)
             request = RunRequest(loaded, limits, origin_fields={"trigger": trigger_of(claim)}, run_id=claim.run_id)
             async with self._open_session(claim, settings, limits) as session:
-                opened = await run_unless(stop, partial(_plan_and_start, session, request))
+                opened = await run_unless(stop, partial(plan_and_start, session, request))
                 if opened is None:
                     return INTERRUPTED
                 return await _carry_out(session, opened, stop)
@@ -200,12 +200,12 @@ def _read_run_status(run: StoredRun) -> RunStatus:
     return RunStatus(State.UNFINISHED, last_at)
 
 
-async def _plan_and_start(session: Session, request: RunRequest) -> OpenRun:
-    """Plan a run, and begin its log. The schedule is the confirmation."""
+async def _agree(_: Plan) -> bool:
+    return True
 
-    async def confirm(_: Plan) -> bool:
-        return True
 
+async def plan_and_start(session: Session, request: RunRequest, confirm: Confirm = _agree) -> OpenRun:
+    """Plan a run, and begin its log. By default the schedule is the confirmation."""
     return await start_run(session, request, await plan_request(session, request), confirm)
 
 

@@ -1,7 +1,6 @@
 """The queue of runs for a worker, with Procrastinate on a real server."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 
 import anyio
 import psycopg
@@ -98,7 +97,6 @@ async def test_a_sweep_shows_the_worker_and_returns_the_runs_to_end(
     ]
     found = await queue.read_submitter(RUN)
     assert (found.by, found.db_user, found.stop_by) == ("ann@host", "wes_worker", "oli@host")
-    assert abs(queue.wall() - datetime.now(UTC)) < timedelta(seconds=1)
     await queue.forget()
     assert operator.connection.execute("SELECT holder FROM orchestrator.workers").fetchall() == []
 

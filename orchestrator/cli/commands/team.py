@@ -1,10 +1,28 @@
-"""The commands for runs of the team store: `watch`, `cancel`, `workers`."""
+"""The commands for runs of the team store: `worker`, `watch`, `cancel`, `workers`."""
 
 from typing import Any
 
 import click
 
 from orchestrator.cli.options import json_option, run_argument, settings_options, verbosity_options
+
+
+@click.command("worker", epilog="\b\nExample: orchestrator worker")
+@settings_options
+@verbosity_options
+def worker(**options: Any) -> int:
+    """Carry out submitted runs of the team store until stopped.
+
+    Takes the runs of the sections [workspaces.NAME] with a key, at most worker.runs at once. Takes over the runs of a
+    dead worker after store.lease. Waits while the database is down.
+
+    Ctrl-C and SIGTERM hand the runs over to other workers within seconds.
+
+    Exit code 2: settings or schema. 5: the database is unreachable at the start.
+    """
+    from orchestrator.cli.handlers.worker import run_worker
+
+    return run_worker(**options)
 
 
 @click.command("watch", epilog="\b\nExample: orchestrator watch 20261123T080000Z-4f2a")
@@ -48,4 +66,4 @@ def workers(**options: Any) -> int:
     return list_workers(**options)
 
 
-COMMANDS = {"watch": watch, "cancel": cancel, "workers": workers}
+COMMANDS = {"worker": worker, "watch": watch, "cancel": cancel, "workers": workers}

@@ -6,17 +6,20 @@ from orchestrator.engine.job import Job, RequestPhase
 from orchestrator.engine.read.status import Observation
 from orchestrator.engine.send.ledger import Ledger
 from orchestrator.engine.watch.evaluate import Finding, WatchState, evaluate_status
-from orchestrator.outcome import Outcome
+from orchestrator.outcome import Ending, Outcome
 from orchestrator.reply import StatusRead
 
 
-def close_open(ledger: Ledger, seen: Mapping[str, Observation], recheck_after: float) -> None:
+def close_open(
+    ledger: Ledger, seen: Mapping[str, Observation], recheck_after: float, ending: Ending = Ending.ABANDONED
+) -> None:
     """Give an outcome to every open target with a request; targets without a request stay open.
 
     Args:
         ledger: the ledger with the targets.
         seen: the status of every open target by the CVM's key, read at least `recheck_after` after its last request.
         recheck_after: the longest lag of a status, in seconds.
+        ending: the ending of the run, for the reason.
     """
     for job in ledger.jobs:
         if job.phase is RequestPhase.UNANSWERED:
@@ -30,7 +33,7 @@ def close_open(ledger: Ledger, seen: Mapping[str, Observation], recheck_after: f
             if _has_settled(ledger, job, each.read, each.begun, recheck_after):
                 ledger.record_outcome(job, Outcome.SETTLED)
             else:
-                open_yet = f"the run was abandoned while the outcome of its {job.action} was open"
+                open_yet = f"the run was {ending} while the outcome of its {job.action} was open"
                 ledger.record_outcome(job, Outcome.UNSETTLED, f"{open_yet}; last seen {each.read.status!r}")
 
 

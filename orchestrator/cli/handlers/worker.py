@@ -1,0 +1,145 @@
+"""`orchestrator worker`."""
+
+import signal
+import traceback
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import structlog
+
+from orchestrator import __version__
+from orchestrator.audit.record import Record
+from orchestrator.audit.replay import RunState
+from orchestrator.cli.event_log import configure_log, log_record
+from orchestrator.cli.handlers.store import require_url
+from orchestrator.errors import SettingsError
+from orchestrator.playbook.value_types import AUTO
+from orchestrator.postgres.budget import BudgetTerms, agree_terms
+from orchestrator.postgres.queue import RunQueue
+from orchestrator.runs.session import RunObserver
+from orchestrator.runs.start import find_actor
+from orchestrator.runs.stores import DEFAULT_RATE, run_store, team_store
+from orchestrator.runs.submission import FORMAT
+from orchestrator.runs.worker import Worker
+from orchestrator.runs.worker_run import RunCarrier
+from orchestrator.settings.load import Settings, load_settings
+
+_QUIET = frozenset({"worker.started", "worker.took", "worker.let_go", "worker.stopping", "worker.stopped", "store.up"})
+
+
+def run_worker(config: Path | None, assignments: tuple[str, ...]) -> int:
+    """Carry out runs of the team store until stopped."""
+    settings = load_settings(config, assignments)
+    require_url(settings.store)
+    configure_log(settings.log)
+    workspaces = _find_workspaces(settings)
+    run_store(settings).prepare()
+    return anyio.run(_Working(settings, workspaces).run)
+
+
+def _find_workspaces(settings: Settings) -> list[str]:
+    """Find the workspaces with a readable key; warn about the others.
+
+    Raises:
+        SettingsError: when there is no workspace with a key.
+    """
+    found: list[str] = []
+    reasons: list[str] = []
+    for name in settings.workspaces:
+        try:
+            settings.for_workspace(name).credentials()
+        except SettingsError as error:
+            reasons.append(f"{name}: {error}")
+            structlog.get_logger().warning("worker.no_key", workspace=name, reason=str(error))
+        else:
+            found.append(name)
+    if not found:
+        why = "; ".join(reasons) or "the settings have no section [workspaces.NAME]"
+        hint = "a worker needs a section [workspaces.NAME] with api_key_file or api_key_env"
+        raise SettingsError(f"the worker has no key: {why}", hint=hint)
+    return found
+
+
+class _WorkerObserver(RunObserver):
+    """Logs the records of a worker's run, and its warnings."""
+
+    def __init__(self, run_id: str, workspace: str) -> None:
+        self._about = {"run_id": run_id, "workspace": workspace}
+
+    def on_record(self, record: Record, state: RunState) -> None:
+        """Log a record."""
+        del state
+        log_record(record, **self._about)
+
+    def on_warning(self, event: str, /, **facts: object) -> None:
+        """Log a warning."""
+        structlog.get_logger().warning(event, **{**self._about, **facts})
+
+
+class _Working:
+    """The worker with all its parts."""
+
+    def __init__(self, settings: Settings, workspaces: list[str]) -> None:
+        self._settings, self._workspaces = settings, workspaces
+        self._leases = team_store(settings)
+        self._name = self._leases.terms.holder
+        self._exit_code = 0
+        self._worker: Worker
+
+    async def run(self) -> int:
+        """Work until stopped; returns the exit code."""
+        store = self._settings.store
+        queue = RunQueue(
+            require_url(store),
+            self._name,
+            self._workspaces,
+            version=__version__,
+            format_=FORMAT,
+            listen=store.listen,
+        )
+        for name in self._workspaces:
+            await self._agree_budget(queue, name)
+        carry = RunCarrier(self._settings, queue.read_submitter, observe=_WorkerObserver, emit=_emit)
+        self._worker = Worker(queue, self._leases, carry, runs=self._settings.worker.runs, emit=_emit)
+        _emit("worker.started", name=self._name, version=__version__, workspaces=", ".join(self._workspaces))
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+            async with anyio.create_task_group() as everything:
+                everything.start_soon(self._handle_signals, received, everything.cancel_scope)
+                await self._worker()
+                _emit("worker.stopped", name=self._name)
+                everything.cancel_scope.cancel()
+        return 0 if self._exit_code == 128 + signal.SIGTERM else self._exit_code
+
+    async def _agree_budget(self, queue: RunQueue, workspace: str) -> None:
+        rate = self._settings.for_workspace(workspace).rate
+        requests = rate.requests_per_second
+        terms = BudgetTerms(DEFAULT_RATE if requests == AUTO else requests, rate.burst)
+        is_explicit = "requests_per_second" in rate.model_fields_set and requests != AUTO
+        warn = partial(_emit, workspace=workspace)
+        await agree_terms(queue.link.query, workspace, terms, is_explicit=is_explicit, by=find_actor(), warn=warn)
+
+    async def _handle_signals(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
+        """Handle signals: the first Ctrl-C or SIGTERM hands the runs over, a second ends the worker at once."""
+        async for number in received:
+            if number is signal.SIGHUP:
+                continue
+            if self._exit_code:
+                everything.cancel()
+                return
+            self._exit_code = 128 + number
+            _emit("worker.stopping", name=self._name)
+            self._worker.stop()
+
+
+def _emit(event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
+    log = structlog.get_logger()
+    bug = facts.pop("exc_info", None)
+    if bug is not None:
+        log.error(event, **facts, traceback="".join(traceback.format_exception(bug)))
+    elif event in _QUIET:
+        log.info(event, **facts)
+    else:
+        log.warning(event, **facts)
