@@ -139,14 +139,17 @@ def test_an_unreachable_workspace_refuses_the_order_unless_skipped(open_site: Op
     site = open_fleet(open_site)
     file = playbook(site)
     wrong = {"KEY_US": "phak_wrong"}
-    refused, skipped, one, twice, named, plan_file = site.run_each(
+    refused, skipped, one, twice, named, plan_file, by_id, no_key, without = site.run_each(
         ("plan", file),
         ("plan", file, "--skip-unreachable", "us", "--json"),
         ("plan", file, "--workspace", "eu", "--skip-unreachable", "eu"),
         ("plan", file),
         ("stop", "web-1", "--workspace", "*", "--yes"),
         ("plan", file, "-o", str(site.folder / "plan.json")),
-        envs=[wrong, wrong, {}, {"KEY_US": site.environment["KEY_EU"]}, {}, {}],
+        ("stop", "web-1", "cvm_abcdef", "--workspace", "*", "--yes"),
+        ("plan", file),
+        ("plan", file, "--skip-unreachable", "us", "--json"),
+        envs=[wrong, wrong, {}, {"KEY_US": site.environment["KEY_EU"]}, {}, {}, {}, {"KEY_US": None}, {"KEY_US": None}],
     )
     assert (refused.code, "us: " in refused.err, "--skip-unreachable us" in refused.err) == (5, True, True)
     assert "check the API key in environment variable KEY_US (workspaces.us.api_key_env)" in refused.err
@@ -155,7 +158,14 @@ def test_an_unreachable_workspace_refuses_the_order_unless_skipped(open_site: Op
     assert len(skipped.document["workspaces"]) == 2
     assert (one.code, "--skip-unreachable needs several workspaces" in one.err) == (2, True)
     assert (twice.code, "have the same API key" in twice.err) == (2, True)
-    assert (named.code, "named CVMs need one workspace" in named.err) == (2, True)
+    assert (named.code, "orchestrator stop --name web-1 --workspace '*'" in named.err) == (2, True)
+    assert (by_id.code, "`orchestrator cvms --workspace '*'` lists the workspace of every CVM" in by_id.err) == (
+        2,
+        True,
+    )
+    assert (no_key.code, "or leave out: --skip-unreachable us" in no_key.err) == (2, True)
+    assert (without.code, without.document["left_out"][0]["workspace"]) == (0, "us"), without.err
+    assert "KEY_US is not set" in without.document["left_out"][0]["reason"]
     assert (plan_file.code, "--out writes the plan of one workspace" in plan_file.err) == (2, True)
     run = site.run("run", file, "--yes", "--skip-unreachable", "us", env=wrong)
     assert run.code == 6

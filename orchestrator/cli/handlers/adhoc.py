@@ -1,5 +1,6 @@
 """`orchestrator stop`, `shutdown`, `start` and `restart`."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,13 +19,16 @@ from orchestrator.errors import UsageError
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import build_select
-from orchestrator.runs.adhoc import build_playbook, request_named
+from orchestrator.runs.adhoc import build_playbook, is_identifier, request_named
 from orchestrator.runs.prepare import find_refusal
 from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import RunRequest, plan_request
 from orchestrator.runs.stores import run_store
 from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.load import Settings, load_settings
+
+_MOST_NAMES = 5
+"""Most names in a command of a hint."""
 
 
 def act(
@@ -53,10 +57,7 @@ def act(
     members = choose_names(every, workspaces, simulate=simulate)
     if len(members) > 1:
         if loaded is None:
-            raise UsageError(
-                f"named CVMs need one workspace, but {len(members)} workspaces match",
-                hint=f"name one workspace, or select by name in all: orchestrator {action} --name {names[0]}",
-            )
+            raise _refuse_names(action, names, workspaces, len(members))
         from orchestrator.cli.handlers.fleet.plan import PlaybookRequest, refuse_plan_file  # noqa: PLC0415 - seldom needed
         from orchestrator.cli.handlers.fleet.run import FleetCommand, run_fleet  # noqa: PLC0415 - the same
 
@@ -109,6 +110,19 @@ async def _open_and_act(
     return print_result(
         found.plan, None, order.out, written, form="json" if as_json else "text", is_named=request.is_named
     )
+
+
+def _refuse_names(action: Action, names: Sequence[str], workspaces: Sequence[str], count: int) -> UsageError:
+    """Return the error for named CVMs in several workspaces: a CVM belongs to one workspace, a name may to many."""
+    options = " ".join(f"--workspace {shlex.quote(each)}" for each in workspaces)
+    if any(map(is_identifier, names)):
+        hint = f"`orchestrator cvms {options}` lists the workspace of every CVM; name this workspace"
+    else:
+        chosen = (
+            " ".join(f"--name {shlex.quote(name)}" for name in names) if len(names) <= _MOST_NAMES else "--name PATTERN"
+        )
+        hint = f"name one workspace, or select by name in all: orchestrator {action} {chosen} {options}"
+    return UsageError(f"named CVMs need one workspace, but {count} workspaces match", hint=hint)
 
 
 def _read_choice(

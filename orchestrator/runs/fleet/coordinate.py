@@ -20,8 +20,8 @@ from orchestrator.playbook.guards import GuardCheck
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.value_types import Share
+from orchestrator.runs.fleet.members import LeftOut
 from orchestrator.runs.fleet.plan import (
-    LeftOut,
     PlanTotals,
     check_fleet,
     leave_out,

@@ -1,7 +1,7 @@
 """The workspaces of a fleet run, each with its own settings, address and key."""
 
 import resource
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -18,10 +18,13 @@ from orchestrator.runs.session import (
     share_connections,
 )
 from orchestrator.settings.load import Settings
+from orchestrator.text import plural
 
 Observe = Callable[[str], RunObserver]
 """Returns the observer for the run of a workspace, by the workspace's name."""
 
+MOST_HINTS = 3
+"""Number of workspaces named in a hint."""
 _USUAL_DESCRIPTORS, _MANY_DESCRIPTORS = 1_024, 1_000_000
 """The usual limit of a process; and the descriptors of a process without a limit."""
 
@@ -39,6 +42,23 @@ class Member:
     name: str
     settings: Settings
     endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An unreachable workspace, or a workspace without a usable key, left out on request.
+
+    Attributes:
+        name: the workspace.
+        reason: the error.
+    """
+
+    name: str
+    reason: str
+
+    def document(self) -> dict[str, object]:
+        """Build the entry of `left_out` in documents and in `fleet.started`."""
+        return {"workspace": self.name, "reason": self.reason}
 
 
 def read_members(settings: Settings, names: Iterable[str]) -> tuple[Member, ...]:
@@ -61,6 +81,36 @@ def read_members(settings: Settings, names: Iterable[str]) -> tuple[Member, ...]
         by_key[endpoint] = name
         members.append(Member(name, own, endpoint))
     return tuple(members)
+
+
+def read_usable_members(
+    settings: Settings, names: Sequence[str], skip: Collection[str]
+) -> tuple[tuple[Member, ...], tuple[LeftOut, ...]]:
+    """Read the key of every workspace; leave the workspaces of `skip` without a usable key out.
+
+    Raises:
+        SettingsError: when a key is missing or unusable, and its workspace is not in `skip`, or when all are.
+        UsageError: as `read_members`.
+    """
+    errors: dict[str, SettingsError] = {}
+    for name in names:
+        try:
+            settings.for_workspace(name).credentials()
+        except SettingsError as error:
+            errors[name] = error
+    wrong = [name for name in errors if name not in skip or len(errors) == len(names)]
+    if wrong:
+        first = errors[wrong[0]]
+        more = f"; and the keys of {plural(len(wrong) - 1, 'other workspace')}" if len(wrong) > 1 else ""
+        hint = "; or ".join([*([first.hint] if first.hint else []), f"leave out: {skip_options(wrong)}"])
+        raise SettingsError(f"{first.message}{more}", file=first.file, line=first.line, hint=hint) from first
+    usable = [name for name in names if name not in errors]
+    return read_members(settings, usable), tuple(LeftOut(name, error.message) for name, error in errors.items())
+
+
+def skip_options(names: Sequence[str]) -> str:
+    """Return the options to leave the first of these workspaces out."""
+    return " ".join(f"--skip-unreachable {name}" for name in names[:MOST_HINTS])
 
 
 def require_descriptors(workspaces: int) -> int:

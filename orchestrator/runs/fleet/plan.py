@@ -12,6 +12,7 @@ from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Fleet, Guards
 from orchestrator.playbook.value_types import Share
+from orchestrator.runs.fleet.members import MOST_HINTS, LeftOut, skip_options
 from orchestrator.runs.prepare import Prepared, find_refusal
 from orchestrator.runs.session import Session
 from orchestrator.runs.start import RunRequest, plan_request
@@ -19,7 +20,6 @@ from orchestrator.runs.workspaces import name_workspace
 from orchestrator.text import join_names, plural
 
 _MOST_NAMED = 10
-_MOST_HINTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +91,6 @@ def sum_plan(plan: Plan, whole_of_starts: int | None = None) -> PlanTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """An unreachable workspace, left out on request.
-
-    Attributes:
-        name: the workspace.
-        reason: the error of its read.
-    """
-
-    name: str
-    reason: str
-
-    def document(self) -> dict[str, object]:
-        """Build the entry of `left_out` in documents and in `fleet.started`."""
-        return {"workspace": self.name, "reason": self.reason}
-
-
-@dataclass(frozen=True, slots=True)
 class FleetPlan:
     """The plans of all workspaces.
 
@@ -136,7 +119,12 @@ class FleetPlan:
 
 
 async def plan_fleet(
-    loaded: LoadedPlaybook, requests: Sequence[WorkspaceRequest], *, base_guards: Guards, skip: Collection[str] = ()
+    loaded: LoadedPlaybook,
+    requests: Sequence[WorkspaceRequest],
+    *,
+    base_guards: Guards,
+    skip: Collection[str] = (),
+    left_out: Sequence[LeftOut] = (),
 ) -> FleetPlan:
     """Read all inventories at the same time, and make all plans.
 
@@ -145,6 +133,7 @@ async def plan_fleet(
         requests: the request of every workspace, in the order of the settings.
         base_guards: the guards of the settings, without the guards of single workspaces.
         skip: names of workspaces to leave out if unreachable.
+        left_out: the workspaces left out already, because their keys are unusable.
 
     Raises:
         CloudError: when a workspace can't be read, and is not in `skip`; the error names all such workspaces.
@@ -154,7 +143,7 @@ async def plan_fleet(
     names = [each.name for each in requests]
     _require_known(fleet.first, names, "the playbook's `fleet.first`")
     for name in skip:
-        _require_known(name, names, "--skip-unreachable")
+        _require_known(name, [*names, *(each.name for each in left_out)], "--skip-unreachable")
     plans: dict[str, WorkspacePlan] = {}
     errors: dict[str, OrchestratorError] = {}
 
@@ -169,7 +158,7 @@ async def plan_fleet(
         for each in requests:
             group.start_soon(plan_one, each)
     # Without the canary workspace, the other workspaces would begin unproven.
-    left_out = leave_out(errors, {*skip} - {fleet.first}, names)
+    unreachable = leave_out(errors, {*skip} - {fleet.first}, names)
     workspaces = tuple(plans[name] for name in names if name in plans)
     _refuse_same_ids(workspaces)
     limit = playbook.limits.max_failures if fleet.max_failures is None else fleet.max_failures
@@ -179,7 +168,7 @@ async def plan_fleet(
         for name in skip
         if name in plans
     )
-    return FleetPlan(loaded, workspaces, left_out, guards, fleet.first, limit, warnings)
+    return FleetPlan(loaded, workspaces, (*left_out, *unreachable), guards, fleet.first, limit, warnings)
 
 
 def find_fleet_refusal(plan: FleetPlan) -> OrchestratorError | None:
@@ -264,8 +253,7 @@ def _advise(errors: Mapping[str, OrchestratorError], missing: Sequence[str]) -> 
     """Name the sources of refused keys, and the option to leave workspaces out."""
     refused = [error.hint for name in missing if isinstance(error := errors[name], KeyRefusedError) and error.hint]
     other = ["try again later"] if len(refused) < len(missing) else []
-    skip = " ".join(f"--skip-unreachable {name}" for name in missing[:_MOST_HINTS])
-    return f"{'; '.join([*refused[:_MOST_HINTS], *other])}; or leave out: {skip}"
+    return f"{'; '.join([*refused[:MOST_HINTS], *other])}; or leave out: {skip_options(missing)}"
 
 
 def _refuse_same_ids(workspaces: Sequence[WorkspacePlan]) -> None:

@@ -19,8 +19,8 @@ from orchestrator.audit.verify import Reading
 from orchestrator.errors import NotConfirmedError, OrchestratorError, SettingsError, UsageError
 from orchestrator.playbook.value_types import Share
 from orchestrator.runs.claims import claim_again
-from orchestrator.runs.fleet.members import Member, Observe, open_sessions, read_members, require_descriptors
-from orchestrator.runs.fleet.plan import LeftOut, leave_out
+from orchestrator.runs.fleet.members import LeftOut, Member, Observe, open_sessions, read_members, require_descriptors
+from orchestrator.runs.fleet.plan import leave_out
 from orchestrator.runs.fleet.start import OpenFleet, OpenMember
 from orchestrator.runs.frozen import Applied
 from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run, report_warnings

@@ -17,7 +17,14 @@ from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.report.fleet.document import fleet_plan_document
-from orchestrator.runs.fleet.members import Member, Observe, limits_of_members, open_sessions, read_members
+from orchestrator.runs.fleet.members import (
+    LeftOut,
+    Member,
+    Observe,
+    limits_of_members,
+    open_sessions,
+    read_usable_members,
+)
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspaceRequest, find_fleet_refusal, plan_fleet
 from orchestrator.runs.session import RunObserver, Session
 from orchestrator.runs.start import RunRequest
@@ -88,8 +95,8 @@ def show_fleet_plan(
 ) -> int:
     """Print the plan of a playbook over several workspaces. Sends no changing request."""
     refuse_plan_file(names, has_out=has_out)
-    members = read_members(settings, names)
-    plan = anyio.run(partial(_read_and_plan, settings, members, request, skip))
+    members, left_out = read_usable_members(settings, names, {*skip} - {request.loaded.playbook.fleet.first})
+    plan = anyio.run(partial(_read_and_plan, settings, members, request, skip, left_out))
     return _print_result(plan, details=details, form=form)
 
 
@@ -107,12 +114,16 @@ def refuse_plan_file(names: tuple[str, ...], *, has_out: bool) -> None:
 
 
 async def _read_and_plan(
-    settings: Settings, members: tuple[Member, ...], request: PlaybookRequest, skip: tuple[str, ...]
+    settings: Settings,
+    members: tuple[Member, ...],
+    request: PlaybookRequest,
+    skip: tuple[str, ...],
+    left_out: tuple[LeftOut, ...],
 ) -> FleetPlan:
     limits = limits_of_members(members, request.loaded)
     async with open_sessions(members, limits, observe_members(settings), few=True) as sessions:
         requests = request.list_requests(sessions)
-        return await plan_fleet(request.loaded, requests, base_guards=settings.guards, skip=skip)
+        return await plan_fleet(request.loaded, requests, base_guards=settings.guards, skip=skip, left_out=left_out)
 
 
 def list_plans(plan: FleetPlan) -> list[tuple[str, Plan]]:

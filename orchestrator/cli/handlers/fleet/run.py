@@ -23,7 +23,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.report.fleet.totals import merge_plans, name_workspaces
-from orchestrator.runs.fleet.members import Member, limits_of_members, open_sessions, read_members
+from orchestrator.runs.fleet.members import LeftOut, Member, limits_of_members, open_sessions, read_usable_members
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspaceRequest, plan_fleet
 from orchestrator.runs.fleet.start import OpenFleet, start_fleet
 from orchestrator.runs.session import Session
@@ -69,14 +69,17 @@ class FleetCommand:
 def run_fleet(settings: Settings, names: tuple[str, ...], command: FleetCommand) -> int:
     """Carry out a fleet run; returns the exit code."""
     run_store(settings).prepare()
-    members = read_members(settings, names)
-    return anyio.run(partial(_open_and_run, settings, members, command))
+    first = command.request.loaded.playbook.fleet.first
+    members, left_out = read_usable_members(settings, names, {*command.skip} - {first})
+    return anyio.run(partial(_open_and_run, settings, members, left_out, command))
 
 
-async def _open_and_run(settings: Settings, members: tuple[Member, ...], command: FleetCommand) -> int:
+async def _open_and_run(
+    settings: Settings, members: tuple[Member, ...], left_out: tuple[LeftOut, ...], command: FleetCommand
+) -> int:
     limits = limits_of_members(members, command.request.loaded)
     async with open_sessions(members, limits, observe_members(settings)) as sessions:
-        fleet = await _plan_and_start(settings, sessions, command)
+        fleet = await _plan_and_start(settings, sessions, left_out, command)
         if isinstance(fleet, int):
             return fleet
         from orchestrator.cli.handlers.fleet.carry_out import carry_out_in_view  # noqa: PLC0415 - takes long to import
@@ -86,14 +89,16 @@ async def _open_and_run(settings: Settings, members: tuple[Member, ...], command
 
 
 async def _plan_and_start(
-    settings: Settings, sessions: Mapping[str, Session], command: FleetCommand
+    settings: Settings, sessions: Mapping[str, Session], left_out: tuple[LeftOut, ...], command: FleetCommand
 ) -> OpenFleet | int:
     """Plan, ask, and begin the logs; returns an exit code for a refused plan."""
     request, meant, as_json = command.request, command.yes or command.expect is not None, command.as_json
     notify = partial(notify_refusal_of, next(iter(sessions.values())), request.loaded, meant=meant)
     try:
         requests = request.list_requests(sessions)
-        plan = await plan_fleet(request.loaded, requests, base_guards=settings.guards, skip=command.skip)
+        plan = await plan_fleet(
+            request.loaded, requests, base_guards=settings.guards, skip=command.skip, left_out=left_out
+        )
     except OrchestratorError as failure:
         await notify(failure)
         raise
