@@ -195,7 +195,12 @@ async def _read_body(response: httpx.Response, data: bytearray, largest: int, en
     try:
         unpacker = None if encoding is None else Unpacker(encoding)
         async for chunk in chunks:
-            if not (take_piece(chunk) if unpacker is None else unpacker.feed(chunk, take_piece)):
+            if unpacker is None:
+                data += chunk
+                is_taken = len(data) <= largest
+            else:
+                is_taken = unpacker.feed(chunk, take_piece)
+            if not is_taken:
                 return False
         if unpacker is not None:
             unpacker.finish()

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any, Protocol, TypeAlias
 
 from orchestrator.action import Action
-from orchestrator.billing.rates import BillingNote, Rates, Total
+from orchestrator.billing.rates import BillingNote, Total
 from orchestrator.cvm import GOING_DOWN, Cvm
 from orchestrator.outcome import CHANGED, Reason, SkipReason
 from orchestrator.playbook.deadline import Forecast
@@ -83,11 +83,6 @@ class Target:
     cvm: Cvm
     note: BillingNote
     wave: int = 1
-
-    @property
-    def rates(self) -> Rates:
-        """The rates of the CVM."""
-        return self.note.rates
 
 
 @value_class(frozen=True, slots=True)
@@ -180,7 +175,7 @@ class Plan:
     def stopped_total(self) -> Total:
         """The total hourly cost of the targets to take down, without CVMs already on the way down."""
         return Total.sum_rates(
-            target.rates
+            target.note.rates
             for target in self.targets
             if not target.action.leaves_running and target.cvm.status not in GOING_DOWN
         )
@@ -188,7 +183,7 @@ class Plan:
     @property
     def started_total(self) -> Total | None:
         """The total hourly cost of the targets to start; None without starts."""
-        rates = [target.rates for target in self.targets if target.action.starts_cvms]
+        rates = [target.note.rates for target in self.targets if target.action.starts_cvms]
         return Total.sum_rates(rates) if rates else None
 
 

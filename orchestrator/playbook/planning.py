@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from orchestrator.action import nothing_to_do
@@ -26,7 +27,7 @@ from orchestrator.playbook.select import (
     find_unknown_fact,
     find_unknown_protection,
     find_unmet_key,
-    has_exclusion,
+    has_key,
     is_covered,
 )
 from orchestrator.playbook.steps import Step
@@ -79,13 +80,13 @@ def make_plan(
     cvms = tuple(inventory)
     steps = [step for step in playbook.acting_steps if step.select.result is None]
     selection = _select_targets(steps, cvms, guards, narrowing, target_filter)
-
-    def make_target(step: Step, cvm: Cvm) -> Target:
-        rates = rates_of(cvm, price_list, storage_usd_per_gb_hour)
-        return Target(step.name, step.action, cvm, billing_note(cvm, rates, step.action))
-
-    selected = [(at, make_target(steps[at], cvm)) for at, cvm in selection.selected]
-    selected.sort(key=lambda pair: (pair[0], _rank_in_step(steps[pair[0]], pair[1])))
+    selected = []
+    for at, cvm in selection.selected:
+        step, rates = steps[at], rates_of(cvm, price_list, storage_usd_per_gb_hour)
+        selected.append((at, Target(step.name, step.action, cvm, billing_note(cvm, rates, step.action))))
+    selected.sort(key=itemgetter(0))
+    if any(step.order_by is not None for step in steps):
+        selected.sort(key=lambda pair: (pair[0], _rank_in_step(steps[pair[0]], pair[1])))
     kept = []
     if guards.keep_running:
         down = [target.cvm for _, target in selected if not target.action.starts_cvms]
@@ -184,7 +185,7 @@ def list_cvms_lacking_facts(
     """List the CVMs skipped only because a protection, an `exclude` or an option needs an unknown fact."""
     steps = [step for step in playbook.acting_steps if step.select.result is None]
     later = [step for step in playbook.acting_steps if step.select.result is not None]
-    has_exclusions = any(has_exclusion(step.select) for step in playbook.acting_steps)
+    has_exclusions = any(has_key(step.select, "exclude") for step in playbook.acting_steps)
     if narrowing is None and not guards.protect and not has_exclusions:
         return []
     return [
@@ -204,7 +205,7 @@ def _lacks_facts(steps: list[Step], guards: Guards, cvm: Cvm, narrowing: Narrowi
 
 def _rank_in_step(step: Step, target: Target) -> Rank:
     """Compute the sort key of a target within its step; equal for all targets of a step without an order."""
-    return () if step.order_by is None else rank_target(step.order_by, target.cvm.ref, target.rates.compute)
+    return () if step.order_by is None else rank_target(step.order_by, target.cvm.ref, target.note.rates.compute)
 
 
 def _assign_waves(steps: Iterable[Step], targets: Iterable[Target]) -> Iterable[Target]:

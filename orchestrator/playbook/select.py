@@ -182,9 +182,11 @@ def is_covered(select: Select, cvm: Cvm) -> bool:
     return find_coverage(select, cvm) is Coverage.YES
 
 
-def has_exclusion(select: Select) -> bool:
-    """Return True if a select, or a select within, has an `exclude`."""
-    return select.exclude is not None or any(map(has_exclusion, select.any or ()))
+def has_key(select: Select, *keys: str) -> bool:
+    """Return True if a select, or a select within, has one of these keys."""
+    values = vars(select)
+    inner = [*(select.any or ()), *([] if select.exclude is None else [select.exclude])]
+    return any(values[key] is not None for key in keys) or any(has_key(each, *keys) for each in inner)
 
 
 def find_unmet_key(select: Select, cvm: Cvm) -> str:
@@ -366,6 +368,10 @@ def _find_nearest(value: str, known: list[str], most: int) -> list[str]:
     return [alike[each] for each in difflib.get_close_matches(value.lower(), alike, n=most, cutoff=0.7)]
 
 
+DERIVED = ("older_than", "usd_per_hour")
+"""The keys of a select that need a fact from `derive_facts`."""
+
+
 def derive_facts(cvm: Cvm, *, moment: datetime, price_list: Mapping[str, Decimal]) -> Cvm:
     """Return a CVM with its age and its compute rate.
 
@@ -376,13 +382,6 @@ def derive_facts(cvm: Cvm, *, moment: datetime, price_list: Mapping[str, Decimal
     """
     age = None if cvm.created_at is None else max(0.0, (moment - cvm.created_at).total_seconds())
     return replace(cvm, age=age, usd_per_hour=choose_rate(cvm, price_list)[0])
-
-
-def needs_derived_facts(select: Select) -> bool:
-    """Return True if a select needs a fact from `derive_facts`."""
-    inner = [*(select.any or ()), *([] if select.exclude is None else [select.exclude])]
-    own = select.older_than is not None or select.usd_per_hour is not None
-    return own or any(map(needs_derived_facts, inner))
 
 
 def rewind_uptime(cvm: Cvm, seconds: float) -> Cvm:

@@ -30,8 +30,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
                 "cvm": target.cvm.ref.document(),
                 "status": target.cvm.status,
                 "wave": target.wave,
-                "usd_per_hour": _format_amount(target.rates.compute),
-                "storage_usd_per_hour": _format_amount(target.rates.storage),
+                "usd_per_hour": _format_amount(target.note.rates.compute),
+                "storage_usd_per_hour": _format_amount(target.note.rates.storage),
             }
             for target in plan.targets
         ],

@@ -1,6 +1,6 @@
 """The way from a playbook to a plan: the inventory, the warnings for a person, and the reason to refuse the plan."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -20,10 +20,11 @@ from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import list_cvms_lacking_facts, make_plan
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import (
+    DERIVED,
     derive_facts,
     find_apps_to_read,
     find_ids_to_read,
-    needs_derived_facts,
+    has_key,
     needs_uptime,
     rewind_uptime,
 )
@@ -97,18 +98,21 @@ async def prepare_plan(
     moment = (None if constraint is None else constraint.moment) or read_at
 
     selects += [] if narrowing is None else [select for each in narrowing.selects for select in each]
-    needs_facts = any(map(needs_derived_facts, selects))
+    needs_facts = any(has_key(select, *DERIVED) for select in selects)
 
-    def derive(cvms: Sequence[Cvm]) -> tuple[Cvm, ...]:
-        """Add the facts of the moment of the plan, if a select needs these facts."""
-        return tuple(derive_facts(cvm, moment=moment, price_list=prices) if needs_facts else cvm for cvm in cvms)
+    def derive(cvms: Iterable[Cvm]) -> tuple[Cvm, ...]:
+        """Add the facts of the moment of the plan."""
+        return tuple(derive_facts(cvm, moment=moment, price_list=prices) for cvm in cvms)
 
-    cvms = await _complete_uptimes(session, selects, derive(inventory.cvms), (read_at - moment).total_seconds())
+    cvms = derive(inventory.cvms) if needs_facts else inventory.cvms
+    if any(has_key(select, "up_longer_than") for select in selects):
+        cvms = await _complete_uptimes(session, selects, cvms, (read_at - moment).total_seconds())
     lacking = list_cvms_lacking_facts(playbook, guards, cvms, narrowing)
     if constraint is not None:
         lacking += [cvm for cvm in cvms if constraint.lacks_facts(cvm) and cvm not in lacking]
     if lacking and not inventory.detailed:
-        cvms = derive(await reader.complete_facts(cvms, lacking))
+        cvms = await reader.complete_facts(cvms, lacking)
+        cvms = derive(cvms) if needs_facts else cvms
     plan = make_plan(
         playbook,
         cvms,

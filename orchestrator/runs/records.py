@@ -45,7 +45,7 @@ def step_fields(step: AnyPlanned) -> dict[str, object]:
         "on_failure": step.on_failure,
         "limits": _limits_fields(step.limits),
         "escalate_after_s": step.escalate_after,
-        "follows": _follows_fields(step.follows),
+        "follows": None if step.follows is None else _follows_fields(step.follows),
         "waves": None if step.waves is None else [str(size) for size in step.waves],
         "order_by": step.order_by,
         "soak_s": step.soak,
@@ -94,9 +94,7 @@ def _own_limits(fields: dict[str, Any]) -> OwnLimits:
     return OwnLimits(**{**fields, "max_failures": None if most is None else Share.parse(most)})
 
 
-def _follows_fields(follows: FollowUp | None) -> dict[str, object] | None:
-    if follows is None:
-        return None
+def _follows_fields(follows: FollowUp) -> dict[str, object]:
     among = None if follows.among is None else sorted(follows.among)
     return {"step": follows.step, "outcome": sorted(follows.outcomes), "among": among}
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cvm import Cvm
-from orchestrator.playbook.select import describe_unmatched, find_apps_to_read, is_covered, needs_derived_facts
+from orchestrator.playbook.select import DERIVED, describe_unmatched, find_apps_to_read, has_key, is_covered
 from tests.playbook.fleet import INVENTORIES, SELECTS, cvm
 from tests.playbook.loading import playbook, select
 
@@ -182,4 +182,4 @@ def test_an_id_matches_a_hashid_as_written_and_a_uuid_in_any_spelling() -> None:
     ],
 )
 def test_only_an_age_or_a_price_in_a_select_needs_derived_facts(keys: dict[str, object], *, needed: bool) -> None:
-    assert needs_derived_facts(select(**keys)) is needed
+    assert has_key(select(**keys), *DERIVED) is needed

@@ -168,14 +168,14 @@ def test_steps_and_limits_read_back_from_their_records(tmp_path: Path) -> None:
 def test_what_is_planned_is_written_with_money_as_text() -> None:
     made = plan()
     first = json.loads(json.dumps(clean_value(planned_fields(made, 5))))["targets"][0]["billing"]
-    note = billing_note(made.targets[0].cvm, made.targets[0].rates, Action.STOP)
+    note = billing_note(made.targets[0].cvm, made.targets[0].note.rates, Action.STOP)
     assert first == {
         "compute_usd_per_hour": "0.1",
         "storage_usd_per_hour": "0.00139",
         "rate_source": "hourly_rate",
         "notes": list(note.codes),
     }
-    assert made.targets[0].rates.compute == Decimal("0.1")
+    assert made.targets[0].note.rates.compute == Decimal("0.1")
 
 
 def test_a_document_is_written_bit_by_bit_and_is_the_same() -> None:

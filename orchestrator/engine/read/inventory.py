@@ -1,11 +1,10 @@
 """Read the inventory: every CVM once, also if the list shifts between its pages."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from random import Random
-from typing import TypeVar
 
 import anyio
 
@@ -15,9 +14,7 @@ from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.read.retry import read_error, read_with_retry
 from orchestrator.engine.read.status import PAGE_SIZE
 from orchestrator.errors import CloudError
-from orchestrator.reply import AMBIGUOUS_CODE, Page, Reply
-
-_T = TypeVar("_T")
+from orchestrator.reply import AMBIGUOUS_CODE, Page
 
 _PASSES = 5
 """The most reads of a shifting list; after the last read, all CVMs found so far are the result."""
@@ -60,7 +57,7 @@ class InventoryReader:
         cvms: list[Cvm] = []
         wanted = frozenset(app_ids)
         for app_id in sorted(wanted):
-            reply = await self._read_with_retry(partial(self._cloud.list_app, app_id))
+            reply = await read_with_retry(partial(self._cloud.list_app, app_id), self._gate, self._rng)
             if reply.value is None and reply.http_status == _NOT_FOUND and not reply.says_not_found:
                 return await self._read_apps_from_list(wanted)  # the 404 may come from a gateway
             if reply.value is None and not reply.says_not_found:
@@ -85,7 +82,7 @@ class InventoryReader:
         async def read() -> None:
             """Read CVMs until no id is left or a CVM can't be read."""
             for cvm_id in left:
-                reply = await self._read_with_retry(partial(self._cloud.read_by_id, cvm_id))
+                reply = await read_with_retry(partial(self._cloud.read_by_id, cvm_id), self._gate, self._rng)
                 if reply.value:
                     found[cvm_id] = reply.value[0]
                 elif reply.value is not None or reply.error_code == AMBIGUOUS_CODE:
@@ -148,24 +145,25 @@ class InventoryReader:
 
     async def _complete_each(self, left: Iterator[CvmRef], found: dict[CvmRef, Cvm]) -> None:
         for ref in left:
-            reply = await self._read_with_retry(partial(self._cloud.read_cvm, ref))
+            reply = await read_with_retry(partial(self._cloud.read_cvm, ref), self._gate, self._rng)
             if reply.value is not None:
                 found[ref] = reply.value
 
     async def price_list(self) -> Mapping[str, Decimal]:
         """Read the price list: USD per hour by instance type; empty on failure, so rates stay unknown."""
-        reply = await self._read_with_retry(self._cloud.price_list)
+        reply = await read_with_retry(self._cloud.price_list, self._gate, self._rng)
         return reply.value or {}
 
     async def _read_pages(self) -> list[Page]:
-        replies = {1: await self._read_with_retry(partial(self._cloud.list_page, 1, PAGE_SIZE))}
+        list_page = partial(self._cloud.list_page, page_size=PAGE_SIZE)
+        replies = {1: await read_with_retry(partial(list_page, 1), self._gate, self._rng)}
         first = replies[1].value
 
         left = iter(range(2, (first.pages if first else 1) + 1))
 
         async def read() -> None:
             for number in left:
-                replies[number] = await self._read_with_retry(partial(self._cloud.list_page, number, PAGE_SIZE))
+                replies[number] = await read_with_retry(partial(list_page, number), self._gate, self._rng)
 
         async with anyio.create_task_group() as group:
             for _ in range(min(self._gate.max_in_flight, first.pages if first else 1)):
@@ -177,9 +175,6 @@ class InventoryReader:
                 raise read_error(replies[number], _WHAT)
             pages.append(page)
         return pages
-
-    async def _read_with_retry(self, request: Callable[[], Awaitable[Reply[_T]]]) -> Reply[_T]:
-        return await read_with_retry(request, self._gate, self._rng)
 
 
 def _join_twins(cvms: Iterable[Cvm]) -> list[Cvm]:

@@ -122,7 +122,7 @@ def workspace_rows(plans: Sequence[tuple[str, Plan]], total: Plan) -> Iterator[t
 
 
 def _count_row(plan: Plan) -> tuple[str, str, str, str]:
-    group = Group("", len(plan.targets), Total.sum_rates(target.rates for target in plan.targets))
+    group = Group("", len(plan.targets), Total.sum_rates(target.note.rates for target in plan.targets))
     every = len(plan.targets) + len(plan.skipped)
     takes = format_duration(plan.estimate.seconds) if plan.targets else "-"
     return f"{len(plan.targets):,}", f"{every:,}", group.price if plan.targets else "-", takes

@@ -51,7 +51,7 @@ def group_targets(targets: Iterable[Target], name: Callable[[CvmRef], str]) -> l
     found: dict[str, list[Target]] = {}
     for target in targets:
         found.setdefault(name(target.cvm.ref), []).append(target)
-    made = [Group(key, len(of), Total.sum_rates(each.rates for each in of)) for key, of in found.items()]
+    made = [Group(key, len(of), Total.sum_rates(each.note.rates for each in of)) for key, of in found.items()]
     return sorted(made, key=lambda group: (-group.cvms, -group.total.compute, group.name))
 
 

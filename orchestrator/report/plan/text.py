@@ -153,7 +153,7 @@ def _print_each(console: Console, plan: Plan) -> None:
 
 def format_price(target: Target) -> str:
     """Format the compute of a target in USD per hour."""
-    return "unknown" if target.rates.compute is None else f"{target.rates.compute:,.4f}"
+    return "unknown" if target.note.rates.compute is None else f"{target.note.rates.compute:,.4f}"
 
 
 def _print_details(console: Console, plan: Plan, now: datetime) -> None:
