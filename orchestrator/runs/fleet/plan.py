@@ -18,8 +18,11 @@ from orchestrator.runs.session import Session
 from orchestrator.runs.start import RunRequest, plan_request
 from orchestrator.runs.workspaces import name_workspace
 from orchestrator.text import join_names, plural
+from orchestrator.times import format_duration
 
 _MOST_NAMED = 10
+_SLOW_READ = 10.0
+"""Seconds before a report of workspaces not read yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +157,12 @@ async def plan_fleet(
         except OrchestratorError as error:
             errors[each.name] = each.session.endpoint.explain(error)
 
-    async with anyio.create_task_group() as group:
-        for each in requests:
-            group.start_soon(plan_one, each)
+    async with anyio.create_task_group() as reports:
+        reports.start_soon(report_slow_reads, {each.name: each.session for each in requests}, plans, errors)
+        async with anyio.create_task_group() as group:
+            for each in requests:
+                group.start_soon(plan_one, each)
+        reports.cancel_scope.cancel()
     # Without the canary workspace, the other workspaces would begin unproven.
     unreachable = leave_out(errors, {*skip} - {fleet.first}, names)
     workspaces = tuple(plans[name] for name in names if name in plans)
@@ -169,6 +175,20 @@ async def plan_fleet(
         if name in plans
     )
     return FleetPlan(loaded, workspaces, (*left_out, *unreachable), guards, fleet.first, limit, warnings)
+
+
+async def report_slow_reads(sessions: Mapping[str, Session], *done: Collection[str]) -> None:
+    """Report the workspaces not read in time, once.
+
+    Args:
+        sessions: the connection to the cloud, by workspace.
+        *done: the names of workspaces read, or with an error.
+    """
+    await anyio.sleep(_SLOW_READ)
+    slow = [name for name in sessions if not any(name in each for each in done)]
+    for name in slow[:MOST_HINTS]:
+        note = f"The CVMs are not read yet after {format_duration(_SLOW_READ)}"
+        sessions[name].observer.on_warning("api.wait", note=f"{note}, in {len(slow)} of {len(sessions)} workspaces.")
 
 
 def find_fleet_refusal(plan: FleetPlan) -> OrchestratorError | None:

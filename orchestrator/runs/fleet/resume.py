@@ -20,7 +20,7 @@ from orchestrator.errors import NotConfirmedError, OrchestratorError, SettingsEr
 from orchestrator.playbook.value_types import Share
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.fleet.members import LeftOut, Member, Observe, open_sessions, read_members, require_descriptors
-from orchestrator.runs.fleet.plan import leave_out
+from orchestrator.runs.fleet.plan import leave_out, report_slow_reads
 from orchestrator.runs.fleet.start import OpenFleet, OpenMember
 from orchestrator.runs.frozen import Applied
 from orchestrator.runs.resume import ReopenedRun, ResumePlan, reopen_run, report_warnings
@@ -300,9 +300,12 @@ async def plan_fleet_resume(
         except OrchestratorError as error:
             errors[name] = sessions[name].endpoint.explain(error)
 
-    async with anyio.create_task_group() as group:
-        for name, run in open_runs.items():
-            group.start_soon(plan_one, name, run)
+    async with anyio.create_task_group() as reports:
+        reports.start_soon(report_slow_reads, {name: sessions[name] for name in open_runs}, plans, errors)
+        async with anyio.create_task_group() as group:
+            for name, run in open_runs.items():
+                group.start_soon(plan_one, name, run)
+        reports.cancel_scope.cancel()
     # Without the canary workspace, the other workspaces would wait for its end.
     left_out = leave_out(errors, {*skip} - {fleet.state.started.first}, tuple(open_runs))
     return FleetResumePlan(fleet, tuple(plans[name] for name in open_runs if name in plans), left_out)

@@ -3,13 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 
 from orchestrator.errors import CloudError, GuardError, NoMatchError, UsageError
+from orchestrator.playbook.schema import Guards
 from orchestrator.reply import Page, Reply
-from orchestrator.runs.fleet.plan import find_fleet_refusal
+from orchestrator.runs.fleet.plan import WorkspaceRequest, find_fleet_refusal, plan_fleet
+from orchestrator.runs.session import RunObserver
 from tests.engine.fakes import FakeCloud
 from tests.runs.fleet.fleets import Fleet, fleet_of
+from tests.runs.sessions import request_of
 
 pytestmark = pytest.mark.anyio
 
@@ -22,11 +26,42 @@ class DeadCloud(FakeCloud):
         return Reply(http_status=401, problem="Invalid API key")
 
 
+class SlowCloud(FakeCloud):
+    """A cloud that takes half a minute for the list."""
+
+    async def list_page(self, page: int, page_size: int) -> Reply[Page]:
+        await anyio.sleep(30)
+        return await super().list_page(page, page_size)
+
+
+class Warned(RunObserver):
+    """Keeps the warnings of a workspace."""
+
+    def __init__(self, kept: list[tuple[str, str, object]], name: str) -> None:
+        self.kept, self.name = kept, name
+
+    def on_warning(self, event: str, /, **facts: object) -> None:
+        self.kept.append((self.name, event, facts["note"]))
+
+
 async def test_each_workspace_has_a_plan_of_its_own(tmp_path: Path) -> None:
     plan = await fleet_of(tmp_path, prod=3, test=2).plan()
     assert [(each.name, len(each.plan.targets)) for each in plan.workspaces] == [("prod", 3), ("test", 2)]
     assert plan.target_count == 5
     assert find_fleet_refusal(plan) is None
+
+
+async def test_a_slow_workspace_is_named_before_its_answer(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, {"prod": FakeCloud(2), "slow": SlowCloud(1)})
+    kept: list[tuple[str, str, object]] = []
+    request = request_of()
+    requests = [
+        WorkspaceRequest(name, replace(fleet.session(name), observer=Warned(kept, name)), request)
+        for name in fleet.clouds
+    ]
+    plan = await plan_fleet(request.loaded, requests, base_guards=Guards())
+    assert plan.target_count == 3
+    assert kept == [("slow", "api.wait", "The CVMs are not read yet after 10s, in 1 of 2 workspaces.")]
 
 
 async def test_a_guard_holds_for_each_workspace_and_for_the_total(tmp_path: Path) -> None:

@@ -102,6 +102,8 @@ def _find_reason(fleet: StoredFleet, silent: Mapping[str, NotAskedError]) -> Not
         message = "no process executes the fleet run, so no process can read an answer"
         return NotAskedError(message, hint=f"`orchestrator resume {fleet_id}` asks again")
     hint = f"see `orchestrator show {fleet_id}`"
+    if fleet.state.finished is not None:
+        return NotAskedError("the fleet run is finished", hint=hint)
     if len(silent) == 1:
         ((name, error),) = silent.items()
         return NotAskedError(f"workspace {name}: {error.message}", hint=hint)
