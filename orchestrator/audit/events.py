@@ -186,9 +186,11 @@ class RunStarted(LogEvent):
         plan_file: `path` and digest of the plan file.
         freeze: the freezes of the playbook.
         break_freeze: the reason to act during a freeze.
+        submitted: `by`, `db_user` and `at` of a run submitted to a team store.
     """
 
     __slots__ = ()
+    submitted = Optional[Json]()
     actor, version = Optional[str](), Optional[str]()
     cloud_url = Required[str]()
     simulated, simulator = Optional[bool](), Optional[str]()
@@ -304,9 +306,12 @@ class RunResumed(LogEvent):
         to_abandon: whether `abandon` resumed the run.
         torn: `line`, `bytes` and `sha256` of a torn line before this record.
         break_freeze: the reason to act during a freeze.
+        epoch: number of the take in a team store.
+        holder: the process in a team store.
     """
 
     __slots__ = ()
+    epoch, holder = Optional[int](), Optional[str]()
     open, to_abandon, torn = Optional[int](), Optional[bool](), Optional[Json]()
     break_freeze = Optional[str]()
 

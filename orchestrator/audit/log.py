@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -90,6 +90,11 @@ class Backing(Protocol):
         ...
 
     @property
+    def holder(self) -> Mapping[str, object]:
+        """Fields of `run.resumed` about the holder of the log; empty for a file."""
+        ...
+
+    @property
     def location(self) -> str:
         """The place, for people."""
         ...
@@ -112,6 +117,7 @@ class FileBacking:
     """File of a log, locked against every other process."""
 
     permit = None
+    holder: Mapping[str, object] = {}
 
     def __init__(self, path: Path, fd: int, sync: LogSync) -> None:
         self.location = str(path)

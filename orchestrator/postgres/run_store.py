@@ -23,6 +23,7 @@ from orchestrator.audit.store import (
 )
 from orchestrator.audit.verify import Reading, Take, Verdict, check_lines
 from orchestrator.errors import OrchestratorError, RunHeldError, SettingsError, UsageError
+from orchestrator.outcome import Ending
 from orchestrator.postgres.approvals import StoreApprovals
 from orchestrator.postgres.check import check_durability, check_server
 from orchestrator.postgres.connect import connect
@@ -35,6 +36,9 @@ from orchestrator.times import format_duration
 
 _MOST = 2000
 """Lines of one answer."""
+_OUTSIDE = frozenset({Ending.CLOUD_DOWN, Ending.KEY_REFUSED, Ending.LOG_FAILED})
+"""Interruptions by the API or the store: a worker continues the run after a while."""
+_AGAIN_S = 60.0
 _MOVE = "move the mirror away and try again; then check with `orchestrator audit verify`"
 
 
@@ -43,16 +47,31 @@ class RunEnd:
 
     Attributes:
         exit_code: the exit code in `run.finished` or `fleet.finished`; None for an unfinished run.
+        interrupted_by: the reason in the last `run.interrupted`; None before, and after a resume.
     """
 
     def __init__(self) -> None:
         self.exit_code: int | None = None
+        self.interrupted_by: object = None
 
     def observe(self, record: Record) -> None:
         """Note the end of the run, or of the fleet run."""
-        if record.get("event") in {Event.RUN_FINISHED, FleetEvent.FLEET_FINISHED}:
+        event = record.get("event")
+        if event in {Event.RUN_FINISHED, FleetEvent.FLEET_FINISHED}:
             code = record.get("exit_code")
             self.exit_code = code if isinstance(code, int) else 1
+        elif event in {Event.RUN_INTERRUPTED, Event.RUN_RESUMED}:
+            self.interrupted_by = record.get("reason")
+
+    def choose_state(self) -> tuple[str, str | None, float]:
+        """Return the state of the run from now on, the reason, and the seconds before the next take by a worker."""
+        if self.exit_code is not None:
+            return "finished", None, 0.0
+        if self.interrupted_by == Ending.TIMED_OUT:
+            return "left", "the run took longer than settle.whole_run", 0.0
+        if self.interrupted_by in _OUTSIDE:
+            return "ready", f"interrupted: {self.interrupted_by}", _AGAIN_S
+        return "ready", None, 0.0
 
 
 class StoreBacking:
@@ -61,10 +80,12 @@ class StoreBacking:
     Attributes:
         lease: the lease of the run.
         permit: the permit to send requests, by the lease.
+        holder: the number of the take, and the name of this process.
     """
 
     def __init__(self, thread: StoreThread, lease: Lease, location: str, end: RunEnd) -> None:
         self.lease, self.location = lease, location
+        self.holder = {"epoch": lease.epoch, "holder": thread.terms.holder}
         self.permit = LeasePermit(lease, thread.terms.request, thread.terms.outage)
         self._thread, self._end = thread, end
 
@@ -80,10 +101,10 @@ class StoreBacking:
 
     def close(self) -> None:
         """Let the run go: finished if its log says so. Without the database the lease runs out by itself."""
-        state = None if self.lease.state == "finished" else "ready" if self._end.exit_code is None else "finished"
+        state, reason, wait = (None, None, 0.0) if self.lease.state == "finished" else self._end.choose_state()
         if not self.lease.is_lost:
             with suppress(OrchestratorError):
-                self._thread.let_go(self.lease, state, exit_code=self._end.exit_code)
+                self._thread.let_go(self.lease, state, exit_code=self._end.exit_code, reason=reason, wait=wait)
 
 
 class StoreRun(FileRun):

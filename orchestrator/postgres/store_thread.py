@@ -220,12 +220,18 @@ class StoreThread:
         return self.start(partial(self._writer.write, lease, batch))
 
     def let_go(
-        self, lease: Lease, state: str | None = None, *, exit_code: int | None = None, reason: str | None = None
+        self,
+        lease: Lease,
+        state: str | None = None,
+        *,
+        exit_code: int | None = None,
+        reason: str | None = None,
+        wait: float = 0.0,
     ) -> bool:
         """End a lease of this process, as `let_go_run`. For a lease that was let go before, do nothing."""
         if self._held.get(lease.run_id) is not lease:
             return False
-        return self.call(partial(self.let_go_inside, lease, state, exit_code=exit_code, reason=reason))
+        return self.call(partial(self.let_go_inside, lease, state, exit_code=exit_code, reason=reason, wait=wait))
 
     async def let_go_inside(
         self,

@@ -82,9 +82,9 @@ class Submission:
         Args:
             settings: the settings of the worker, for the workspace of the run.
             run_id: the id of the run.
-            submitted: `submitted` of `run.started`: the person and the time.
+            submitted: `submitted` of `run.started`: the person (`by`, `db_user`) and the time.
         """
-        origin: dict[str, object] = {"submitted": dict(submitted)}
+        origin: dict[str, object] = {"actor": submitted["by"], "submitted": dict(submitted)}
         if self.trigger:
             origin["trigger"] = dict(self.trigger)
         return RunRequest(

@@ -43,6 +43,24 @@ def cluster() -> Iterator[Cluster]:
         yield running
 
 
+def set_fsync(cluster: Cluster, value: str) -> None:
+    """Set fsync of the server, and wait until new connections see the value."""
+    cluster.execute(f"ALTER SYSTEM SET fsync = {value}")
+    cluster.execute("SELECT pg_reload_conf()")
+    while True:
+        with psycopg.connect(cluster.admin_url("postgres")) as connection:
+            if connection.execute("SHOW fsync").fetchone() == (value,):
+                return
+
+
+@pytest.fixture(scope="module")
+def durable(cluster: Cluster) -> Iterator[Cluster]:
+    """A server that keeps its commits."""
+    set_fsync(cluster, "on")
+    yield cluster
+    set_fsync(cluster, "off")
+
+
 @pytest.fixture
 def empty_database(cluster: Cluster) -> Iterator[str]:
     """Name of a database without a schema."""

@@ -4,11 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import psycopg
 import pytest
 
 from orchestrator.cli.handlers.store import check_team_store, migrate_store
@@ -16,6 +14,7 @@ from orchestrator.errors import SettingsError, UsageError
 from orchestrator.postgres.check import check_store, require_durable
 from orchestrator.postgres.migrate import list_migrations
 from tests.postgres.cluster import PASSWORD, Cluster
+from tests.postgres.conftest import set_fsync
 from tests.warm import WarmProcess
 
 
@@ -24,24 +23,6 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-
-
-def set_fsync(cluster: Cluster, value: str) -> None:
-    """Set fsync of the server, and wait until new connections see the value."""
-    cluster.execute(f"ALTER SYSTEM SET fsync = {value}")
-    cluster.execute("SELECT pg_reload_conf()")
-    while True:
-        with psycopg.connect(cluster.admin_url("postgres")) as connection:
-            if connection.execute("SHOW fsync").fetchone() == (value,):
-                return
-
-
-@pytest.fixture(scope="module")
-def durable(cluster: Cluster) -> Iterator[Cluster]:
-    """A server that keeps its commits."""
-    set_fsync(cluster, "on")
-    yield cluster
-    set_fsync(cluster, "off")
 
 
 def failures(cluster: Cluster, database: str, user: str = "wes_worker", more: str = "") -> dict[str, str]:

@@ -43,7 +43,7 @@ def test_the_request_has_the_submitter_and_the_limits_of_the_worker(
     settings = load_settings(None, ("rate.requests_per_second=3",))
     request = order.build_request(settings, "r1", {"by": "ann@host"})
     assert (request.run_id, request.limits.requests_per_second, request.break_freeze) == ("r1", 3, "incident 4711")
-    assert request.origin_fields == {"submitted": {"by": "ann@host"}}
+    assert request.origin_fields == {"actor": "ann@host", "submitted": {"by": "ann@host"}}
     assert request.narrowing == order.narrowing
 
 

@@ -1,0 +1,249 @@
+"""`orchestrator worker` as processes: submitted runs, hand-overs, takeovers, cancelling, outages of the database."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from orchestrator.audit.verify import Verdict, check_lines, ignore_record
+from orchestrator.simulator.serve import BackgroundSimulator
+from orchestrator.simulator.settings import parse_settings
+from tests.e2e.site import STILL, until
+from tests.postgres.cluster import PASSWORD, Cluster
+from tests.postgres.proxy import Proxy
+from tests.warm import WarmProcess
+
+PLAYBOOK = """\
+name: demo
+vars: {rate: {default: "20"}}
+limits: {requests_per_second: "${rate}", burst: 1}
+steps:
+  - {name: stop, action: stop, select: {name: ["web-*"]}}
+"""
+LEASE = 2.0
+
+
+class Team:
+    """A simulated cloud, and processes of a team in a folder."""
+
+    def __init__(self, folder: Path, sim: BackgroundSimulator, cluster: Cluster, database: str) -> None:
+        self.folder, self.sim = folder, sim
+        self._cluster, self._database = cluster, database
+        self.workers: list[WarmProcess] = []
+        self.proxy: Proxy | None = None
+        (folder / "demo.yaml").write_text(PLAYBOOK)
+        (folder / "prod.key").write_text(sim.api_key)
+        (folder / "prod.key").chmod(0o600)
+        (folder / "worker.toml").write_text(
+            f'[cloud]\ntimeout = "1s"\nbase_url = "{sim.url}"\n[store]\nlease = "{LEASE:g}s"\n'
+            '[settle]\nrecheck_after = "0.1s"\npoll_min = 0.1\npoll_max = 0.5\n'
+            f'[workspaces.prod]\napi_key_file = "{folder}/prod.key"\nbase_url = "{sim.url}"\n'
+        )
+
+    def url(self, user: str) -> str:
+        """URL of the database; of workers through the proxy, if there is one."""
+        url = self._cluster.url(self._database, user)
+        if self.proxy is not None and user == "wes_worker":
+            url = url.replace(f":{self._cluster.port}/", f":{self.proxy.port}/")
+        return url
+
+    def start(self, *words: str, user: str) -> WarmProcess:
+        """Start a command as a user of the database."""
+        env = {"HOME": str(self.folder), "PGPASSWORD": PASSWORD, "LANG": "C.UTF-8", "PATH": os.environ["PATH"]}
+        more = {"ORCHESTRATOR_STORE__URL": self.url(user), "ORCHESTRATOR_STATE_DIR": str(self.folder / user)}
+        pipe = subprocess.PIPE
+        with (self.folder / f"log-{len(self.workers)}").open("a") as log:
+            out: Any = log if words[0] == "worker" else pipe
+            null = subprocess.DEVNULL
+            return WarmProcess(words, cwd=self.folder, env=env | more, stdin=null, stdout=out, stderr=out)
+
+    def call(self, *words: str, user: str = "oli_operator", code: int = 0) -> str:
+        """Call a command; return its stdout and its stderr."""
+        process = self.start(*words, user=user)
+        out, err = process.communicate(timeout=60)
+        assert process.wait() == code, (out, err, self.logs())
+        return out + ("" if "--json" in words else err)
+
+    def start_worker(self) -> WarmProcess:
+        """Start a worker, and wait until it is on the list."""
+        worker = self.start("worker", "--config", "worker.toml", user="wes_worker")
+        self.workers.append(worker)
+        until(lambda: self.query("SELECT 1 FROM orchestrator.workers WHERE holder LIKE %s", [f"%:{worker.pid}"]))
+        return worker
+
+    def submit(self, *options: str) -> str:
+        """Submit the playbook; return the id of the run."""
+        out = self.call("run", "demo.yaml", "--submit", "--workspace", "prod", "--json", *options)
+        return str(json.loads(out)["run_id"])
+
+    def query(self, statement: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Execute a statement as the superuser."""
+        with psycopg.connect(self._cluster.admin_url(self._database), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), arguments)
+            return cursor.fetchall() if cursor.description else []
+
+    def records(self, run_id: str) -> list[dict[str, Any]]:
+        """The records of a run, checked as a log."""
+        rows = self.query("SELECT line FROM orchestrator.records WHERE run_id = %s ORDER BY seq", [run_id])
+        lines = [bytes(line) for (line,) in rows]
+        assert check_lines(lines, ignore_record).verdict in {Verdict.WHOLE, Verdict.UNFINISHED}
+        return [json.loads(line) for line in lines]
+
+    def events(self, run_id: str) -> list[str]:
+        """The names of the records of a run."""
+        return [record["event"] for record in self.records(run_id)]
+
+    def is_under_way(self, run_id: str, accepted: int = 1) -> bool:
+        """Whether some stops of a run are accepted."""
+        return self.events(run_id).count("action.accepted") >= accepted
+
+    def kill(self) -> None:
+        """End all workers."""
+        for worker in self.workers:
+            worker.kill()
+            worker.wait(20)
+
+    def logs(self) -> str:
+        """What the workers wrote."""
+        return "\n".join(path.read_text() for path in sorted(self.folder.glob("log-*")))
+
+    def stops(self) -> list[int]:
+        """Number of stops with an effect, of each CVM."""
+        return [cvm.effective_stops for cvm in self.sim.world.visible_cvms(self.sim.now())]
+
+
+@pytest.fixture
+def team(tmp_path: Path, durable: Cluster, database: str) -> Iterator[Team]:
+    """A team over a cloud of eight CVMs."""
+    timing = {"stop_seconds": [0.1, 0.5], "latency": [0.01, 0.02]}
+    settings = parse_settings({**STILL, "timing": timing, "api": {"simulated_header": False}})
+    with BackgroundSimulator(settings) as sim:
+        team = Team(tmp_path, sim, durable, database)
+        yield team
+        team.kill()
+    key = sim.api_key.encode()
+    dump = str(
+        team.query("SELECT spec::text, line FROM orchestrator.runs LEFT JOIN orchestrator.records USING (run_id)")
+    )
+    assert key not in dump.encode()
+    assert key.decode() not in team.logs()
+
+
+@contextmanager
+def proxied(team: Team, cluster: Cluster) -> Iterator[Proxy]:
+    """Let workers reach the database through a proxy."""
+    team.proxy = Proxy(cluster.folder / f".s.PGSQL.{cluster.port}")
+    try:
+        yield team.proxy
+    finally:
+        team.kill()
+        team.proxy.close()
+
+
+def test_a_submitted_run_is_carried_out_and_watched_and_its_log_verifies(team: Team) -> None:
+    team.start_worker()
+    run_id = team.submit("--expect", "8")
+    out = team.call("watch", run_id)
+    assert f"Run {run_id}  succeeded: 8 of 8 CVMs stopped (exit 0)" in out
+    started = team.records(run_id)[0]
+    assert started["submitted"]["db_user"] == "oli_operator"
+    assert started["actor"] == started["submitted"]["by"]
+    assert started["workspace_name"] == "prod"
+    assert team.query("SELECT state, exit_code, holder FROM orchestrator.runs") == [("finished", 0, None)]
+    until(lambda: not team.query("SELECT 1 FROM orchestrator.procrastinate_jobs"))
+    assert "whole" in team.call("audit", "verify", run_id, user="vic_viewer")
+    assert team.stops() == [1] * 8
+
+    refused = team.submit("--expect", "3")
+    assert json.loads(team.call("watch", refused, "--json", code=3))["reason"].startswith(
+        "--expect 3, but the plan has"
+    )
+    nothing = team.submit("--only", "name=db-*")
+    assert json.loads(team.call("watch", nothing, "--json", code=4))["state"] == "void"
+    assert sum(team.stops()) == 8
+
+
+def test_a_run_is_handed_over_at_sigterm_and_taken_over_after_a_kill(team: Team) -> None:
+    first = team.start_worker()
+    run_id = team.submit("--var", "rate=2")
+    until(lambda: team.is_under_way(run_id))
+    second = team.start_worker()
+    first.terminate()
+    assert first.wait(10) == 0
+    until(lambda: "run.resumed" in team.events(run_id))
+    until(lambda: team.is_under_way(run_id, accepted=4))
+    second.kill()
+    second.wait(10)
+    team.start_worker()
+    team.call("watch", run_id)
+    records = team.records(run_id)
+    interrupted = next(record for record in records if record["event"] == "run.interrupted")
+    resumed = [record for record in records if record["event"] == "run.resumed"]
+    assert interrupted["reason"] == "sigterm"
+    assert [record["epoch"] for record in resumed] == [2, 3]
+    assert [record["holder"].rpartition(":")[2] for record in resumed] == [
+        str(worker.pid) for worker in team.workers[1:]
+    ]
+    assert records[-1]["event"] == "run.finished"
+    assert team.stops() == [1] * 8
+
+
+def test_a_cancelled_run_ends_for_good_with_its_worker_or_with_the_next(team: Team) -> None:
+    first = team.start_worker()
+    run_id = team.submit("--var", "rate=1")
+    until(lambda: team.is_under_way(run_id))
+    assert "ends the run" in team.call("cancel", run_id)
+    assert "cancelled" in team.call("watch", run_id, code=8)
+    last = team.records(run_id)[-1]
+    assert (last["event"], last["ending"], last["exit_code"]) == ("run.finished", "cancelled", 8)
+    assert last["cancelled_by"].rpartition("@")[0]
+    assert last["counts"]["settled"] >= 1
+    assert last["counts"]["not_sent"] >= 1
+
+    other = team.submit("--var", "rate=1")
+    until(lambda: team.is_under_way(other))
+    first.terminate()
+    assert first.wait(10) == 0
+    assert "the next worker ends the run" in team.call("cancel", other, "--at-once")
+    sent = sum(team.stops())
+    team.start_worker()
+    team.call("watch", other, code=8)
+    last = team.records(other)[-1]
+    assert (last["event"], last["ending"]) == ("run.finished", "cancelled")
+    assert sum(team.stops()) == sent
+    assert team.query("SELECT state FROM orchestrator.runs WHERE run_id = %s", [other]) == [("finished",)]
+
+
+def test_a_worker_waits_while_the_database_is_down_and_its_run_goes_on_afterwards(team: Team, durable: Cluster) -> None:
+    with proxied(team, durable) as proxy:
+        team.start_worker()
+        run_id = team.submit("--var", "rate=4")
+        until(lambda: team.is_under_way(run_id))
+        proxy.break_off()
+        until(lambda: "store.down" in team.logs())
+        proxy.is_down = False
+        team.call("watch", run_id)
+        assert "store.up" in team.logs()
+        assert team.stops() == [1] * 8
+
+
+def test_a_worker_without_a_key_or_a_database_does_not_start(team: Team) -> None:
+    (team.folder / "prod.key").unlink()
+    process = team.start("worker", "--config", "worker.toml", user="vic_viewer")
+    assert (process.wait(20), "the worker has no key" in team.logs()) == (2, True)
+    (team.folder / "prod.key").write_text(team.sim.api_key)
+    (team.folder / "prod.key").chmod(0o600)
+    team.proxy = Proxy(team.folder / "nothing")
+    team.proxy.break_off()
+    process = team.start("worker", "--config", "worker.toml", user="wes_worker")
+    assert (process.wait(20), "can't be reached" in team.logs()) == (5, True)
+    team.proxy.close()
+    team.proxy = None
+    process = team.start("worker", "--config", "worker.toml", user="vic_viewer")
+    assert (process.wait(20), "no rights" in team.logs()) == (2, True)
