@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, Self
 
 import anyio
@@ -99,6 +100,11 @@ class Backing(Protocol):
         """The place, for people."""
         ...
 
+    @property
+    def resume_fields(self) -> Mapping[str, object]:
+        """Further fields of a resume, such as the holder of a lease."""
+        ...
+
     async def write(self, batch: Batch) -> None:
         """Write a batch; durable at the return. The caller shields the call from cancellation.
 
@@ -115,6 +121,8 @@ class Backing(Protocol):
 
 class FileBacking:
     """File of a log, locked against every other process."""
+
+    resume_fields: Mapping[str, object] = MappingProxyType({})
 
     permit = None
     holder: Mapping[str, object] = {}
@@ -235,7 +243,7 @@ class AuditLog:
         self, torn: Torn | None, event: str = Event.RUN_RESUMED, /, *, unterminated: bool, **fields: object
     ) -> None:
         """Record `run.resumed`, or another event; the same write ends a torn last line and names the torn line."""
-        self._record_after_tear(event, fields, torn, unterminated=unterminated)
+        self._record_after_tear(event, {**fields, **self.backing.resume_fields}, torn, unterminated=unterminated)
 
     def record_about(self, reading: Reading, event: str, **fields: object) -> None:
         """Put a record about a finished run into its chain; the first such record ends a torn last line.

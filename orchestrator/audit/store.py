@@ -38,6 +38,14 @@ def new_run_id(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
+def new_run_ids(moment: datetime, count: int) -> list[str]:
+    """Make ids for several new runs, all different."""
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[new_run_id(moment)] = None
+    return list(found)
+
+
 def is_run_id(name: str) -> bool:
     """Return True if a name has the form of `new_run_id`."""
     return _RUN_ID.fullmatch(name) is not None

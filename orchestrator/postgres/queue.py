@@ -17,6 +17,7 @@ import anyio
 from orchestrator.errors import OrchestratorError
 from orchestrator.postgres.connect import read_options
 from orchestrator.postgres.link import Link
+from orchestrator.times import timestamp
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -25,6 +26,8 @@ Offer = Callable[[str], Awaitable[None]]
 """Offers a run to this worker; returns soon, whether the worker takes the run or not."""
 
 TASK = "run"
+FLEETS = "fleets"
+"""Queue of the fleet runs: every worker may coordinate."""
 _POLL_S = 2.0
 _NEVER = 1e9
 _RESTART_S = 1.0
@@ -63,6 +66,10 @@ class Submitter:
     db_user: str
     at: datetime
     stop_by: str | None
+
+    def describe(self) -> dict[str, str]:
+        """Build `submitted` of `run.started`."""
+        return {"by": self.by, "db_user": self.db_user, "at": timestamp(self.at)}
 
 
 class RunQueue:
@@ -146,7 +153,7 @@ class RunQueue:
         app = _create_app(self._url, offer, listen=self._listen)
         async with app.open_async():
             await app.run_worker_async(
-                queues=[queue_of(name) for name in self._workspaces],
+                queues=[*(queue_of(name) for name in self._workspaces), FLEETS],
                 name=self._holder,
                 concurrency=1,
                 fetch_job_polling_interval=_POLL_S,

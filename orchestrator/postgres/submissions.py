@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UsageError
 from orchestrator.postgres.migrate import explain_errors
+from orchestrator.text import plural
 
 if TYPE_CHECKING:
     import psycopg
@@ -37,7 +38,7 @@ class RunRow:
 
     Attributes:
         run_id: the run.
-        workspace: the name of the workspace.
+        workspace: the name of the workspace; None for a fleet run.
         playbook: the name of the playbook.
         state: `planning`, `planned`, `ready`, `finished`, `left` or `void`.
         holder: the process of the last take; None without a process.
@@ -57,7 +58,7 @@ class RunRow:
     """
 
     run_id: str
-    workspace: str
+    workspace: str | None
     playbook: str
     state: str
     holder: str | None
@@ -108,7 +109,45 @@ class WorkerRow:
 
     def may_take(self, run: RunRow) -> bool:
         """Whether the worker lives, and has the key and the version for a run."""
-        return self.is_alive and run.workspace in self.workspaces and run.format <= self.format
+        return self.has_key(run) and run.format <= self.format
+
+    def has_key(self, run: RunRow) -> bool:
+        """Whether the worker lives, and has the key for a run; a fleet run needs no key."""
+        return self.is_alive and (run.workspace is None or run.workspace in self.workspaces)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """The run of one workspace in a fleet run.
+
+    Attributes:
+        workspace: the name of the workspace.
+        run_id: the run.
+        state: as in `RunRow`.
+        targets: the number of targets; None before its plan.
+        verdict: the verdict of the coordinator; None before the verdict.
+        exit_code: the exit code of an ended run.
+        reason: the reason of a refusal, or of an early end.
+    """
+
+    workspace: str
+    run_id: str
+    state: str
+    targets: int | None
+    verdict: str | None
+    exit_code: int | None
+    reason: str | None
+
+    def describe(self) -> str:
+        """Describe the state for people."""
+        if self.state == "finished":
+            return f"finished (exit {self.exit_code})"
+        if self.state in {"void", "left"}:
+            return self.reason or "nothing was sent"
+        if self.targets is None:
+            return "waits for its plan"
+        targets = plural(self.targets, "target")
+        return f"{targets}: {'waits for the others' if self.verdict is None else 'is carried out'}"
 
 
 def list_workspaces(connection: "psycopg.Connection") -> tuple[str, ...]:
@@ -159,6 +198,60 @@ def submit_run(
         connection.execute("SELECT orchestrator.queue_run(%s)", [run_id])
 
 
+def submit_fleet(
+    connection: "psycopg.Connection",
+    fleet_id: str,
+    members: Mapping[str, str],
+    playbook: str,
+    spec: Mapping[str, Any],
+    *,
+    version: int,
+    by: str,
+    budgets: Mapping[str, tuple[float, int]],
+) -> None:
+    """Submit a fleet run, a run for each workspace, and their jobs, in one transaction.
+
+    Args:
+        connection: the connection.
+        fleet_id: a new id.
+        members: a new run id for each workspace.
+        playbook: the name of the playbook.
+        spec: the order, as JSON.
+        version: the format of the order.
+        by: user@host of the person.
+        budgets: rate and burst of each workspace, for a workspace without a budget so far.
+
+    Raises:
+        SettingsError: when the user may not submit.
+        StoreDownError: when the connection breaks.
+    """
+    with explain_errors(_OPERATOR), connection.transaction():
+        for workspace, budget in budgets.items():
+            connection.execute("SELECT FROM orchestrator.set_budget(%s, %s, %s, false, %s)", [workspace, *budget, by])
+        connection.execute(
+            "SELECT orchestrator.submit_fleet(%s, %s, NULL, %s, %s, 0, %s, %s::text[], %s::text[])",
+            [fleet_id, playbook, json.dumps(spec), version, by, list(members.values()), list(members)],
+        )
+        for run_id in (fleet_id, *members.values()):
+            connection.execute("SELECT orchestrator.queue_run(%s)", [run_id])
+
+
+def list_members(connection: "psycopg.Connection", fleet_id: str) -> list[MemberRow]:
+    """List the runs of a fleet run, by name of the workspace.
+
+    Raises:
+        SettingsError: when the user may not read.
+        StoreDownError: when the connection breaks.
+    """
+    with explain_errors(_VIEWER):
+        rows = connection.execute(
+            "SELECT workspace, run_id, state, (plan ->> 'targets')::int, verdict, exit_code, reason"
+            " FROM orchestrator.runs WHERE fleet_id = %s ORDER BY workspace",
+            [fleet_id],
+        ).fetchall()
+    return [MemberRow(*row) for row in rows]
+
+
 def find_run(connection: "psycopg.Connection", name: str) -> RunRow:
     """Find a run by its id, by a unique prefix of its id, or by `last` for the newest run.
 
@@ -170,7 +263,9 @@ def find_run(connection: "psycopg.Connection", name: str) -> RunRow:
     order = b" ORDER BY run_id DESC LIMIT 6"
     with explain_errors(_VIEWER):
         if name == "last":
-            rows = connection.execute(_RUN.encode() + b" ORDER BY run_id DESC LIMIT 1").fetchall()
+            rows = connection.execute(
+                _RUN.encode() + b" WHERE fleet_id IS NULL ORDER BY submitted_at DESC LIMIT 1"
+            ).fetchall()
         else:
             rows = connection.execute(_RUN.encode() + b" WHERE starts_with(run_id, %s)" + order, [name]).fetchall()
     found = [RunRow(*row) for row in rows if name]
@@ -239,7 +334,7 @@ def explain_wait(run: RunRow, workers: Sequence[WorkerRow]) -> str | None:
     alive = [worker for worker in workers if worker.is_alive]
     if not alive:
         return "no worker is running: start `orchestrator worker`"
-    with_key = [worker for worker in alive if run.workspace in worker.workspaces]
+    with_key = [worker for worker in alive if worker.has_key(run)]
     if not with_key:
         return f"no running worker has a key for workspace {run.workspace!r}"
     if not any(worker.may_take(run) for worker in with_key):

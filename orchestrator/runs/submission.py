@@ -10,6 +10,7 @@ from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.source import parse_source
+from orchestrator.runs.fleet.coordinate import FleetOrder
 from orchestrator.runs.session import limits_of
 from orchestrator.runs.start import RunRequest
 from orchestrator.settings.load import Settings
@@ -29,6 +30,7 @@ class Submission:
         ignore_running: whether to act on CVMs claimed by another run.
         break_freeze: the reason to act during a freeze.
         trigger: `trigger` of `run.started`, for the firing of a schedule.
+        skip: names of workspaces to leave out of a fleet run if unreachable.
     """
 
     loaded: LoadedPlaybook
@@ -37,6 +39,7 @@ class Submission:
     ignore_running: bool = False
     break_freeze: str | None = None
     trigger: Mapping[str, str] = field(default_factory=dict)
+    skip: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Build the document for the store; `from_document` reads the document."""
@@ -50,6 +53,7 @@ class Submission:
             "ignore_running": self.ignore_running,
             "break_freeze": self.break_freeze,
             "trigger": dict(self.trigger),
+            "skip": list(self.skip),
         }
 
     @classmethod
@@ -72,6 +76,7 @@ class Submission:
                 document["ignore_running"],
                 document["break_freeze"],
                 document["trigger"],
+                tuple(document.get("skip", ())),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise SettingsError("the submitted run has an unknown form", hint="submit the run again") from error
@@ -96,6 +101,18 @@ class Submission:
             narrowing=self.narrowing,
             break_freeze=self.break_freeze,
         )
+
+    def build_order(self, settings: Settings, submitted: Mapping[str, object]) -> FleetOrder:
+        """Build the order for a fleet run.
+
+        Args:
+            settings: the settings of the coordinator, with the guards of the total.
+            submitted: as in `build_request`.
+        """
+        about: dict[str, object] = {"actor": submitted["by"], "submitted": dict(submitted)}
+        if self.trigger:
+            about["trigger"] = dict(self.trigger)
+        return FleetOrder(self.loaded, settings.guards, self.expect, self.skip, about)
 
     async def confirm_plan(self, plan: Plan) -> bool:
         """Compare the plan with `--expect`.

@@ -16,7 +16,8 @@ from anyio.abc import TaskGroup
 from orchestrator.errors import AuditError, OrchestratorError, StoreDownError
 from orchestrator.outcome import Ending
 from orchestrator.postgres.queue import Stop
-from orchestrator.runs.worker_run import HeldRun, LeaseTaker, explain
+from orchestrator.runs.held_run import HeldRun, LeaseTaker
+from orchestrator.runs.worker_run import explain
 
 SWEEP_EVERY_S = 2.0
 ANSWERS_S = 2.0

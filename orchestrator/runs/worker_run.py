@@ -1,10 +1,9 @@
 """One run of a worker: planned and begun, or continued from its log, until the run ends or is handed over."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 import anyio
 import anyio.to_thread
@@ -19,85 +18,26 @@ from orchestrator.errors import (
 )
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.resolved_steps import RunLimits
-from orchestrator.postgres.lease import Lease
+from orchestrator.postgres.link import Query
 from orchestrator.postgres.queue import Submitter
 from orchestrator.runs.abandon import abandon_run
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.execute import carry_out
+from orchestrator.runs.held_run import HeldRun
 from orchestrator.runs.notifications import notify_refusal
 from orchestrator.runs.resume import ReopenedRun, reopen_run, report_warnings
 from orchestrator.runs.session import Endpoint, RunObserver, Session, open_session
-from orchestrator.runs.status import StopRequest
+from orchestrator.runs.start import Confirm, OpenRun
 from orchestrator.runs.stores import claim_store, run_store
 from orchestrator.runs.submission import Submission
 from orchestrator.runs.unattended import plan_and_start, run_unless
+from orchestrator.runs.worker_fleet import Coordinator, Membership, find_membership
 from orchestrator.settings.load import Settings
-from orchestrator.times import format_duration, parse_timestamp, timestamp, utc_now
+from orchestrator.times import format_duration, parse_timestamp, utc_now
 
 RETRY_S = 30.0
 """Seconds between two attempts to continue a run while the API can't be read."""
 _POLL_S = 1.0
-
-
-class LeaseTaker(Protocol):
-    """Takes and lets go leases. May block for seconds."""
-
-    def take(self, run_id: str, taker: str) -> Lease | None:
-        """Take a run; None when the run can't be taken now."""
-        ...
-
-    def let_go(
-        self, lease: Lease, state: str | None = None, *, exit_code: int | None = None, reason: str | None = None
-    ) -> bool:
-        """End a lease; do nothing for a lease that ended before."""
-        ...
-
-
-@dataclass(slots=True)
-class HeldRun:
-    """A run held by this worker.
-
-    Attributes:
-        lease: the lease.
-        leases: lets the lease go.
-        stop: the request to end the run.
-        scope: cancelled once another worker has the run.
-        ended: set once the run is let go.
-    """
-
-    lease: Lease
-    leases: LeaseTaker
-    stop: StopRequest = field(default_factory=StopRequest)
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    ended: anyio.Event = field(default_factory=anyio.Event)
-
-    @property
-    def run_id(self) -> str:
-        """The run."""
-        return self.lease.run_id
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether a person cancelled the run."""
-        return self.stop.requested.is_set() and self.stop.ending is Ending.CANCELLED
-
-    @property
-    def is_handed_over(self) -> bool:
-        """Whether another worker is to continue the run."""
-        return self.stop.requested.is_set() and self.stop.ending is not Ending.CANCELLED
-
-    async def let_go(self, state: str | None = None, *, code: int | None = None, reason: str | None = None) -> None:
-        """Let the run go, unless the end of its log did so already. Without the database the lease runs out.
-
-        Args:
-            state: the state of the run from now on; None keeps the state.
-            code: the exit code of an ended run.
-            reason: the reason of the state, for people.
-        """
-        with suppress(OrchestratorError):
-            await anyio.to_thread.run_sync(
-                partial(self.leases.let_go, self.lease, state, exit_code=code, reason=reason)
-            )
 
 
 class RunCarrier:
@@ -107,6 +47,7 @@ class RunCarrier:
         self,
         settings: Settings,
         read_submitter: Callable[[str], Awaitable[Submitter]],
+        query: Query,
         *,
         observe: Callable[[str, str], RunObserver],
         emit: Callable[..., object],
@@ -116,10 +57,11 @@ class RunCarrier:
         Args:
             settings: the settings with the keys of all workspaces.
             read_submitter: reads who submitted a run.
+            query: executes a statement.
             observe: returns the observer of a run, by the id of the run and the name of the workspace.
             emit: called with an event's name, and its facts by keyword.
         """
-        self._settings, self._read_submitter = settings, read_submitter
+        self._settings, self._read_submitter, self._query = settings, read_submitter, query
         self._observe, self._emit = observe, emit
 
     async def __call__(self, held: HeldRun) -> None:
@@ -133,39 +75,55 @@ class RunCarrier:
         submitter = await self._read_submitter(held.run_id)
         if lease.stop_wanted is not None:
             held.stop.request_end(Ending.CANCELLED, at_once=lease.stop_wanted == "at_once", by=submitter.stop_by)
-        settings = self._settings.for_workspace(lease.workspace)
+        if not lease.workspace:
+            await self._coordinate(held, submitter)
+            return
+        settings, member = self._settings.for_workspace(lease.workspace), await find_membership(self._query, held)
         if lease.seq:
-            await self._resume(held, settings)
+            await self._resume(held, settings, member)
         else:
-            await self._start(held, settings, submitter)
+            await self._start(held, settings, submitter, member)
 
-    async def _start(self, held: HeldRun, settings: Settings, submitter: Submitter) -> None:
+    async def _coordinate(self, held: HeldRun, submitter: Submitter) -> None:
+        """Coordinate a fleet run."""
+        order: Submission | None = None
+        try:
+            order = Submission.from_document(held.lease.spec)
+            coordinate = Coordinator(self._settings, self._query, held)
+            await coordinate(order.build_order(self._settings, submitter.describe()))
+        except OrchestratorError as error:
+            await self._refuse(held, self._settings, order, error)
+
+    async def _start(self, held: HeldRun, settings: Settings, submitter: Submitter, member: Membership | None) -> None:
         """Plan a submitted run, and carry the plan out if the guards pass."""
         order: Submission | None = None
         try:
             order = Submission.from_document(held.lease.spec)
             while not held.stop.requested.is_set():
                 try:
-                    await self._plan_and_carry_out(held, settings, order, submitter)
+                    await self._plan_and_carry_out(held, settings, order, submitter, member)
                 except ClaimedError as error:
                     await self._wait_for_others(held, settings, error)
                 else:
                     break
         except OrchestratorError as error:
-            await self._refuse(held, settings, order, error)
+            # The coordinator reports the refusal of a fleet run, once for all members.
+            await self._refuse(held, settings, order if member is None else None, error)
         if held.is_cancelled:
             by = held.stop.by or "a person"
             await held.let_go("void", code=int(Exit.ENDED_EARLY), reason=f"cancelled by {by} before the first request")
 
     async def _plan_and_carry_out(
-        self, held: HeldRun, settings: Settings, order: Submission, submitter: Submitter
+        self, held: HeldRun, settings: Settings, order: Submission, submitter: Submitter, member: Membership | None
     ) -> None:
-        submitted = {"by": submitter.by, "db_user": submitter.db_user, "at": timestamp(submitter.at)}
-        request = order.build_request(settings, held.run_id, submitted)
+        request = order.build_request(settings, held.run_id, submitter.describe())
+        confirm: Confirm = order.confirm_plan
+        if member is not None:
+            request, confirm = replace(request, fleet_id=member.fleet_id), member.confirm_plan
         async with self._open_session(held, settings, request.limits) as session:
-            opened = await run_unless(held.stop, partial(plan_and_start, session, request, order.confirm_plan))
+            opened = await run_unless(held.stop, partial(plan_and_start, session, request, confirm))
             if opened is not None:
-                await carry_out(session, opened, held.stop)
+                await _carry_out(session, opened, held, member)
 
     async def _wait_for_others(self, held: HeldRun, settings: Settings, error: ClaimedError) -> None:
         """Wait until no live run acts on the same CVMs, or until this run is to end."""
@@ -188,15 +146,15 @@ class RunCarrier:
             url, observer = settings.find_base_url(), self._observe(held.run_id, held.lease.workspace)
             await notify_refusal(settings, order.loaded, error, url, observer, number=held.run_id)
 
-    async def _resume(self, held: HeldRun, settings: Settings) -> None:
+    async def _resume(self, held: HeldRun, settings: Settings, member: Membership | None) -> None:
         """Continue a run from its log; while its CVMs can't be read, try again and again."""
-        with reopen_run(run_store(settings).get_run(held.run_id)) as reopened:
+        with reopen_run(run_store(settings).get_run(held.run_id), in_fleet=member is not None) as reopened:
             if reopened.state.finished is not None:
                 return
             has_ended = False
             while not has_ended and not held.is_handed_over:
                 try:
-                    has_ended = await self._continue(held, settings, reopened)
+                    has_ended = await self._continue(held, settings, reopened, member)
                 except ClaimedError as error:
                     await self._wait_for_others(held, settings, error)
                 except CloudError as error:
@@ -209,7 +167,9 @@ class RunCarrier:
                     await held.let_go("left", reason=explain(error))  # before the end of the log does so
                     return
 
-    async def _continue(self, held: HeldRun, settings: Settings, reopened: ReopenedRun) -> bool:
+    async def _continue(
+        self, held: HeldRun, settings: Settings, reopened: ReopenedRun, member: Membership | None
+    ) -> bool:
         """Continue a reopened run to its end, or end a cancelled run; return False for a run stopped before."""
         state = reopened.state
         applied = reopened.apply_settings(settings)
@@ -230,7 +190,7 @@ class RunCarrier:
                     message = f"nobody had the run for {format_duration(gap)}: CVMs may have been started on purpose"
                     raise NotConfirmedError(message, hint=f"`orchestrator resume {held.run_id}` asks a person")
                 report_warnings(plan, session.observer, held.run_id)
-                await carry_out(session, await reopened.record_resume(session, plan, claim), held.stop)
+                await _carry_out(session, await reopened.record_resume(session, plan, claim), held, member)
                 return True
 
     @asynccontextmanager
@@ -244,6 +204,12 @@ class RunCarrier:
         observer = self._observe(held.run_id, held.lease.workspace)
         async with open_session(settings, where, limits, observer) as session:
             yield session
+
+
+async def _carry_out(session: Session, opened: OpenRun, held: HeldRun, member: Membership | None) -> None:
+    """Carry a run out; a member of a fleet run obeys the coordinator meanwhile."""
+    async with nullcontext() if member is None else member.obey(held.stop):
+        await carry_out(session, opened, held.stop)
 
 
 def explain(error: OrchestratorError) -> str:

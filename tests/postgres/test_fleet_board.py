@@ -11,7 +11,7 @@ from orchestrator.audit.log import AuditLog
 from orchestrator.errors import AuditError
 from orchestrator.postgres.lease import Fence as RunFence
 from orchestrator.postgres.link import Link
-from orchestrator.runs.fleet.board import StoreBoard, read_verdict, report_plan
+from orchestrator.runs.fleet.board import MemberVerdict, StoreBoard, read_membership, report_plan
 from orchestrator.runs.fleet.plan import PlanTotals
 from tests.postgres.cluster import Cluster
 from tests.postgres.conftest import Connect
@@ -111,9 +111,10 @@ def test_the_board_shows_plans_and_ends_and_refuses_an_old_coordinator(
         await report_plan(link.query, RunFence(*one), TOTALS)
         prod, test = await board.list_members()
         assert (prod.totals, test.totals) == (TOTALS, None)
-        assert await read_verdict(link.query, ONE) is None
+        assert await read_membership(link.query, ONE) == MemberVerdict(FLEET, None)
         await board.give_verdict([ONE], "go")
-        assert await read_verdict(link.query, ONE) == "go"
+        assert await read_membership(link.query, ONE) == MemberVerdict(FLEET, "go")
+        assert await read_membership(link.query, FLEET) is None
         append_line(worker, one, finish)
         assert worker.let_go(one, "finished", 0)
         prod, _ = await board.list_members()

@@ -47,7 +47,7 @@ def call(cluster: Cluster, database: str, capsys: pytest.CaptureFixture[str]) ->
 
 def submit(call: Call, *, as_json: bool = True, workspaces: tuple[str, ...] = ("prod",), **options: object) -> str:
     """Submit the playbook; return the id of the run."""
-    given = {"only": (), "exclude": (), "ignore_running": False, "break_freeze": None, **options}
+    given = {"skip": (), "only": (), "exclude": (), "ignore_running": False, "break_freeze": None, **options}
     code, out, _ = call(submit_playbook, "demo.yaml", (), more=(2,), workspaces=workspaces, as_json=as_json, **given)
     assert code == 0
     document = json.loads(out)
@@ -74,7 +74,7 @@ def test_a_submitted_run_is_in_the_store_with_its_order_and_its_job(call: Call, 
 
 def test_a_submission_says_why_its_run_waits(call: Call) -> None:
     code, out, err = call(
-        submit_playbook, "demo.yaml", (), more=(None,), workspaces=("p*",), as_json=False, only=(), exclude=(),
+        submit_playbook, "demo.yaml", (), more=(None,), workspaces=("p*",), as_json=False, skip=(), only=(), exclude=(),
         ignore_running=False, break_freeze=None,
     )  # fmt: skip
     assert (code, out[:10], err) == (
@@ -89,7 +89,6 @@ def test_a_submission_says_why_its_run_waits(call: Call) -> None:
     [
         ((), "--submit needs a workspace"),
         (("dev",), "dev"),
-        (("prod", "staging"), "2 workspaces match"),
     ],
 )
 def test_a_submission_needs_one_known_workspace(call: Call, workspaces: tuple[str, ...], message: str) -> None:
@@ -99,11 +98,30 @@ def test_a_submission_needs_one_known_workspace(call: Call, workspaces: tuple[st
         submit(call, workspaces=workspaces)
 
 
+def test_an_order_for_several_workspaces_is_a_fleet_run_with_a_run_for_each(call: Call, connect: Connect) -> None:
+    with Path("config.toml").open("a") as file:
+        file.write('[workspaces.staging]\napi_key_env = "KEY_OF_STAGING"\n')
+    given = {"skip": ("staging",), "only": (), "exclude": (), "ignore_running": False, "break_freeze": None}
+    code, out, _ = call(submit_playbook, "demo.yaml", (), more=(2,), workspaces=("*",), as_json=True, **given)
+    document = json.loads(out)
+    assert (code, document["state"]) == (0, "planning")
+    rows = connect("oli_operator").execute(
+        "SELECT run_id, workspace, fleet_id, spec ->> 'expect', spec ->> 'skip' FROM orchestrator.runs"
+        " ORDER BY workspace"
+    )
+    fleet_id, runs = document["fleet_id"], [(each["run_id"], each["workspace"]) for each in document["workspaces"]]
+    assert [name for _, name in runs] == ["prod", "staging"]
+    members = [(run_id, name, fleet_id, "2", '["staging"]') for run_id, name in runs]
+    assert rows.fetchall() == [*members, (fleet_id, None, None, "2", '["staging"]')]
+    with pytest.raises(UsageError, match="--skip-unreachable names 'dev'"):
+        call(submit_playbook, "demo.yaml", (), more=(2,), workspaces=("*",), as_json=True, **given | {"skip": ("dev",)})
+
+
 def test_settings_of_the_run_are_the_workers_own() -> None:
     for assignment in ("cloud.base_url=https://elsewhere.example", "guards.max_targets=9", "cloud.profile=x"):
         with pytest.raises(UsageError, match="--submit excludes --set"):
             submit_playbook(
-                "demo.yaml", (), None, (assignment,), None, workspaces=(), only=(), exclude=(),
+                "demo.yaml", (), None, (assignment,), None, workspaces=(), skip=(), only=(), exclude=(),
                 ignore_running=False, break_freeze=None, as_json=False,
             )  # fmt: skip
 

@@ -14,8 +14,8 @@ from orchestrator.outcome import Ending
 from orchestrator.postgres.lease import Fence, Lease
 from orchestrator.postgres.queue import Stop
 from orchestrator.runs import worker as worker_module
+from orchestrator.runs.held_run import HeldRun
 from orchestrator.runs.worker import Worker
-from orchestrator.runs.worker_run import HeldRun
 
 pytestmark = pytest.mark.anyio
 

@@ -65,10 +65,10 @@ def command(**options: Any) -> int:
     return run_playbook(**options)
 
 
-def _submit(*, plan_file: Path | None, simulate: bool, skip: tuple[str, ...], yes: bool, **options: Any) -> int:
+def _submit(*, plan_file: Path | None, simulate: bool, yes: bool, **options: Any) -> int:
     """Submit the run; `--submit` itself is the confirmation, as a schedule is."""
     del yes
-    for given, name in ((plan_file, "--plan"), (simulate, "--simulate"), (skip, "--skip-unreachable")):
+    for given, name in ((plan_file, "--plan"), (simulate, "--simulate")):
         if given:
             raise click.UsageError(f"--submit and {name} exclude each other.")
     if options["playbook"] is None:

@@ -3,21 +3,28 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.audit.store import new_run_id
+from orchestrator.audit.fleet_store import new_fleet_id
+from orchestrator.audit.store import new_run_id, new_run_ids
 from orchestrator.cli.handlers.store import require_url
+from orchestrator.cli.options import require_no_skip
 from orchestrator.errors import UsageError
 from orchestrator.playbook.load import find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.value_types import AUTO
+from orchestrator.runs.fleet.plan import require_known
 from orchestrator.runs.start import find_actor
 from orchestrator.runs.submission import FORMAT, Submission
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.workspaces import match_workspaces
 from orchestrator.text import plural
 from orchestrator.times import utc_now
+
+if TYPE_CHECKING:
+    import psycopg
 
 _OWN_SECTIONS = ("store.", "log.", "audit.")
 """Settings of the submitting command itself; all others are the worker's."""
@@ -32,13 +39,14 @@ def submit_playbook(
     expect: int | None,
     *,
     workspaces: tuple[str, ...],
+    skip: tuple[str, ...],
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     ignore_running: bool,
     break_freeze: str | None,
     as_json: bool,
 ) -> int:
-    """Submit a run to the team store; a worker plans the run and carries the run out."""
+    """Submit a run, or a fleet run, to the team store; workers plan and carry out."""
     from orchestrator.postgres import submissions  # noqa: PLC0415 - only with a team store
     from orchestrator.postgres.connect import connect  # noqa: PLC0415 - the same
 
@@ -47,35 +55,80 @@ def submit_playbook(
             hint = "change the settings of the worker, or the playbook"
             raise UsageError(f"--submit excludes --set {each.partition('=')[0]} and --profile", hint=hint)
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
-    order = Submission(loaded, expect, Narrowing.parse_options(only, exclude), ignore_running, break_freeze)
+    narrowing = Narrowing.parse_options(only, exclude)
+    order = Submission(loaded, expect, narrowing, ignore_running, break_freeze, skip=skip)
     settings = load_settings(config, assignments)
     with connect(require_url(settings.store), listen=settings.store.listen) as connection:
         known = tuple(dict.fromkeys([*settings.workspaces, *submissions.list_workspaces(connection)]))
-        workspace = _choose_workspace(known, workspaces, loaded.playbook.workspaces)
-        run_id = new_run_id(utc_now())
-        submissions.submit_run(
-            connection,
-            run_id,
-            workspace,
-            loaded.playbook.name,
-            order.document(),
-            version=FORMAT,
-            by=find_actor(),
-            budget=_budget_of(settings, workspace),
-        )
-        run = submissions.find_run(connection, run_id)
-        wait = submissions.explain_wait(run, submissions.list_workers(connection))
+        names = _choose_workspaces(known, workspaces, loaded.playbook.workspaces)
+        if len(names) > 1:
+            run_id, document = _submit_fleet(connection, settings, names, order)
+        else:
+            require_no_skip(skip)
+            run_id, document = _submit_run(connection, settings, names[0], order)
+        unfinished = [run for run in submissions.list_unfinished(connection) if run.run_id in document["runs"]]
+        workers = submissions.list_workers(connection)
+    waits = {wait: None for run in unfinished if (wait := submissions.explain_wait(run, workers)) is not None}
     if as_json:
-        click.echo(json.dumps({"run_id": run_id, "state": run.state, "workspace": workspace}, indent=2))
+        del document["runs"]
+        click.echo(json.dumps(document, indent=2))
     else:
-        click.echo(f"submitted {run_id} for workspace {workspace}; follow with: orchestrator watch {run_id}")
-    if wait is not None:
+        place = f"workspace {names[0]}" if len(names) == 1 else plural(len(names), "workspace")
+        click.echo(f"submitted {run_id} for {place}; follow with: orchestrator watch {run_id}")
+    for wait in waits:
         click.echo(f"the run waits: {wait}", err=True)
     return 0
 
 
-def _choose_workspace(known: Sequence[str], options: Sequence[str], playbook: Sequence[str] | None) -> str:
-    """Choose the workspace of a submitted run.
+def _submit_run(
+    connection: "psycopg.Connection", settings: Settings, workspace: str, order: Submission
+) -> tuple[str, dict[str, Any]]:
+    from orchestrator.postgres import submissions  # noqa: PLC0415 - only with a team store
+
+    run_id = new_run_id(utc_now())
+    submissions.submit_run(
+        connection,
+        run_id,
+        workspace,
+        order.loaded.playbook.name,
+        order.document(),
+        version=FORMAT,
+        by=find_actor(),
+        budget=_budget_of(settings, workspace),
+    )
+    return run_id, {"run_id": run_id, "state": "planning", "workspace": workspace, "runs": [run_id]}
+
+
+def _submit_fleet(
+    connection: "psycopg.Connection", settings: Settings, names: Sequence[str], order: Submission
+) -> tuple[str, dict[str, Any]]:
+    from orchestrator.postgres import submissions  # noqa: PLC0415 - only with a team store
+
+    first = order.loaded.playbook.fleet.first
+    for name, source in (
+        (first, "the playbook's `fleet.first`"),
+        *((each, "--skip-unreachable") for each in order.skip),
+    ):
+        require_known(name, names, source)
+    now = utc_now()
+    fleet_id, members = new_fleet_id(now), dict(zip(names, new_run_ids(now, len(names)), strict=True))
+    submissions.submit_fleet(
+        connection,
+        fleet_id,
+        members,
+        order.loaded.playbook.name,
+        order.document(),
+        version=FORMAT,
+        by=find_actor(),
+        budgets={name: _budget_of(settings, name) for name in names},
+    )
+    runs = [{"workspace": name, "run_id": run_id} for name, run_id in members.items()]
+    document = {"fleet_id": fleet_id, "state": "planning", "workspaces": runs}
+    return fleet_id, {**document, "runs": [fleet_id, *members.values()]}
+
+
+def _choose_workspaces(known: Sequence[str], options: Sequence[str], playbook: Sequence[str] | None) -> Sequence[str]:
+    """Choose the workspaces of a submitted run.
 
     Args:
         known: the workspaces of the settings and of the store.
@@ -83,7 +136,7 @@ def _choose_workspace(known: Sequence[str], options: Sequence[str], playbook: Se
         playbook: the patterns of the playbook.
 
     Raises:
-        UsageError: when no workspace, or more than one workspace, is meant.
+        UsageError: when no workspace is meant.
     """
     if not known:
         hint = "start a worker with a section [workspaces.NAME], or add the section here"
@@ -91,11 +144,7 @@ def _choose_workspace(known: Sequence[str], options: Sequence[str], playbook: Se
     if not options and not playbook:
         raise UsageError("--submit needs a workspace", hint=f"add --workspace NAME; known: {', '.join(known[:5])}")
     source = "--workspace" if options else "the playbook's `workspaces`"
-    names = match_workspaces(known, options or playbook or (), source)
-    if len(names) > 1:
-        hint = f"name one workspace, such as --workspace {names[0]}"
-        raise UsageError(f"{plural(len(names), 'workspace')} match, but --submit takes one", hint=hint)
-    return names[0]
+    return match_workspaces(known, options or playbook or (), source)
 
 
 def _budget_of(settings: Settings, workspace: str) -> tuple[float, int]:

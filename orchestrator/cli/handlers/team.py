@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import structlog
 
+from orchestrator.audit.fleet_store import is_fleet_id
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.event_log import configure_log, run_log
 from orchestrator.cli.handlers.show import find_exit_code
@@ -36,6 +37,10 @@ def watch_run(run_id: str, config: Path | None, assignments: tuple[str, ...], *,
     settings = load_settings(config, assignments)
     require_url(settings.store)
     configure_log(settings.log)
+    if is_fleet_id(run_id):
+        from orchestrator.cli.handlers.fleet.watch import watch_fleet  # noqa: PLC0415 - seldom needed
+
+        return watch_fleet(settings, run_id, as_json=as_json)
     watch = _Watch(settings, run_id)
     run = watch.follow()
     code = watch.find_exit_code(run)
@@ -229,7 +234,7 @@ def list_workers(config: Path | None, assignments: tuple[str, ...], *, as_json: 
     if not workers:
         click.echo("no worker has been seen; start one with: orchestrator worker")
     for run, wait in waiting:
-        click.echo(f"waiting: {run.run_id} ({run.workspace}): {wait or 'a worker will take the run'}")
+        click.echo(f"waiting: {run.run_id} ({run.workspace or 'fleet run'}): {wait or 'a worker will take the run'}")
     return 0
 
 

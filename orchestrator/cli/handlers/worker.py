@@ -102,7 +102,7 @@ class _Working:
         )
         for name in self._workspaces:
             await self._agree_budget(queue, name)
-        carry = RunCarrier(self._settings, queue.read_submitter, observe=_WorkerObserver, emit=_emit)
+        carry = RunCarrier(self._settings, queue.read_submitter, queue.link.query, observe=_WorkerObserver, emit=_emit)
         self._worker = Worker(queue, self._leases, carry, runs=self._settings.worker.runs, emit=_emit)
         _emit("worker.started", name=self._name, version=__version__, workspaces=", ".join(self._workspaces))
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
@@ -37,7 +37,11 @@ class StoreBoard:
             fence: the right to act for the fleet run.
             open_log: begins or continues the fleet log.
         """
-        self._query, self._fence, self.open_log = query, fence, open_log
+        self._query, self._fence, self._open_log = query, fence, open_log
+
+    async def open_log(self, first: Mapping[str, object]) -> tuple[AuditLog, FleetState]:
+        """Begin or continue the fleet log, as `FleetBoard.open_log`."""
+        return await self._open_log(first)
 
     async def list_members(self) -> Sequence[Member]:
         """List the members, by name of the workspace."""
@@ -67,10 +71,17 @@ async def report_plan(query: "Query", fence: "Fence", totals: PlanTotals) -> Non
         raise AuditError("another process took the run over: its lease had expired")
 
 
-async def read_verdict(query: "Query", run_id: str) -> str | None:
-    """Read the verdict on a member: `GO`, `REFUSE`, or an `Ending`; None before the verdict."""
-    rows = await query_until_up(query, "SELECT verdict FROM orchestrator.read_verdict(%s)", [run_id])
-    return rows[0][0] if rows else None
+class MemberVerdict(NamedTuple):
+    """The fleet run of a member, and the verdict: `GO`, `REFUSE`, or an `Ending`; None before the verdict."""
+
+    fleet_id: str
+    verdict: str | None
+
+
+async def read_membership(query: "Query", run_id: str) -> MemberVerdict | None:
+    """Read the verdict on a member; None for a run outside fleet runs."""
+    rows = await query_until_up(query, "SELECT fleet_id, verdict FROM orchestrator.read_verdict(%s)", [run_id])
+    return MemberVerdict(*rows[0]) if rows else None
 
 
 async def query_until_up(query: "Query", statement: str, arguments: Sequence[object]) -> list[tuple[Any, ...]]:

@@ -7,7 +7,7 @@ requests after too many failures. The coordinator has no connection to a cloud, 
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import anyio
 
@@ -97,7 +97,10 @@ class FleetBoard(Protocol):
         ...
 
     async def open_log(self, first: Mapping[str, object]) -> tuple[AuditLog, FleetState]:
-        """Begin the fleet log with `fleet.started`, or continue the log with `fleet.resumed`; both follow the log."""
+        """Begin the fleet log with `fleet.started`, or continue with `fleet.resumed`; the state follows the log.
+
+        The owner of the board closes the log.
+        """
         ...
 
 
@@ -223,18 +226,11 @@ class FleetEnd:
 
     Attributes:
         exit_code: exit code of the fleet run.
-        reason: reason of a refusal; None for a fleet run with a log.
         has_finished: whether every member is finished.
     """
 
     exit_code: Exit
-    reason: str | None = None
     has_finished: bool = True
-
-    @classmethod
-    def refused(cls, error: OrchestratorError) -> Self:
-        """Describe a refused order."""
-        return cls(error.exit_code, f"{error}; {error.hint}" if error.hint else str(error))
 
 
 Sleep = Callable[[float], Awaitable[object]]
@@ -252,39 +248,37 @@ async def coordinate_fleet(
         sleep: waits for some seconds.
 
     Raises:
+        OrchestratorError: when the order is refused; nothing was sent.
         AuditError: when the fleet log can't be written.
-        StoreDownError: when the store is down for too long.
     """
     log, state = await board.open_log({}) if has_log else (None, FleetState())
-    try:
-        if not state.has_plan:
-            members = await board.list_members()
-            while not is_planned(members):
-                await sleep(_POLL_EVERY_S)
-                members = await board.list_members()
-            try:
-                checked = check_order(order, members)
-            except OrchestratorError as error:
-                await board.give_verdict([member.run_id for member in members], REFUSE)
-                return FleetEnd.refused(error)
-            if log is None:
-                log, state = await board.open_log(_started_fields(order, members, checked))
-            log.record(FleetEvent.FLEET_PLANNED, **_planned_fields(members, checked))
-            await log.flush()
-        assert log is not None  # noqa: S101 - a plan is in a log
-        taking_part = {run.run_id for run in state.runs}
-        targets = state.planned.targets
-        while True:
-            members = [member for member in await board.list_members() if member.run_id in taking_part]
-            verdicts = choose_verdicts(members, first=order.first, limit=order.max_failures, targets=targets)
-            for verdict, run_ids in verdicts.items():
-                await board.give_verdict(run_ids, verdict)
-            if is_over(members, order.first):
-                return await _record_end(log, state, members)
+    if state.finished is not None:  # the coordinator before died after the last record
+        return FleetEnd(Exit(state.finished.exit_code))
+    if not state.has_plan:
+        members = await board.list_members()
+        while not is_planned(members):
             await sleep(_POLL_EVERY_S)
-    finally:
-        if log is not None:
-            log.close()
+            members = await board.list_members()
+        try:
+            checked = check_order(order, members)
+        except OrchestratorError:
+            await board.give_verdict([member.run_id for member in members], REFUSE)
+            raise
+        if log is None:
+            log, state = await board.open_log(_started_fields(order, members, checked))
+        log.record(FleetEvent.FLEET_PLANNED, **_planned_fields(members, checked))
+        await log.flush()
+    assert log is not None  # noqa: S101 - a plan is in a log
+    taking_part = {run.run_id for run in state.runs}
+    targets = state.planned.targets
+    while True:
+        members = [member for member in await board.list_members() if member.run_id in taking_part]
+        verdicts = choose_verdicts(members, first=order.first, limit=order.max_failures, targets=targets)
+        for verdict, run_ids in verdicts.items():
+            await board.give_verdict(run_ids, verdict)
+        if is_over(members, order.first):
+            return await _record_end(log, state, members)
+        await sleep(_POLL_EVERY_S)
 
 
 def _started_fields(order: FleetOrder, members: Sequence[Member], checked: CheckedOrder) -> dict[str, object]:

@@ -144,9 +144,9 @@ async def plan_fleet(
     """
     fleet, playbook = loaded.playbook.fleet, loaded.playbook
     names = [each.name for each in requests]
-    _require_known(fleet.first, names, "the playbook's `fleet.first`")
+    require_known(fleet.first, names, "the playbook's `fleet.first`")
     for name in skip:
-        _require_known(name, [*names, *(each.name for each in left_out)], "--skip-unreachable")
+        require_known(name, [*names, *(each.name for each in left_out)], "--skip-unreachable")
     plans: dict[str, WorkspacePlan] = {}
     errors: dict[str, OrchestratorError] = {}
 
@@ -240,7 +240,12 @@ async def _plan_workspace(each: WorkspaceRequest, *, needs_whole: bool) -> Works
     return WorkspacePlan(each.name, session, replace(request, inventory=None), prepared)
 
 
-def _require_known(name: str | None, names: Sequence[str], source: str) -> None:
+def require_known(name: str | None, names: Sequence[str], source: str) -> None:
+    """Refuse the name of a workspace outside the order; None is no name.
+
+    Raises:
+        UsageError: when the name is unknown.
+    """
     if name is not None and name not in names:
         raise UsageError(
             f"{source} names {name!r}, but the chosen workspaces are {join_names(names)}",

@@ -17,7 +17,7 @@ from orchestrator.audit.fleet_store import FleetStore, new_fleet_id
 from orchestrator.audit.grouped_writer import write_in_groups
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import new_run_id
+from orchestrator.audit.store import new_run_ids
 from orchestrator.errors import NotConfirmedError, OrchestratorError
 from orchestrator.playbook.value_types import Share
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspacePlan, find_fleet_refusal
@@ -141,7 +141,7 @@ async def _claim_all(workspaces: Iterable[WorkspacePlan], waited: float) -> dict
     workspaces = tuple(workspaces)
     claimed: dict[str, ClaimedTargets] = {}
     errors: list[OrchestratorError] = []
-    taken: set[str] = set()
+    run_ids = new_run_ids(workspaces[0].session.clock.wall(), len(workspaces))
 
     async def complete(each: WorkspacePlan) -> None:
         """Complete the claim of one workspace; keep its error."""
@@ -153,8 +153,7 @@ async def _claim_all(workspaces: Iterable[WorkspacePlan], waited: float) -> dict
     try:
         # All workspaces share the state folder, and so the claims: the other claims are read once.
         with workspaces[0].session.claims.open_batch() as batch:
-            for each in workspaces:
-                run_id = _new_run_id(each.session, taken)
+            for each, run_id in zip(workspaces, run_ids, strict=True):
                 with name_errors(each.name):
                     claimed[each.name] = claim_jobs(each.session, each.request, each.prepared, run_id, batch)
         async with anyio.create_task_group() as group:
@@ -172,15 +171,6 @@ async def _claim_all(workspaces: Iterable[WorkspacePlan], waited: float) -> dict
 def _release_all(claimed: Iterable[ClaimedTargets]) -> None:
     for each in claimed:
         each.claim.release(has_ended=True)
-
-
-def _new_run_id(session: Session, taken: set[str]) -> str:
-    """Make a run id; many runs begin within the same second."""
-    run_id = new_run_id(session.clock.wall())
-    while run_id in taken:
-        run_id = new_run_id(session.clock.wall())
-    taken.add(run_id)
-    return run_id
 
 
 async def _begin_logs(

@@ -1,0 +1,75 @@
+"""A run held by a worker under a lease."""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+import anyio
+import anyio.to_thread
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.outcome import Ending
+from orchestrator.postgres.lease import Lease
+from orchestrator.runs.status import StopRequest
+
+
+class LeaseTaker(Protocol):
+    """Takes and lets go leases. May block for seconds."""
+
+    def take(self, run_id: str, taker: str) -> Lease | None:
+        """Take a run; None when the run can't be taken now."""
+        ...
+
+    def let_go(
+        self, lease: Lease, state: str | None = None, *, exit_code: int | None = None, reason: str | None = None
+    ) -> bool:
+        """End a lease; do nothing for a lease that ended before."""
+        ...
+
+
+@dataclass(slots=True)
+class HeldRun:
+    """A run held by this worker.
+
+    Attributes:
+        lease: the lease.
+        leases: lets the lease go.
+        stop: the request to end the run.
+        scope: cancelled once another worker has the run.
+        ended: set once the run is let go.
+    """
+
+    lease: Lease
+    leases: LeaseTaker
+    stop: StopRequest = field(default_factory=StopRequest)
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+        return self.lease.run_id
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a person cancelled the run."""
+        return self.stop.requested.is_set() and self.stop.ending is Ending.CANCELLED
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether another worker is to continue the run."""
+        return self.stop.requested.is_set() and self.stop.ending is Ending.SIGTERM
+
+    async def let_go(self, state: str | None = None, *, code: int | None = None, reason: str | None = None) -> None:
+        """Let the run go, unless the end of its log did so already. Without the database the lease runs out.
+
+        Args:
+            state: the state of the run from now on; None keeps the state.
+            code: the exit code of an ended run.
+            reason: the reason of the state, for people.
+        """
+        with suppress(OrchestratorError):
+            await anyio.to_thread.run_sync(
+                partial(self.leases.let_go, self.lease, state, exit_code=code, reason=reason)
+            )
