@@ -38,7 +38,8 @@ if sys.argv[0] == "-c":  # in the process to fork
     for handler in _HANDLERS.rglob("[a-z]*.py"):
         name = ".".join(handler.relative_to(_HANDLERS).with_suffix("").parts)
         import_module(f"orchestrator.cli.handlers.{name}")
-    import_module("orchestrator.cloud.aio")
+    for name in ("orchestrator.cloud.aio", "psycopg", "procrastinate"):
+        import_module(name)
 
 
 class WarmProcess:
