@@ -166,7 +166,7 @@ def _find_end(ts: str, run_id: str) -> datetime:
     with suppress(ValueError):
         return parse_timestamp(ts)
     with suppress(ValueError):
-        return datetime.strptime(run_id.partition("-")[0], _ID_TIME).replace(tzinfo=UTC)
+        return datetime.strptime(run_id.removeprefix(PREFIX).partition("-")[0], _ID_TIME).replace(tzinfo=UTC)
     return datetime.max.replace(tzinfo=UTC)
 
 

@@ -129,6 +129,81 @@ def test_an_answer_of_the_owner_of_the_log_is_read_by_another_user(answers: File
     assert answers.find_answer(YES.seq, YES.hash) == YES
 
 
+OWNER = 54321
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(
+    ("rights", "author", "is_readable"),
+    [
+        ((0o711, 0o604), 0, True),
+        ((0o711, 0o600), 0, False),
+        ((0o701, 0o604), 0, True),
+        ((0o710, 0o604), 0, False),
+        ((0o711, 0o604), 1, False),
+        ((0o711, 0o400), OWNER, True),
+        ((0o711, 0o004), OWNER, False),
+    ],
+    ids=[
+        "readable",
+        "private",
+        "reachable by others",
+        "closed folder",
+        "third user",
+        "own file",
+        "no right of the owner",
+    ],
+)
+def test_an_answer_counts_only_if_the_owner_of_the_log_can_read_it(
+    answers: FileApprovalStore,
+    monkeypatch: pytest.MonkeyPatch,
+    rights: tuple[int, int],
+    author: int,
+    is_readable: bool,
+) -> None:
+    os.chown(log_of(answers), OWNER, -1)
+    link = os.link
+
+    def link_with_rights(source: Path, target: Path) -> None:
+        """Put an answer with these rights in its place, as another umask or another user would."""
+        link(source, target)
+        target.chmod(rights[1])
+        os.chown(target, author, -1)
+        answers.folder.chmod(rights[0])
+
+    monkeypatch.setattr(os, "link", link_with_rights)
+    if is_readable:
+        assert answers.submit_answer(YES)
+    else:
+        with pytest.raises(SettingsError, match="can't read answers"):
+            answers.submit_answer(YES)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_answer_that_the_run_has_read_already_counts(
+    answers: FileApprovalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(log_of(answers), OWNER, -1)
+    link = os.link
+
+    def link_and_read(source: Path, target: Path) -> None:
+        link(source, target)
+        target.unlink()
+
+    monkeypatch.setattr(os, "link", link_and_read)
+    assert answers.submit_answer(YES)
+
+
+def test_answers_are_in_a_folder_beside_the_logs(answers: FileApprovalStore) -> None:
+    assert answers.folder == log_of(answers).parent.parent / "answers"
+
+
+def test_an_answer_of_root_is_read_by_every_user(answers: FileApprovalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answers.submit_answer(YES)
+    monkeypatch.setattr(os, "geteuid", lambda: OWNER)
+    assert (answers.find_answer(YES.seq, YES.hash) == YES) is (only_file(answers).stat().st_uid in {0, os.getuid()})
+
+
 @pytest.mark.parametrize(
     "change",
     [{"v": 2}, {"run_id": "20261123T080000Z-0000"}, {"comment": 7}, {"seq": True}, {"by": None}, {"at": None}],
@@ -175,6 +250,7 @@ def test_where_there_is_no_folder_there_is_nothing_to_clear(answers: FileApprova
 
 def test_a_folder_that_cannot_be_used_is_an_error_with_its_name(answers: FileApprovalStore) -> None:
     answers.folder.write_text("")
-    with pytest.raises(SettingsError, match="can't be written: File exists"):
+    with pytest.raises(SettingsError, match="can't be written: File exists") as caught:
         answers.submit_answer(YES)
+    assert caught.value.file == str(answers.folder)
     answers.clear_answers()

@@ -63,3 +63,15 @@ def test_the_log_of_another_run_of_the_fleet_run_is_named_before_the_end() -> No
 
 def test_a_pruned_run_is_no_disagreement() -> None:
     assert list(find_disagreements(fleet_state(run_log()), {})) == []
+
+
+def test_each_run_is_compared_whatever_became_of_the_others_and_a_difference_names_its_run() -> None:
+    run, log, state = run_log(), LogBuilder(START, FLEET_ID), FleetState()
+    entries = [
+        {"workspace": name, "run_id": run_id} for name, run_id in (("a", "20260101T000000Z-0001"), ("b", run.run_id))
+    ]
+    log.record("fleet.planned", runs=entries, guards=[])
+    for record in log.records:
+        state.apply_record(record)
+    (found,) = find_disagreements(state, {run.run_id: None})
+    assert found.document() == {"workspace": "b", "run_id": run.run_id, "reason": "the log is missing"}

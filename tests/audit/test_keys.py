@@ -1,5 +1,6 @@
 """The keys of seals: private, never overwritten, never shown."""
 
+import hashlib
 import stat
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from orchestrator.audit.keys import key_id, read_private_key, read_public_key, write_key_pair
+from orchestrator.audit.keys import is_signed, key_id, read_private_key, read_public_key, write_key_pair
 from orchestrator.errors import UsageError
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
@@ -37,6 +38,7 @@ def test_a_new_pair_fits_together_and_the_private_key_is_for_its_owner_alone(tmp
     made = write_key_pair(private, public)
     assert key_id(read_private_key(private).public_key()) == key_id(read_public_key(public)) == key_id(made)
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert stat.S_IMODE(public.stat().st_mode) & 0o133 == 0
 
 
 @pytest.mark.parametrize("there", ["a.pem", "a.pub.pem"])
@@ -92,3 +94,89 @@ def test_where_logs_are_checked_a_private_key_is_refused(tmp_path: Path) -> None
         read_public_key(file_of(tmp_path, b"hello"))
     with pytest.raises(UsageError, match="can't be read"):
         read_public_key(tmp_path / "none.pem")
+
+
+HOW = "`orchestrator audit keygen` makes a pair, and so does `openssl genpkey -algorithm ed25519`"
+PUBLIC = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+CURVE = generate_private_key(SECP256R1())
+CURVE_PRIVATE = CURVE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+CURVE_PUBLIC = CURVE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize(
+    ("data", "mode", "message", "hint"),
+    [
+        (PUBLIC, 0o600, "this is a public key; sealing takes the private one", HOW),
+        (pem(), 0o644, "others may use this private key", "chmod 600 {}"),
+        (pem(b"words"), 0o600, "this private key has a passphrase", "seal on a terminal, which is asked for it"),
+        (b"hello", 0o600, "there is no private key in PEM in this file", HOW),
+        (CURVE_PRIVATE, 0o600, "this is not an Ed25519 key", HOW),
+    ],
+    ids=["public key", "readable by others", "passphrase", "no key", "another kind of key"],
+)
+def test_a_refused_private_key_is_named_with_its_fault_and_the_remedy(
+    tmp_path: Path, data: bytes, mode: int, message: str, hint: str
+) -> None:
+    path = file_of(tmp_path, data, mode)
+    with pytest.raises(UsageError) as caught:
+        read_private_key(path)
+    assert (caught.value.message, caught.value.file, caught.value.hint) == (message, str(path), hint.format(path))
+
+
+def test_a_wrong_passphrase_is_named_with_the_file(tmp_path: Path) -> None:
+    path = file_of(tmp_path, pem(b"secret words"))
+    with pytest.raises(UsageError) as caught:
+        read_private_key(path, lambda: "other words")
+    assert caught.value.message == "this private key can't be opened: the passphrase is wrong"
+    assert (caught.value.file, caught.value.hint) == (str(path), None)
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "hint"),
+    [
+        (
+            pem(),
+            "this is a private key, which has no business where logs are checked",
+            "give its public part: openssl pkey -in {} -pubout",
+        ),
+        (b"hello", "there is no public key in PEM in this file", HOW),
+        (CURVE_PUBLIC, "this is not an Ed25519 key", HOW),
+    ],
+    ids=["private key", "no key", "another kind of key"],
+)
+def test_a_refused_public_key_is_named_with_its_fault_and_the_remedy(
+    tmp_path: Path, data: bytes, message: str, hint: str
+) -> None:
+    path = file_of(tmp_path, data)
+    with pytest.raises(UsageError) as caught:
+        read_public_key(path)
+    assert (caught.value.message, caught.value.file, caught.value.hint) == (message, str(path), hint.format(path))
+
+
+def test_a_key_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "none.pem", "No such file or directory"), (Path("a\0b"), "embedded null byte")):
+        with pytest.raises(UsageError) as caught:
+            read_public_key(path)
+        assert (caught.value.message, caught.value.file) == (f"the key can't be read: {reason}", str(path))
+        assert caught.value.hint == HOW
+
+
+def test_a_key_that_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        write_key_pair(tmp_path / "none" / "a.pem", tmp_path / "a.pub.pem")
+    error = caught.value
+    assert (error.message, error.hint) == ("the key can't be written: No such file or directory", None)
+    assert error.file == str(tmp_path / "none" / "a.pem")
+
+
+def test_a_signature_is_of_one_key_and_of_one_text() -> None:
+    signature, other = KEY.sign(b"text"), Ed25519PrivateKey.from_private_bytes(b"o" * 32)
+    assert is_signed(KEY.public_key(), signature, b"text")
+    assert not is_signed(KEY.public_key(), signature, b"another text")
+    assert not is_signed(other.public_key(), signature, b"text")
+    assert not is_signed(KEY.public_key(), b"", b"text")
+
+
+def test_the_id_of_a_key_is_the_digest_of_its_public_part() -> None:
+    der = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert key_id(KEY.public_key()) == hashlib.sha256(der).hexdigest()

@@ -84,12 +84,13 @@ def test_any_record_that_is_sealed_is_read_back_whole_and_as_it_was_told(fields:
         ((1, Decimal(2)), [1, "2"]),
         ({2: "b", 10: "a"}, {"2": "b", "10": "a"}),
         ({"a": {Word.HALF: "\ud800"}}, {"a": {"half": "\\ud800"}}),
+        ({"a": "\ud800", "b": "ok"}, {"a": "\\ud800", "b": "ok"}),
         (["ok", "\udfff"], ["ok", "\\udfff"]),
         (MappingProxyType({"a": "é"}), {"a": "é"}),
         ({"\ud800": 1}, {"\\ud800": 1}),
     ],
 )
-def test_what_json_cannot_hold_is_written_in_words(told: object, written: object) -> None:
+def test_a_value_that_json_cannot_hold_is_written_in_words(told: object, written: object) -> None:
     assert clean_value(told) == written
     assert not isinstance(told, Mapping) or type(clean_value(told)) is dict
 

@@ -1,13 +1,16 @@
 """A step may take up what an earlier one left: it chooses its CVMs when its turn comes, and puts that on record."""
 
+from decimal import Decimal
+
 import anyio
 import pytest
 
 from orchestrator.action import Action
+from orchestrator.billing.rates import BillingNote, Rates
 from orchestrator.cvm import CvmRef
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.playbook.resolved_steps import FollowUp, OwnLimits, PlannedStep
-from orchestrator.playbook.value_types import Share
+from orchestrator.playbook.value_types import Order, Share
 from orchestrator.reply import StatusRead
 from tests.engine.fakes import FakeCloud, Fleet, failed, work_of
 
@@ -111,6 +114,46 @@ async def test_the_rest_of_the_select_holds_as_well() -> None:
     result = await fleet.go()
     assert [name for _, kind, name in cloud.requests if kind == "stop"] == ["web-3"]
     assert (result.exit_code, fleet.outcomes()) == (Exit.UNSETTLED, {"settled": 3, "unsettled": 1})
+
+
+@pytest.mark.parametrize(
+    ("order", "waves", "chosen"),
+    [
+        ("name", ("1", "3"), [("web-0", 1), ("web-1", 2), ("web-2", 2), ("web-3", 3)]),
+        ("cost", ("50%",), [("web-1", 1), ("web-3", 1), ("web-0", 2), ("web-2", 2)]),
+        (None, None, [("web-3", 1), ("web-1", 1), ("web-2", 1), ("web-0", 1)]),
+    ],
+    ids=["by name", "by cost", "as in the earlier step"],
+)
+async def test_the_chosen_targets_have_the_order_and_the_waves_of_the_step(
+    order: Order | None, waves: tuple[str, ...] | None, chosen: list[tuple[str, int]]
+) -> None:
+    cloud = FakeCloud(4)
+    cloud.stop_script = lambda _ref, _attempt: failed(403) if cloud.requests[-1][1] == "shutdown" else None
+    cloud.refs = [cloud.refs[number] for number in (3, 1, 2, 0)]
+    sizes = None if waves is None else tuple(map(Share.parse, waves))
+    step = PlannedStep("pull", Action.STOP, 60.0, follows=FollowUp("ask", BAD), order_by=order, waves=sizes)
+    fleet = shut_down_then(cloud, step)
+    for job in fleet.jobs:
+        rate = Decimal(int(job.ref.name in {"web-1", "web-3"}) + 1)
+        job.note = BillingNote(Rates(rate, None, None), (), triggered=True)
+    await fleet.go()
+    (planned,) = fleet.trail.of("step.planned")
+    assert [(each["cvm"]["name"], each["wave"]) for each in planned["targets"]] == chosen
+    assert fleet.run.ledger.counts[Outcome.SETTLED] == 4
+
+
+async def test_a_cvm_running_again_at_the_beginning_of_the_step_is_chosen() -> None:
+    cloud = FakeCloud(2)
+    cloud.status_script = lambda ref, _since: (
+        StatusRead("running")
+        if ref.name == "web-1" and anyio.current_time() > 20 and Action.STOP not in cloud.did[ref.name]
+        else None
+    )
+    cloud.seconds = lambda ref: 30 if ref.name == "web-0" else 3
+    fleet = shut_down_then(cloud, pull())
+    await fleet.go()
+    assert [each["cvm"]["name"] for each in fleet.trail.of("step.planned")[0]["targets"]] == ["web-1"]
 
 
 async def test_a_resumed_run_keeps_to_what_was_chosen() -> None:

@@ -73,7 +73,8 @@ async def test_the_question_is_on_disk_when_it_is_asked_and_says_until_when() ->
     await fleet.go()
     (requested,) = fleet.trail.of("approval.requested")
     expires_at = EPOCH + timedelta(seconds=requested["at"] + HOUR)
-    assert (requested["question"], requested["expires_at"]) == ("Go on?", timestamp(expires_at))
+    assert (requested["step"], requested["question"]) == ("look", "Go on?")
+    assert requested["expires_at"] == timestamp(expires_at)
     assert person.asked == [("look", "Go on?", expires_at)]
     assert "comment" in fleet.trail.of("approval.answered")[0]
 
@@ -172,6 +173,36 @@ async def test_after_a_long_wait_statuses_are_read_anew_and_who_is_down_by_then_
     result = await fleet.go()
     assert (result.exit_code, fleet.outcomes()) == (Exit.OK, {"settled": 2, "skipped": 1})
     assert "web-2" not in cloud.posts
+
+
+@pytest.mark.parametrize(("seconds", "is_read"), [(60, False), (61, True)])
+async def test_statuses_are_read_anew_only_after_a_longer_wait_than_their_age_allows(
+    seconds: float, is_read: bool
+) -> None:
+    cloud = FakeCloud(2)
+    await anyio.sleep(1000)  # the time of the question counts, not the time of the process
+    cloud.status_script = lambda ref, _since: StatusRead("stopped") if ref.name == "web-1" else None
+    fleet = fleet_of(cloud, Person(YES, after=seconds), first=0)
+    await fleet.go()
+    assert ("web-1" not in cloud.posts) is is_read
+
+
+@pytest.mark.parametrize("ending", [Ending.MAX_FAILURES, Ending.SIGINT])
+async def test_a_run_ended_by_others_while_the_question_is_open_waits_no_longer_and_takes_no_answer(
+    ending: Ending,
+) -> None:
+    class Late(Person):
+        def find_answer(self) -> Answer | None:
+            return YES if ending is Ending.SIGINT else None
+
+    cloud = FakeCloud(2)
+    fleet = fleet_of(cloud, Late(), first=0)
+    async with anyio.create_task_group() as group:
+        group.start_soon(fleet.go)
+        await anyio.sleep(100)
+        fleet.run._control.halt(ending)
+    assert anyio.current_time() < 110
+    assert (fleet.trail.of("approval.answered"), dict(cloud.posts)) == ([], {})
 
 
 async def test_a_question_behind_which_no_step_has_a_cvm_is_not_asked_and_that_is_on_record() -> None:
