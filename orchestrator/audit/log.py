@@ -92,17 +92,12 @@ class Backing(Protocol):
 
     @property
     def holder(self) -> Mapping[str, object]:
-        """Fields of `run.resumed` about the holder of the log; empty for a file."""
+        """Fields of `run.resumed` and `fleet.resumed` about the holder of the log; empty for a file."""
         ...
 
     @property
     def location(self) -> str:
         """The place, for people."""
-        ...
-
-    @property
-    def resume_fields(self) -> Mapping[str, object]:
-        """Further fields of a resume, such as the holder of a lease."""
         ...
 
     async def write(self, batch: Batch) -> None:
@@ -122,10 +117,8 @@ class Backing(Protocol):
 class FileBacking:
     """File of a log, locked against every other process."""
 
-    resume_fields: Mapping[str, object] = MappingProxyType({})
-
     permit = None
-    holder: Mapping[str, object] = {}
+    holder: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, path: Path, fd: int, sync: LogSync) -> None:
         self.location = str(path)
@@ -243,7 +236,7 @@ class AuditLog:
         self, torn: Torn | None, event: str = Event.RUN_RESUMED, /, *, unterminated: bool, **fields: object
     ) -> None:
         """Record `run.resumed`, or another event; the same write ends a torn last line and names the torn line."""
-        self._record_after_tear(event, {**fields, **self.backing.resume_fields}, torn, unterminated=unterminated)
+        self._record_after_tear(event, {**fields, **self.backing.holder}, torn, unterminated=unterminated)
 
     def record_about(self, reading: Reading, event: str, **fields: object) -> None:
         """Put a record about a finished run into its chain; the first such record ends a torn last line.

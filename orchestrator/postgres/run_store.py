@@ -89,11 +89,6 @@ class StoreBacking:
         self.permit = LeasePermit(lease, thread.terms.request, thread.terms.outage)
         self._thread, self._end = thread, end
 
-    @property
-    def resume_fields(self) -> dict[str, object]:
-        """The number of takes of the run, and the name of the process."""
-        return {"epoch": self.lease.epoch, "holder": self._thread.terms.holder}
-
     async def write(self, batch: Batch) -> None:
         """Append the lines in the database, as `Backing.write`."""
         await wrap_future(self._thread.start_write(self.lease, batch))

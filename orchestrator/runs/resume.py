@@ -277,7 +277,7 @@ async def record_resume(
     """
     log.observers += [state.apply_record, partial(observer.on_record, state=state)]
     opened = sum(job.outcome is None for job in jobs)
-    log.record_resumed(reading.torn, unterminated=reading.unterminated, open=opened, **log.backing.holder, **fields)
+    log.record_resumed(reading.torn, unterminated=reading.unterminated, open=opened, **fields)
     await log.flush()
 
 
