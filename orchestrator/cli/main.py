@@ -44,6 +44,7 @@ _COMMANDS = {
     "watch": ("orchestrator.cli.commands.team", "Follow a run of the team store to its end."),
     "cancel": ("orchestrator.cli.commands.team", "Cancel a run of the team store for good."),
     "workers": ("orchestrator.cli.commands.team", "List the workers of the team store, and waiting runs."),
+    "playbooks": ("orchestrator.cli.commands.playbooks", "Push playbooks to the team store, and list them."),
     "store": ("orchestrator.cli.commands.store", "Create and check the team store in PostgreSQL."),
     "whoami": ("orchestrator.cli.commands.whoami", "Show the workspace and the source of the API key."),
     "simulate": ("orchestrator.cli.commands.simulate", "Serve a simulated Phala Cloud on this machine."),

@@ -1,5 +1,6 @@
 """The stores of the service, built from the settings. The only place that chooses an implementation."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from orchestrator.service.journal import FOLDER, FileJournalStore
@@ -29,6 +30,15 @@ def snooze_store(settings: Settings) -> SnoozeStore:
     from orchestrator.service.team_stores import TeamSnoozes, open_connection  # noqa: PLC0415 - only with a team store
 
     return TeamSnoozes(open_connection(settings.store))
+
+
+def open_pushed(settings: Settings) -> AbstractContextManager[dict[str, Path] | None]:
+    """Open the pushed playbooks of the team store: their files by playbook name; None without a team store."""
+    if settings.store.url is None:
+        return nullcontext()
+    from orchestrator.service import team_stores  # noqa: PLC0415 - only with a team store
+
+    return team_stores.open_pushed(team_stores.open_connection(settings.store))
 
 
 def kept_folder(settings: Settings) -> Path:

@@ -1,9 +1,10 @@
 """The journal and the snoozes of the service in the team store, for commands; and the pushed playbooks as files."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.postgres import playbooks
@@ -74,6 +75,22 @@ class TeamSnoozes:
 def convert_snoozes(found: "list[StoredSnooze]") -> dict[str, Snoozed]:
     """Return the snoozes by the names of their playbooks."""
     return {each.playbook: Snoozed(Snooze(each.begins, each.until), each.by) for each in found}
+
+
+@contextmanager
+def open_pushed(open_one: OpenConnection) -> Iterator[dict[str, Path]]:
+    """Write the pushed playbooks to a temporary folder; yields their files by playbook name.
+
+    Raises:
+        SettingsError: when the database refuses the user.
+        StoreDownError: when the database can't be reached.
+        OSError: when the files can't be written.
+    """
+    with open_one() as connection:
+        pushed = playbooks.read_pushed(connection)
+    with TemporaryDirectory(prefix="orchestrator-") as folder:
+        write_folder(pushed, Path(folder))
+        yield {each.name: Path(folder) / each.file for each in pushed.playbooks}
 
 
 def write_folder(pushed: PushedFolder, folder: Path) -> None:

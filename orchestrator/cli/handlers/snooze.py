@@ -1,6 +1,7 @@
 """`orchestrator snooze`."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from orchestrator.runs.start import find_actor
 from orchestrator.service.protocols import JournalReader, SnoozeStore
 from orchestrator.service.scheduler import Snooze, Snoozed, forecast_firings, forecast_next_firing
 from orchestrator.service.state import StoredSchedule, read_kept_version, read_stored_schedule
-from orchestrator.service.stores import journal_reader, kept_folder, snooze_store
+from orchestrator.service.stores import journal_reader, kept_folder, open_pushed, snooze_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import plural, safe_text
 from orchestrator.times import parse_time_span, timestamp, utc_now
@@ -53,24 +54,45 @@ def snooze_playbook(
     if playbook is None:
         _print_snoozes(_snooze_documents(journal, snoozes, now), "No playbook is snoozed.", as_json=as_json)
         return int(Exit.OK)
-    zone, source = _find_schedule(playbook, journal)
-    if until is None:
-        lasted = snoozes.clear_snooze(playbook, now)
-        if as_json:
-            click.echo(json.dumps({"playbook": playbook, "snoozed_until": None, "was_snoozed": lasted}, indent=2))
+    with open_pushed(settings) as pushed:
+        zone, source = _find_schedule(playbook, journal) if pushed is None else _find_pushed(playbook, pushed)
+        if until is None:
+            _end_snooze(playbook, source, settings, now, as_json=as_json)
         else:
-            then = _describe_next(_read_outlook(source, playbook, settings), now)
-            click.echo(f"{safe_text(playbook)} is {'no longer' if lasted else 'not'} snoozed{then}.")
-        return int(Exit.OK)
-    ends = _parse_end(until, zone, now)
-    snoozes.set_snooze(playbook, Snoozed(Snooze(now, ends), find_actor()))
+            _set_snooze(playbook, source, settings, Snooze(now, _parse_end(until, zone, now)), zone, as_json=as_json)
+    return int(Exit.OK)
+
+
+def _end_snooze(playbook: str, source: Path, settings: Settings, now: datetime, *, as_json: bool) -> None:
+    lasted = snooze_store(settings).clear_snooze(playbook, now)
+    if as_json:
+        click.echo(json.dumps({"playbook": playbook, "snoozed_until": None, "was_snoozed": lasted}, indent=2))
+        return
+    then = _describe_next(_read_outlook(source, playbook, settings), now)
+    click.echo(f"{safe_text(playbook)} is {'no longer' if lasted else 'not'} snoozed{then}.")
+
+
+def _set_snooze(playbook: str, source: Path, settings: Settings, snooze: Snooze, zone: str, *, as_json: bool) -> None:
+    snoozes = snooze_store(settings)
+    snoozes.set_snooze(playbook, Snoozed(snooze, find_actor()))
     if as_json:
         click.echo(json.dumps(_snooze_document(playbook, snoozes.read_snoozes()[playbook], zone), indent=2))
-        return int(Exit.OK)
-    local, outlook = ends.astimezone(load_zone(zone)), _read_outlook(source, playbook, settings)
-    outlook_text = f"{_describe_skipped(outlook, now, ends)}{_describe_next(outlook, now)}"
+        return
+    local, outlook = snooze.until.astimezone(load_zone(zone)), _read_outlook(source, playbook, settings)
+    outlook_text = f"{_describe_skipped(outlook, snooze)}{_describe_next(outlook, snooze.begins)}"
     click.echo(f"{safe_text(playbook)} is snoozed until {format_local(local)}{outlook_text}.")
-    return int(Exit.OK)
+
+
+def _find_pushed(playbook: str, pushed: Mapping[str, Path]) -> tuple[str, Path]:
+    """Find the time zone and the file of a pushed playbook."""
+    if playbook not in pushed:
+        hint = suggest_nearest(playbook, list(pushed)) if pushed else "push playbooks: orchestrator playbooks push DIR"
+        raise UsageError(f"no playbook {playbook!r} with a schedule in the team store", hint=hint)
+    loaded = load_playbook(pushed[playbook], {}, allow_undefined=True)
+    if loaded.playbook.schedule is None:
+        hint = "add a `schedule` and push again, or give another playbook"
+        raise UsageError(f"the playbook {playbook!r} has no schedule", file=pushed[playbook].name, hint=hint)
+    return loaded.playbook.schedule.timezone, pushed[playbook]
 
 
 def _find_schedule(playbook: str, journal: JournalReader) -> tuple[str, Path]:
@@ -114,10 +136,12 @@ def _parse_end(text: str, zone: str, now: datetime) -> datetime:
     return ends.astimezone(UTC)
 
 
-def _describe_skipped(outlook: "_Outlook | None", now: datetime, ends: datetime) -> str:
+def _describe_skipped(outlook: "_Outlook | None", snooze: Snooze) -> str:
     if outlook is None:
         return ""
-    coming = forecast_firings(outlook.timetable, outlook.state.decided, outlook.state.snooze, now, end=ends)
+    coming = forecast_firings(
+        outlook.timetable, outlook.state.decided, outlook.state.snooze, snooze.begins, end=snooze.until
+    )
     snoozed = (each for each in coming if isinstance(each, LeftOut) and each.code is LeftOutCode.SNOOZED)
     number = len(list(islice(snoozed, _MANY + 1)))
     return f"; {f'more than {_MANY:,} firings' if number > _MANY else plural(number, 'firing')} skipped"

@@ -51,14 +51,17 @@ def validate_playbooks(playbooks: tuple[str, ...], variables: tuple[str, ...], *
 
 
 def _all_playbooks() -> tuple[str, ...]:
-    """List the playbooks in ./playbooks, misspelt ones too. YAML files of other tools are left out."""
-    folder = Path("playbooks")
-    files = sorted(file for file in folder.glob("*.y*ml") if file.suffix in {".yaml", ".yml"})
-    found = tuple(str(file) for file in files if not file.name.startswith(".") and _may_be_playbook(file))
+    found = tuple(map(str, list_playbook_files(Path("playbooks"))))
     if not found:
         hint = "name the files, or start in the parent folder of ./playbooks"
         raise UsageError("no playbooks found in ./playbooks", hint=hint)
     return found
+
+
+def list_playbook_files(folder: Path) -> list[Path]:
+    """List the playbooks in a folder, misspelt playbooks too. YAML files of other tools are left out."""
+    files = sorted(file for file in folder.glob("*.y*ml") if file.suffix in {".yaml", ".yml"})
+    return [file for file in files if not file.name.startswith(".") and _may_be_playbook(file)]
 
 
 def _may_be_playbook(file: Path) -> bool:
