@@ -39,6 +39,22 @@ class Cluster:
     binaries: Path
     folder: Path
     port: int
+    ctl: tuple[str, ...]
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop the server; `immediate` is a crash of all its processes."""
+        self._control(f"--mode={mode}", "stop")
+
+    def start(self) -> None:
+        """Start the server again, and wait for the end of its recovery."""
+        self._control("start")
+
+    def restart(self, mode: str = "immediate") -> None:
+        """Stop and start the server."""
+        self._control(f"--mode={mode}", "restart")
+
+    def _control(self, *arguments: str) -> None:
+        subprocess.run([*self.ctl, *arguments], check=True, capture_output=True, cwd=self.folder)
 
     def admin_url(self, database: str) -> str:
         """URL of a database for the superuser, without a password: through the socket."""
@@ -55,10 +71,15 @@ class Cluster:
 
 
 @contextmanager
-def start_cluster(binaries: Path) -> Iterator[Cluster]:
+def start_cluster(binaries: Path, *, durable: bool = False) -> Iterator[Cluster]:
     """Start a server; end the server, and remove its folder, at the end.
 
     The server refuses to run as root, so root runs the server as `nobody`.
+
+    Args:
+        binaries: the folder of `initdb` and `postgres`.
+        durable: whether commits reach the disk, as the product demands. Otherwise a database is made in a tenth of the
+            time; tests of `store check` turn durability on.
     """
     folder = Path(mkdtemp(prefix="pg-", dir="/tmp"))
     data = folder / "data"
@@ -73,17 +94,15 @@ def start_cluster(binaries: Path) -> Iterator[Cluster]:
     initdb += ["--locale=C", "--no-sync", "--no-instructions"]
     subprocess.run([*other_user, *initdb], check=True, capture_output=True, cwd=folder)
     (data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
-    # Without fsync a database is made in a tenth of the time; tests of `store check` turn fsync on.
     options = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", f"unix_socket_directories={folder}"]
     options += ["-c", "max_connections=50", "-c", "autovacuum=off", "-c", "shared_buffers=64MB"]
-    (data / "postgresql.auto.conf").write_text("fsync = off\nfull_page_writes = off\n")
-    ctl = [*other_user, str(binaries / "pg_ctl"), "--pgdata", str(data), "--wait"]
-    log = ["--log", str(folder / "log")]
+    if not durable:
+        (data / "postgresql.auto.conf").write_text("fsync = off\nfull_page_writes = off\n")
+    ctl = (*other_user, str(binaries / "pg_ctl"), "--pgdata", str(data), "--wait", "--log", str(folder / "log"))
+    cluster = Cluster(binaries, folder, port, (*ctl, "--options", " ".join(options)))
     try:
-        subprocess.run(
-            [*ctl, *log, "--options", " ".join(options), "start"], check=True, capture_output=True, cwd=folder
-        )
-        yield Cluster(binaries, folder, port)
+        cluster.start()
+        yield cluster
     finally:
         subprocess.run([*ctl, "--mode=immediate", "stop"], check=False, capture_output=True, cwd=folder)
         shutil.rmtree(folder, ignore_errors=True)

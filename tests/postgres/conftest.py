@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import NoReturn
 
 import psycopg
 import pytest
@@ -21,15 +22,20 @@ Start = Callable[[str], StartQuery]
 """Opens a connection for a user in a thread with an event loop, and starts queries there."""
 
 
+def give_up_without_server() -> NoReturn:
+    """Skip a test on a machine without PostgreSQL; in CI the test fails."""
+    message = "PostgreSQL is not installed: set PG_BIN, or install Debian's package `postgresql`"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A server with the login roles and a migrated template database. In CI a missing server is a failure."""
     binaries = find_binaries()
     if binaries is None:
-        message = "PostgreSQL is not installed: set PG_BIN, or install Debian's package `postgresql`"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        give_up_without_server()
     with start_cluster(binaries) as running:
         running.execute("CREATE ROLE adam_admin LOGIN CREATEROLE")
         running.execute("CREATE DATABASE template_store OWNER adam_admin")
