@@ -82,6 +82,8 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
         async with deliver_notices(session, log, state) as finish:
             beside: list[Beside] = [partial(signals.listen, received), *choose_display(progress, as_json=as_json)]
+            if session.settings.store.url is not None:
+                beside.append(partial(_obey_cancel, session, opened.log.run_id, run))
             result = await carry_to_end(session, opened, run, beside)
             code = int(result.exit_code) if result is not None else signals.exit_code
             _show_result(opened, code, as_json=as_json)
@@ -91,6 +93,14 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
             if session.settings.notify.somebody:
                 await _finish_unless(received, partial(finish, result))
     return code
+
+
+async def _obey_cancel(session: Session, run_id: str, run: Run, _: anyio.CancelScope) -> None:
+    """Cancel the run once another person of the team wishes so."""
+    from orchestrator.runs.cancel_wish import obey_wish  # noqa: PLC0415 - only with a team store
+    from orchestrator.runs.stores import team_store  # noqa: PLC0415 - the same
+
+    await obey_wish(team_store(session.settings), run_id, run)
 
 
 def _choose_approver(session: Session, opened: OpenRun, progress: Progress, *, as_json: bool) -> Approver:

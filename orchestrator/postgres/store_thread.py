@@ -169,6 +169,8 @@ class StoreThread:
 
     def wall(self) -> datetime:
         """Return the time of day by the database's clock, as far as known: all machines have the same time."""
+        if self._portal is None:
+            self._open_portal()
         return datetime.fromtimestamp(boot_seconds() + self._offset, UTC)
 
     # Runs ------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,13 @@ class LeaseTaker(Protocol):
         ...
 
     def let_go(
-        self, lease: Lease, state: str | None = None, *, exit_code: int | None = None, reason: str | None = None
+        self,
+        lease: Lease,
+        state: str | None = None,
+        *,
+        exit_code: int | None = None,
+        reason: str | None = None,
+        wait: float = 0.0,
     ) -> bool:
         """End a lease; do nothing for a lease that ended before."""
         ...
@@ -61,15 +67,18 @@ class HeldRun:
         """Whether another worker is to continue the run."""
         return self.stop.requested.is_set() and self.stop.ending is Ending.SIGTERM
 
-    async def let_go(self, state: str | None = None, *, code: int | None = None, reason: str | None = None) -> None:
+    async def let_go(
+        self, state: str | None = None, *, code: int | None = None, reason: str | None = None, wait: float = 0.0
+    ) -> None:
         """Let the run go, unless the end of its log did so already. Without the database the lease runs out.
 
         Args:
             state: the state of the run from now on; None keeps the state.
             code: the exit code of an ended run.
             reason: the reason of the state, for people.
+            wait: seconds during which no worker takes the run.
         """
         with suppress(OrchestratorError):
             await anyio.to_thread.run_sync(
-                partial(self.leases.let_go, self.lease, state, exit_code=code, reason=reason)
+                partial(self.leases.let_go, self.lease, state, exit_code=code, reason=reason, wait=wait)
             )

@@ -33,7 +33,7 @@ from orchestrator.reply import Reply
 from orchestrator.runs.api_profile import ApiProfile, ApiProfileStore, fingerprint_workspace
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.shared_budget import FileGcra, SharedBudget, budget_path
-from orchestrator.runs.stores import api_profile_store, claim_store, run_store
+from orchestrator.runs.stores import api_profile_store, claim_store, run_store, team_store
 from orchestrator.runs.workspaces import name_workspace
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings
@@ -143,19 +143,20 @@ def open_endpoint(settings: Settings, *, simulate: bool) -> Iterator[Endpoint]:
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clocks.
 
-    def __init__(self) -> None:
+    Attributes:
+        wall: returns the time of day.
+    """
+
+    def __init__(self, wall: Callable[[], datetime] = utc_now) -> None:
         """Set up; within the event loop."""
         self._time = asyncio.get_running_loop().time  # anyio looks up the loop on every call, and a run calls often
+        self.wall = wall
 
     def now(self) -> float:
         """Return the event loop's own clock, also used by its sleeps."""
         return self._time()
-
-    def wall(self) -> datetime:
-        """Return the time of day."""
-        return utc_now()
 
 
 def limits_of(limits: Limits, settings: Settings) -> RunLimits:
@@ -209,9 +210,6 @@ def _open_budget(
     own = Gcra(limits.requests_per_second, with_headroom(limits.burst))
     if where.simulated:
         return own, lambda: None
-    if limits.adaptive and settings.store.url is not None:
-        message = "requests_per_second is `auto`; the machines of a team store share a fixed rate"
-        raise UsageError(message, hint="set limits.requests_per_second of the playbook to a number")
     most, usual = workspace_rate(settings), settings.rate.requests_per_second
     usual_rate = 0.0 if limits.adaptive or usual == AUTO else usual
     burst = limits.burst if limits.adaptive else settings.rate.burst
@@ -327,7 +325,13 @@ async def open_session(
         beside: requests per second of other sessions in this process. The sum decides the choice of the HTTP client.
     """
     observer = observer or RunObserver()
-    clock, rng = SystemClock(), Random()  # noqa: S311 - jitter, not secrets
+    # All machines of a team have the same time of day, whatever their own clocks say.
+    has_team = settings.store.url is not None and not where.simulated
+    if has_team and limits.adaptive:
+        message = "requests_per_second is `auto`; the machines of a team store share a fixed rate"
+        raise UsageError(message, hint="set limits.requests_per_second of the playbook to a number")
+    clock = SystemClock(team_store(settings).wall) if has_team else SystemClock()
+    rng = Random()  # noqa: S311 - jitter, not secrets
     learnt, profiles = ApiProfile(), api_profile_store(settings, observer.on_warning)
     if not where.simulated:
         learnt = profiles.read_profile(where.base_url, fingerprint_workspace(where.api_key), clock.wall())
@@ -340,8 +344,6 @@ async def open_session(
     budget, close_budget = _open_budget(settings, where, limits, observer, few=few)
     gate = Gate(budget, limits.max_in_flight, clock)
     gate.on_long_pause.append(lambda seconds: observer.on_warning("api.wait", note=wait_text(seconds)))
-    # Only the carrier of many requests asks for a lease directly before the first byte.
-    has_lease = settings.store.url is not None and not where.simulated
     try:
         async with connect(
             where.base_url,
@@ -349,7 +351,8 @@ async def open_session(
             api_version=settings.cloud.api_version,
             timeout=settings.cloud.timeout,
             max_in_flight=limits.max_in_flight,
-            many=not few and (limits.adaptive or has_lease or limits.requests_per_second + beside >= _MANY),
+            # Only the carrier of many requests asks for a lease directly before the first byte.
+            many=not few and (limits.adaptive or has_team or limits.requests_per_second + beside >= _MANY),
         ) as cloud:
             client: Cloud = cloud if finder is None else AdaptiveCloud(cloud, finder, budget, clock)
             yield Session(

@@ -14,6 +14,7 @@ from orchestrator.errors import (
     CloudError,
     NotConfirmedError,
     OrchestratorError,
+    SettingsError,
     StoreDownError,
 )
 from orchestrator.outcome import Ending, Exit
@@ -33,11 +34,15 @@ from orchestrator.runs.submission import Submission
 from orchestrator.runs.unattended import plan_and_start, run_unless
 from orchestrator.runs.worker_fleet import Coordinator, Membership, find_membership
 from orchestrator.settings.load import Settings
-from orchestrator.times import format_duration, parse_timestamp, utc_now
+from orchestrator.times import format_duration, parse_timestamp
 
 RETRY_S = 30.0
 """Seconds between two attempts to continue a run while the API can't be read."""
 _POLL_S = 1.0
+
+
+class _NoKeyError(SettingsError):
+    """Raised when this worker has no key for a run any more; another worker may have the key."""
 
 
 class RunCarrier:
@@ -140,6 +145,10 @@ class RunCarrier:
         """End a run that did not begin; while the database is down, leave the run to the next worker."""
         if isinstance(error, StoreDownError | AuditError):
             return
+        if isinstance(error, _NoKeyError):
+            self._emit("worker.no_key", run_id=held.run_id, workspace=held.lease.workspace, reason=explain(error))
+            await held.let_go(reason=explain(error), wait=RETRY_S)
+            return
         self._emit("worker.refused", run_id=held.run_id, reason=explain(error))
         await held.let_go("void", code=int(error.exit_code), reason=explain(error))
         if order is not None:
@@ -163,6 +172,9 @@ class RunCarrier:
                         await held.stop.requested.wait()
                 except (AuditError, StoreDownError):
                     raise
+                except _NoKeyError as error:
+                    await self._refuse(held, settings, None, error)
+                    return
                 except OrchestratorError as error:
                     await held.let_go("left", reason=explain(error))  # before the end of the log does so
                     return
@@ -185,7 +197,7 @@ class RunCarrier:
                 )
                 if plan is None:
                     return False
-                gap = (utc_now() - parse_timestamp(state.last_ts)).total_seconds()
+                gap = (session.clock.wall() - parse_timestamp(state.last_ts)).total_seconds()
                 if plan.doubtful and gap > settings.audit.resume_without_asking:
                     message = f"nobody had the run for {format_duration(gap)}: CVMs may have been started on purpose"
                     raise NotConfirmedError(message, hint=f"`orchestrator resume {held.run_id}` asks a person")
@@ -198,7 +210,10 @@ class RunCarrier:
         self, held: HeldRun, settings: Settings, limits: RunLimits, cloud_url: str | None = None
     ) -> AsyncIterator[Session]:
         """Open a connection to the cloud; every connection reads the key anew."""
-        where = await anyio.to_thread.run_sync(Endpoint.from_settings, settings)
+        try:
+            where = await anyio.to_thread.run_sync(Endpoint.from_settings, settings)
+        except SettingsError as error:
+            raise _NoKeyError(error.message, hint=error.hint, file=error.file) from error
         if cloud_url is not None:
             where.require_url(cloud_url)
         observer = self._observe(held.run_id, held.lease.workspace)

@@ -241,6 +241,19 @@ def test_a_cancelled_run_ends_for_good_with_its_worker_or_with_the_next(team: Te
     assert sum(team.stops()) == sent + len(asked)
 
 
+def test_a_run_of_a_person_is_cancelled_by_another_person_and_taken_by_no_worker(team: Team) -> None:
+    words = ("run", "demo.yaml", "--workspace", "prod", "--config", "worker.toml", "--var", "rate=1", "--expect", "8")
+    process = team.start(*words, user="oli_operator")
+    until(lambda: team.query("SELECT 1 FROM orchestrator.runs WHERE seq > 4"))
+    ((run_id, adopt),) = team.query("SELECT run_id, adopt FROM orchestrator.runs")
+    assert not adopt
+    team.cancel(run_id, at_once=True)
+    out, err = process.communicate(timeout=30)
+    assert (process.wait(), "cancelled" in out) == (8, True), (out, err)
+    last = team.records(run_id)[-1]
+    assert (last["ending"], last["cancelled_by"]) == ("cancelled", "oli@desk")
+
+
 def test_a_worker_waits_while_the_database_is_down_and_its_run_goes_on_afterwards(team: Team, durable: Cluster) -> None:
     with proxied(team, durable) as proxy:
         team.start_worker()

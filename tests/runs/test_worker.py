@@ -73,8 +73,15 @@ class FakeLeases:
         return lease
 
     def let_go(
-        self, lease: Lease, state: str | None = None, *, exit_code: int | None = None, reason: str | None = None
+        self,
+        lease: Lease,
+        state: str | None = None,
+        *,
+        exit_code: int | None = None,
+        reason: str | None = None,
+        wait: float = 0.0,
     ) -> bool:
+        del wait
         if self.held.pop(lease.run_id, None) is None:
             return False
         self.let_go_as[lease.run_id] = (state, exit_code, reason)

@@ -135,10 +135,10 @@ class _Watch:
     def _describe(self, run: "RunRow", wait: str | None) -> None:
         """Log who has the run, or why the run waits; each change once."""
         if run.is_held:
-            doing = "plans" if run.state == "planning" else "has"
+            doing = "plans" if run.seq == 0 else "has"
             self._say("watch.held", note=f"{run.holder} {doing} the run")
         else:
-            self._say("watch.waiting", note=wait or "a worker will take the run")
+            self._say("watch.waiting", note=wait or run.reason or "a worker will take the run")
 
     def _say(self, event: str, *, note: str) -> None:
         if self._said != note:
