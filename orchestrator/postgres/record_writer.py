@@ -48,6 +48,9 @@ class RecordWriter:
 
     Batches gather while a statement is under way, and the next statement writes all of them. During an outage of the
     database the same batches are tried again: the database answers `already` for a batch whose answer was lost.
+
+    Attributes:
+        is_down: whether the last attempt failed.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class RecordWriter:
         self._waiting: list[_Entry] = []
         self._wakeup = anyio.Event()
         self._has_ended = False
+        self.is_down = False
 
     async def write(self, lease: Lease, batch: Batch) -> None:
         """Return once a batch is durable in the database. The writes of one run come one after another.
@@ -99,8 +103,9 @@ class RecordWriter:
                 await self._wakeup.wait()
                 try:
                     await self._append(self._waiting)
-                    backoff = _BACKOFF
+                    backoff, self.is_down = _BACKOFF, False
                 except OrchestratorError as error:
+                    self.is_down = True
                     self._give_up_overdue(error)
                     await anyio.sleep(backoff)
                     backoff = min(2 * backoff, _LONGEST_BACKOFF)

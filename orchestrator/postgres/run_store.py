@@ -83,11 +83,13 @@ class StoreBacking:
         holder: the number of the take, and the name of this process.
     """
 
-    def __init__(self, thread: StoreThread, lease: Lease, location: str, end: RunEnd) -> None:
-        self.lease, self.location = lease, location
+    def __init__(self, store: "StoreRunStore", lease: Lease, end: RunEnd) -> None:
+        thread = store.thread
+        self.lease, self.location = lease, str(store.path_of(lease.run_id))
         self.holder = {"epoch": lease.epoch, "holder": thread.terms.holder}
         self.permit = LeasePermit(lease, thread.terms.request, thread.terms.outage)
-        self._thread, self._end = thread, end
+        self._store, self._thread, self._end = store, thread, end
+        self._is_closed = False
 
     async def write(self, batch: Batch) -> None:
         """Append the lines in the database, as `Backing.write`."""
@@ -101,10 +103,13 @@ class StoreBacking:
 
     def close(self) -> None:
         """Let the run go: finished if its log says so. Without the database the lease runs out by itself."""
+        if self._is_closed or self.lease.is_lost:
+            return
+        self._is_closed = True
         state, reason, wait = (None, None, 0.0) if self.lease.state == "finished" else self._end.choose_state()
-        if not self.lease.is_lost:
-            with suppress(OrchestratorError):
-                self._thread.let_go(self.lease, state, exit_code=self._end.exit_code, reason=reason, wait=wait)
+        with suppress(OrchestratorError, OSError):
+            if self._thread.let_go(self.lease, state, exit_code=self._end.exit_code, reason=reason, wait=wait):
+                self._store.update(self.lease.run_id)  # people find the log where the command says
 
 
 class StoreRun(FileRun):
@@ -140,7 +145,7 @@ class StoreRun(FileRun):
             end.observe(record)
             take(record)
 
-        backing = StoreBacking(thread, lease, self.location, end)
+        backing = StoreBacking(self._store, lease, end)
         try:
             reading = check_lines(self.read_lines(), observe)
             self._refuse_other_end(reading, lease)
@@ -252,7 +257,7 @@ class StoreRunStore(FileRunStore):
         """Create the log of a new run, as `RunStore.create_log`."""
         records = list(first)
         lease = self.thread.find_lease(run_id) or self._begin(run_id, records)
-        backing = StoreBacking(self.thread, lease, str(self.path_of(run_id)), RunEnd())
+        backing = StoreBacking(self, lease, RunEnd())
         log = AuditLog(backing, Chain(run_id), wall=self.thread.wall)
         log.observers += observers
         batch = log.take_first(records)

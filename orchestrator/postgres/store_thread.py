@@ -230,10 +230,15 @@ class StoreThread:
         reason: str | None = None,
         wait: float = 0.0,
     ) -> bool:
-        """End a lease of this process, as `let_go_run`. For a lease that was let go before, do nothing."""
+        """End a lease of this process, as `let_go_run`. For a lease that was let go before, do nothing.
+
+        During an outage of the database, return False at once: the lease ends as soon as the database is up, or by
+        itself.
+        """
         if self._held.get(lease.run_id) is not lease:
             return False
-        return self.call(partial(self.let_go_inside, lease, state, exit_code=exit_code, reason=reason, wait=wait))
+        ending = self.start(partial(self.let_go_inside, lease, state, exit_code=exit_code, reason=reason, wait=wait))
+        return False if self._writer.is_down else ending.result()
 
     async def let_go_inside(
         self,

@@ -49,19 +49,14 @@ def _store_logs(settings: Settings, workspace: str | None, *, compare: bool = Fa
     return StoreRunStore(thread, folder, workspace, budget, find_actor(), compare=compare)
 
 
-def team_store(settings: Settings, holder: str | None = None) -> "StoreThread":
-    """Return this process's side of the team store; always the same one for the same settings and name.
-
-    Args:
-        settings: settings with `store.url`.
-        holder: name of this process for people; default: user@host and the number of the process.
-    """
+def team_store(settings: Settings) -> "StoreThread":
+    """Return this process's side of the team store; always the same one for the same settings with `store.url`."""
     from orchestrator.postgres.store_thread import StoreTerms, open_thread  # noqa: PLC0415 - the same
     from orchestrator.runs.start import find_actor  # noqa: PLC0415 - imports this module
 
     store = settings.store
     assert store.url is not None  # noqa: S101 - by the caller
-    name = holder or f"{find_actor()}:{os.getpid()}"
+    name = f"{find_actor()}:{os.getpid()}"
     return open_thread(StoreTerms(store.url, name, store.lease, store.outage, settings.cloud.timeout, store.listen))
 
 
