@@ -6,8 +6,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from orchestrator.audit.grouped_writer import GroupedWriter
-from orchestrator.audit.log import AuditLog, PendingWrite
+from orchestrator.audit.grouped_writer import GroupedWriter, write_in_groups
+from orchestrator.audit.log import AuditLog, FileBacking, PendingWrite
 from orchestrator.audit.verify import read_log
 from orchestrator.errors import AuditError
 from tests.logs import STORY, log_path, write_by
@@ -101,3 +101,14 @@ async def test_a_log_without_its_file_stops_alone(tmp_path: Path) -> None:
     assert read_log(log_path(left), lambda _record: None).records == 3
     gone.close()
     left.close()
+
+
+async def test_logs_in_files_are_written_together(tmp_path: Path) -> None:
+    logs = [
+        AuditLog.create(tmp_path / f"{number}.jsonl", f"20260101T000000Z-00000{number}", STORY[:2]) for number in (1, 2)
+    ]
+    write_in_groups(logs)
+    (writer,) = {log.backing._sync for log in logs if isinstance(log.backing, FileBacking)}
+    assert isinstance(writer, GroupedWriter)
+    for log in logs:
+        log.close()

@@ -1,4 +1,4 @@
-"""Seals: whatever becomes of a sealed log is found, and a sound one is never called unsound."""
+"""Seals: every change of a sealed log is found, and an unchanged log always passes the check."""
 
 import itertools
 from contextlib import closing
@@ -297,3 +297,28 @@ def _other(covers: Covers) -> itertools.chain[tuple[str, Any]]:
 @given(st.binary(max_size=50) | st.text(max_size=50).map(str.encode))
 def test_a_file_of_any_kind_in_the_place_of_a_seal_is_none(data: bytes) -> None:
     assert parse_detached(data) is None
+
+
+FINE = seal_of(log()).document()
+
+
+def test_a_seal_in_a_file_has_its_format_its_version_and_its_run() -> None:
+    assert Seal.from_document(FINE) == seal_of(log())
+    assert (FINE["format"], FINE["v"], FINE["run_id"]) == ("orchestrator audit seal", 1, RUN_ID)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"algorithm": "rsa"}, "its algorithm is not ed25519"),
+        ({"by": None}, "it lacks a field that every seal has"),
+        ({"signature": "ab\ncd"}, "its signature is not base64"),
+        ({"covers": None}, "it does not say what it covers"),
+        ({"covers": {"seq": 1}}, "it does not say what it covers"),
+        ({"covers": seal_of(log()).covers.document() | {"seq": True}}, "it does not say what it covers"),
+    ],
+    ids=["algorithm", "no author", "no base64", "no extent", "half an extent", "a truth value for a number"],
+)
+def test_a_document_that_is_no_seal_is_refused_with_the_reason(changed: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}$"):
+        Seal.from_document({**FINE, **changed})

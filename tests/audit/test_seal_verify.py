@@ -133,6 +133,7 @@ def test_seals_are_counted_with_those_of_other_keys() -> None:
     found = check(sealed(SEALED, OTHER))
     assert (found.found, found.foreign) == (2, 1)
     assert check(sealed(SEALED, OTHER), keys=BOTH).foreign == 0
+    assert check(sealed(sealed(SEALED, OTHER), OTHER)).foreign == 2
 
 
 def test_the_seal_over_the_most_records_counts_wherever_it_is() -> None:
