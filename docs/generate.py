@@ -24,7 +24,7 @@ from pydantic_core import PydanticUndefined
 from orchestrator import __version__
 from orchestrator.audit.record import Chain, Record, encode_canonical
 from orchestrator.audit.verify import check_lines, ignore_record
-from orchestrator.billing.rates import NOTES, billing_note
+from orchestrator.billing.rates import NOTES
 from orchestrator.cli.main import group
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import GuardError, OrchestratorError
@@ -468,7 +468,7 @@ def _records() -> list[Record]:
     plan = _plan()
     target = plan.targets[0]
     about = {"step": target.step, "action": target.action, "cvm": target.cvm.ref.document()}
-    billing = billing_note(target.cvm, target.rates, target.action).document("2026-11-23T08:00:00.120000Z")
+    billing = target.note.document("2026-11-23T08:00:00.120000Z")
     answer = {"attempt": 1, "http_status": 200, "request_id": "req_1", "latency_ms": 41}
     events: list[tuple[str, dict[str, object]]] = [
         ("run.started", {}),
