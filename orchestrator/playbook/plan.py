@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any, Protocol, TypeAlias
 
 from orchestrator.action import Action
-from orchestrator.billing.rates import BillingNote, Total
+from orchestrator.billing.rates import BillingNote, Rates, Total
 from orchestrator.cvm import GOING_DOWN, Cvm
 from orchestrator.outcome import CHANGED, Reason, SkipReason
 from orchestrator.playbook.deadline import Forecast
@@ -83,6 +83,11 @@ class Target:
     cvm: Cvm
     note: BillingNote
     wave: int = 1
+
+    @property
+    def rates(self) -> Rates:
+        """The CVM's rates at the time of the plan, for users of the Python API."""
+        return self.note.rates
 
 
 @value_class(frozen=True, slots=True)

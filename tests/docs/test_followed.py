@@ -37,7 +37,6 @@ NOT_FOLLOWED = {
     "playbooks push": "the same",
     "playbooks list": "the same",
     "postgresql://": "the same",
-    "orchestrator worker": "the same",
     "orchestrator watch": "the same",
     "orchestrator cancel": "the same",
     "--submit": "the same",
