@@ -109,6 +109,10 @@ class Backing(Protocol):
         """
         ...
 
+    def report_outages(self, warn: Callable[..., object]) -> None:
+        """Call a function at the beginning and the end of an outage of the place: with an event's name, and facts."""
+        ...
+
     def close(self) -> None:
         """Let the log go. A second call does nothing."""
         ...
@@ -128,6 +132,9 @@ class FileBacking:
         """Append the lines to the file, as `Backing.write`."""
         # The lines are joined on the event loop: the writing thread shares no state of the log.
         await self._sync(PendingWrite(self._fd, b"".join(line for _, line in batch)))
+
+    def report_outages(self, warn: Callable[..., object]) -> None:
+        """Report nothing: a failed write of a file ends the run."""
 
     def use_writer(self, sync: LogSync) -> None:
         """Run the next writes by another function, such as a `GroupedWriter`; a function given at the start stays."""

@@ -1,5 +1,6 @@
 """Runs in the team store, each with a mirror of its log in a file of this machine."""
 
+import asyncio
 from asyncio import wrap_future
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -39,6 +40,8 @@ _MOST = 2000
 _OUTSIDE = frozenset({Ending.CLOUD_DOWN, Ending.KEY_REFUSED, Ending.LOG_FAILED})
 """Interruptions by the API or the store: a worker continues the run after a while."""
 _AGAIN_S = 60.0
+_PATIENCE = 3.0
+"""Seconds without an answer of the database before a warning."""
 _MOVE = "move the mirror away and try again; then check with `orchestrator audit verify`"
 
 
@@ -90,11 +93,25 @@ class StoreBacking:
         self.permit = LeasePermit(lease, thread.terms.request, thread.terms.outage)
         self._store, self._thread, self._end = store, thread, end
         self._is_closed = False
+        self._warn: Callable[..., object] = lambda *_, **__: None
 
     async def write(self, batch: Batch) -> None:
         """Append the lines in the database, as `Backing.write`."""
-        await wrap_future(self._thread.start_write(self.lease, batch))
+        outage = self._thread.terms.outage
+        writing = wrap_future(self._thread.start_write(self.lease, batch))
+        done, _ = await asyncio.wait({writing}, timeout=min(_PATIENCE, outage / 2))
+        if not done:
+            rest = f"nothing more is sent; after {format_duration(outage)} the run ends, resumable"
+            self._warn("store.down", run_id=self.lease.run_id, note=f"The team store does not answer: {rest}.")
+        await writing
+        if not done:
+            note = "The team store answers again: the run continues."
+            self._warn("store.up", run_id=self.lease.run_id, note=note)
         self.observe(batch)
+
+    def report_outages(self, warn: Callable[..., object]) -> None:
+        """Report outages of the database, as `Backing.report_outages`."""
+        self._warn = warn
 
     def observe(self, batch: Batch) -> None:
         """Note the end of the run in a durable batch."""

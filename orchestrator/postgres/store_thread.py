@@ -177,7 +177,8 @@ class StoreThread:
 
     def find_lease(self, run_id: str) -> Lease | None:
         """Return the lease of a run held by this process; None without such a lease."""
-        return self._held.get(run_id)
+        lease = self._held.get(run_id)
+        return None if lease is None or lease.is_lost else lease
 
     def take(self, run_id: str, taker: str) -> Lease | None:
         """Take a run for this process, and renew its lease from now on; as `take_run`."""

@@ -44,6 +44,7 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
             claim = RunClaim(opened.claim, session.settings.settle.recheck_after, session.observer)
     if log.backing.permit is not None:
         session.require_permit(log.backing.permit)
+        log.backing.report_outages(session.observer.on_warning)
     settle = _settle_of(session)
     ledger = Ledger(opened.jobs, log, session.clock, state.requests)
     workspace = Workspace(

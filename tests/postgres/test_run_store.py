@@ -211,6 +211,38 @@ def test_a_log_that_cannot_be_begun_leaves_a_void_run(open_store: OpenProcess, c
         store.create_log(ONE, FIRST).close()
 
 
+async def test_an_outage_is_reported_at_its_beginning_and_end(
+    open_store: OpenProcess, cluster: Cluster, database: str
+) -> None:
+    with start_proxy(cluster.folder, cluster.port) as proxy:
+        store = open_store(url=f"postgresql://oli_operator@127.0.0.1:{proxy.port}/{database}")
+        log = store.create_log(ONE, FIRST)
+        told: list[str] = []
+
+        def hear(event: str, *, run_id: str, note: str) -> None:
+            told.append(event)
+            assert run_id == ONE
+            if event == "store.down":
+                assert note.endswith("after 0.3s the run ends, resumable.")
+                proxy.is_down = False
+
+        log.backing.report_outages(hear)
+        proxy.break_off()
+        await add(log, Event.NOTICE)
+        assert told == ["store.down", "store.up"]
+        await add(log, Event.NOTICE)
+        proxy.break_off()
+        log.backing.report_outages(lambda event, **_: told.append(event))
+        log.record(Event.NOTICE)
+        with pytest.raises(AuditError, match="can't be reached"):
+            await log.flush()
+        assert told == ["store.down", "store.up", "store.down"]
+        log.close()
+        proxy.is_down = False
+        assert len(read_all(store)) == 4
+        assert state_of(store)[0] == "ready"
+
+
 async def test_a_mirror_named_by_its_path_is_the_run_of_the_store(open_store: OpenProcess) -> None:
     mine = open_store()
     log = mine.create_log(ONE, FIRST)
