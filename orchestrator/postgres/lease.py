@@ -41,7 +41,8 @@ class Lease:
         state: the state of the run at the take.
         seq: number of the last record at the take.
         stop_wanted: `gracefully` or `at_once` once a person cancels the run.
-        is_lost: whether another process took the run, or the log is no longer this process's log.
+        is_lost: whether another process took the run.
+        has_other_end: whether the log in the store has another end than this process wrote, such as after a failover.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Lease:
         self.fence, self.seconds = fence, seconds
         self.workspace, self.spec, self.state, self.seq = workspace, spec or {}, state, seq
         self.stop_wanted = stop_wanted
-        self.is_lost = False
+        self.is_lost = self.has_other_end = False
         self._renewed_at, self._clock = asked_at, clock
         self._on_lost: list[Callable[[], None]] = []
 

@@ -137,7 +137,7 @@ class RecordWriter:
                 for entry in entries:
                     await self._append([entry])
             else:
-                self._fail(entries[0], str(error), _LOST)
+                self._fail_for_good(entries[0], str(error))
             return
         verdicts = {run_id: (verdict, stop_wanted) for run_id, verdict, stop_wanted in rows}
         for entry in entries:
@@ -155,7 +155,9 @@ class RecordWriter:
             lease.lose()
             entry.error = _fenced(lease)
         else:
-            self._fail(entry, f"the log in the store no longer ends with record {entry.batch[0][0]['seq'] - 1}", _LOST)
+            self._fail_for_good(
+                entry, f"the log in the store no longer ends with record {entry.batch[0][0]['seq'] - 1}"
+            )
             return
         self._finish(entry)
 
@@ -164,6 +166,11 @@ class RecordWriter:
         for entry in list(self._waiting):
             if now - entry.began_at >= self._outage:
                 self._fail(entry, f"{error} for {format_duration(now - entry.began_at)}", _LATER)
+
+    def _fail_for_good(self, entry: _Entry, reason: str) -> None:
+        """Leave a log with another end to a person: a lost record may be the record of a sent request."""
+        entry.lease.has_other_end = True
+        self._fail(entry, reason, _LOST)
 
     def _fail(self, entry: _Entry, reason: str, hint: str) -> None:
         entry.error = AuditError(f"the audit log can't be written: {reason}", hint=hint.format(entry.lease.run_id))

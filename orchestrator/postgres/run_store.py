@@ -124,6 +124,8 @@ class StoreBacking:
             return
         self._is_closed = True
         state, reason, wait = (None, None, 0.0) if self.lease.state == "finished" else self._end.choose_state()
+        if self.lease.has_other_end:
+            state, reason = "left", "the log in the store has another end than its holder wrote"
         with suppress(OrchestratorError, OSError):
             if self._thread.let_go(self.lease, state, exit_code=self._end.exit_code, reason=reason, wait=wait):
                 self._store.update(self.lease.run_id)  # people find the log where the command says

@@ -73,6 +73,39 @@ async def test_the_state_of_a_run_follows_from_its_records(open_store: OpenProce
     assert state_of(store, TWO) == ("finished", 6, False, True)
 
 
+@pytest.mark.parametrize(
+    ("reason", "state", "waits"),
+    [
+        ("timed_out", "left", False),
+        ("cloud_down", "ready", True),
+        ("key_refused", "ready", True),
+        ("sigterm", "ready", False),
+    ],
+)
+async def test_the_reason_of_an_interruption_decides_when_a_worker_continues(
+    open_store: OpenProcess, reason: str, state: str, waits: bool
+) -> None:
+    store = open_store()
+    log = store.create_log(ONE, FIRST)
+    await add(log, Event.RUN_INTERRUPTED, reason=reason, open=1, exit_code=8)
+    log.close()
+    found = store.thread.query("SELECT state, not_before > clock_timestamp() FROM orchestrator.runs")
+    assert found == [(state, waits)]
+
+
+async def test_a_log_with_another_end_is_left_to_a_person(
+    open_store: OpenProcess, cluster: Cluster, database: str
+) -> None:
+    store = open_store()
+    log = store.create_log(ONE, FIRST)
+    cluster.execute("UPDATE orchestrator.runs SET head = repeat('f', 64)", database)
+    log.record(Event.NOTICE)
+    with pytest.raises(AuditError, match="no longer ends with record"):
+        await log.flush()
+    log.close()
+    assert state_of(store) == ("left", None, False, True)
+
+
 async def test_a_log_that_was_taken_over_is_whole_and_the_former_holder_writes_nothing(
     open_store: OpenProcess, cluster: Cluster, database: str, tmp_path: Path
 ) -> None:
