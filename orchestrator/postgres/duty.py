@@ -115,6 +115,11 @@ class StoreDuty:
         statement = "SELECT orchestrator.give_up_firing(%s, %s, %s, %s, %s)"
         return await self._ask(statement, [epoch, self._lease_id, run_id, exit_code, reason]) == [(True,)]
 
+    async def retry(self, epoch: int, run_id: str) -> bool:
+        """Start a run again that ended without a record, as `DutyStore.retry`."""
+        statement = "SELECT orchestrator.retry_firing(%s, %s, %s)"
+        return await self._ask(statement, [epoch, self._lease_id, run_id]) == [(True,)]
+
     async def _ask(self, statement: str, arguments: Sequence[object]) -> list[tuple[Any, ...]]:
         """Execute a statement of the holder.
 

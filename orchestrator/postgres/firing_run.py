@@ -54,6 +54,7 @@ class FiringProgress:
         exit_code: the exit code; None before the end.
         reason: the reason for a bad end.
         finished_at: the end; None before the end.
+        is_unsent: whether the run has ended without a record: a retry is possible.
     """
 
     is_late: bool = False
@@ -61,3 +62,4 @@ class FiringProgress:
     exit_code: int | None = None
     reason: str | None = None
     finished_at: datetime | None = None
+    is_unsent: bool = False

@@ -63,6 +63,10 @@ class DutyStore(Protocol):
         """End a run that no worker has taken; False for a taken run, and after another take of the duty."""
         ...
 
+    async def retry(self, epoch: int, run_id: str) -> bool:
+        """Start a run again that ended without a record; False too late, and after another take of the duty."""
+        ...
+
 
 @dataclass(slots=True)
 class Term:

@@ -43,6 +43,8 @@ class DutyRunner:
         found = await self._read_run(run_id)
         if found is None:
             return RunStatus(State.NOTHING_SENT)
+        if found.is_unsent and found.exit_code == Exit.CLOUD:
+            return RunStatus(State.NOTHING_SENT)  # The queue tries again for some minutes.
         if found.finished_at is not None:
             return RunStatus(State.FINISHED, found.finished_at, found.exit_code)
         return RunStatus(State.UNFINISHED)
@@ -53,15 +55,19 @@ class DutyRunner:
             run = self._build_run(claim, loaded)
         except OrchestratorError as error:
             return Ended(int(error.exit_code), reason=f"{error}; {error.hint}" if error.hint else str(error))
+        term = self._term
         try:
-            verdict = await self._term.store.submit(self._term.epoch, run)
+            verdict = await term.store.submit(term.epoch, run)
+            found = None if verdict is Verdict.SUBMITTED else await term.store.read_run(claim.run_id)
+            if found is not None and found.is_unsent:
+                await term.store.retry(term.epoch, claim.run_id)
         except StoreDownError as error:
-            self._term.step_down(f"the result of a submission is unknown: {error}")
+            term.step_down(f"the result of a submission is unknown: {error}")
             return await self._leave()
         if verdict is Verdict.FENCED:
-            self._term.step_down(TAKEN)
+            term.step_down(TAKEN)
             return await self._leave()
-        if verdict is Verdict.EXISTS and await self._read_run(claim.run_id) is None:
+        if verdict is Verdict.EXISTS and found is None:
             reason = f"the firing of {timestamp(claim.planned)} has another run already; see `orchestrator runs`"
             return Ended(int(Exit.GUARD), reason=reason)
         return await self._wait(claim, stop)

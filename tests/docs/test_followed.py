@@ -34,6 +34,8 @@ NOT_FOLLOWED = {
     "pass show": "needs a password store",
     "store check": "needs a database; tests/postgres calls the command",
     "orchestrator worker": "the same",
+    "orchestrator watch": "the same",
+    "orchestrator cancel": "the same",
     "playbooks push": "the same",
     "playbooks list": "the same",
     "postgresql://": "the same",

@@ -13,7 +13,7 @@ RUN_FUNCTIONS = {
     *("take_duty", "let_go_duty", "append_journal", "read_journal", "record_worker", "read_version"),
 }
 QUEUE_FUNCTIONS = {"queue_run", "queue_free_runs", "read_submission", "list_stops", "forget_worker"}
-SCHEDULE_FUNCTIONS = {"submit_firing", "claim_firing", "give_up_firing"}
+SCHEDULE_FUNCTIONS = {"submit_firing", "claim_firing", "give_up_firing", "retry_firing"}
 SCHEDULE_READS = {
     *("read_duty", "read_journal_tail", "read_firing_run", "read_snoozes", "read_last_push", "read_playbooks"),
     "read_calendars",

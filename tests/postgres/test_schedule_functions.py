@@ -8,7 +8,7 @@ import pytest
 
 from tests.postgres.cluster import Cluster
 from tests.postgres.conftest import Connect
-from tests.postgres.holder import RUN, Holder
+from tests.postgres.holder import RUN, Holder, require
 
 NOW = datetime(2026, 11, 26, 8, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -45,7 +45,7 @@ def test_a_firing_has_one_run_and_one_job_and_only_the_leader_submits(
     assert submit(leader, epoch, lease_id) == "exists"
     assert submit(leader, epoch, lease_id, "of-the-same-firing") == "exists"
     assert submit(leader, epoch, uuid.uuid4(), "b") == "fenced"
-    assert leader.call("read_firing_run", RUN) == [(False, False, None, None, None)]
+    assert leader.call("read_firing_run", RUN) == [(False, False, None, None, None, False)]
     with psycopg.connect(cluster.admin_url(database)) as connection:
         jobs = connection.execute("SELECT args->>'run_id' FROM orchestrator.procrastinate_jobs").fetchall()
     assert jobs == [(RUN,)]
@@ -72,9 +72,24 @@ def test_a_late_firing_is_never_taken_and_the_leader_gives_up_on_firings_without
     assert leader.call("give_up_firing", epoch, uuid.uuid4(), RUN, 5, "late") == [(False,)]
     assert leader.call("give_up_firing", epoch, lease_id, RUN, 5, "late") == [(True,)]
     assert leader.call("give_up_firing", epoch, lease_id, RUN, 5, "late") == [(False,)]
-    ((is_late, is_left, code, reason, finished_at),) = leader.call("read_firing_run", RUN)
-    assert (is_late, is_left, code, reason) == (False, False, 5, "late")
+    ((is_late, is_left, code, reason, finished_at, is_unsent),) = leader.call("read_firing_run", RUN)
+    assert (is_late, is_left, code, reason, is_unsent) == (False, False, 5, "late", True)
+    assert leader.call("retry_firing", epoch, lease_id, RUN) == [(False,)], "too late"
     assert finished_at >= now
+
+
+def test_a_firing_that_ended_without_a_record_starts_again(leader: Holder) -> None:
+    epoch, lease_id = take_duty(leader)
+    submit(leader, epoch, lease_id, before=datetime.now(UTC) + DAY)
+    fence = require(leader.take())
+    assert leader.let_go(fence, "void", 5)
+    assert leader.call("retry_firing", epoch, uuid.uuid4(), RUN) == [(False,)]
+    assert leader.call("retry_firing", epoch, lease_id, RUN) == [(True,)]
+    assert leader.call("retry_firing", epoch, lease_id, RUN) == [(False,)]
+    fence = require(leader.take())
+    leader.append(fence, 1)
+    leader.let_go(fence, "void", 5)
+    assert leader.call("retry_firing", epoch, lease_id, RUN) == [(False,)], "a run with a record is never begun again"
 
 
 def test_a_firing_in_time_is_taken_and_stays_with_workers_after_its_time(

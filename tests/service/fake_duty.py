@@ -42,6 +42,7 @@ class Database:
     journal: dict[int, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     runs: dict[str, StoredRun] = field(default_factory=dict)
     is_down: bool = False
+    cloud_is_down: bool = False
     refused: Counter[str] = field(default_factory=Counter)
     _submitted: anyio.Event = field(default_factory=anyio.Event)
 
@@ -95,6 +96,7 @@ class Database:
             exit_code=found.exit_code,
             reason=found.reason,
             finished_at=found.finished_at,
+            is_unsent=found.finished_at is not None and found.begun_at is None,
         )
 
     def give_up(self, epoch: int, lease_id: object, run_id: str, exit_code: int, reason: str) -> bool:
@@ -104,21 +106,35 @@ class Database:
         found.finished_at, found.exit_code, found.reason = self.wall.wall(), exit_code, reason
         return True
 
+    def retry(self, epoch: int, lease_id: object, run_id: str) -> bool:
+        found = self.runs[run_id]
+        start_before = found.run.start_before
+        is_late = start_before is not None and self.wall.wall() >= start_before
+        if not self.is_held(epoch, lease_id) or found.begun_at is not None or found.finished_at is None or is_late:
+            return False
+        self.runs[run_id] = StoredRun(found.run)
+        self._submitted.set()
+        return True
+
     async def work(self, rng: Random, seconds: float) -> None:
         """Carry the runs out, as workers: each begins within seconds, and lasts for these seconds."""
-        seen = 0
+        seen: dict[int, StoredRun] = {}
         async with anyio.create_task_group() as group:
             while True:
                 await self._submitted.wait()
                 self._submitted = anyio.Event()
-                for each in list(self.runs.values())[seen:]:
-                    group.start_soon(self._carry_out, each, 3 * rng.random(), seconds)
-                seen = len(self.runs)
+                for each in self.runs.values():
+                    if id(each) not in seen:
+                        seen[id(each)] = each
+                        group.start_soon(self._carry_out, each, 3 * rng.random(), seconds)
 
     async def _carry_out(self, run: StoredRun, delay: float, seconds: float) -> None:
         await anyio.sleep(delay)
         now, start_before = self.wall.wall(), run.run.start_before
         if start_before is not None and now >= start_before:
+            return
+        if self.cloud_is_down:
+            run.finished_at, run.exit_code, run.reason = now, 5, "the API can't be reached"
             return
         run.begun_at = now
         await anyio.sleep(seconds)
@@ -198,3 +214,6 @@ class FakeDutyStore:
 
     async def give_up(self, epoch: int, run_id: str, exit_code: int, reason: str) -> bool:
         return await self._call(lambda: self.database.give_up(epoch, self._lease_id, run_id, exit_code, reason))
+
+    async def retry(self, epoch: int, run_id: str) -> bool:
+        return await self._call(lambda: self.database.retry(epoch, self._lease_id, run_id))

@@ -169,6 +169,22 @@ async def test_a_firing_without_a_worker_is_given_up_in_time_and_says_so(host: O
     assert parse_timestamp(ended["ts"]) - parse_timestamp(ended["planned"]) < timedelta(minutes=10, seconds=10)
 
 
+@pytest.mark.parametrize(("minutes", "codes"), [(3, [0]), (30, [5])])
+async def test_a_firing_tries_again_while_the_api_is_unreachable(
+    host: OpenHost, minutes: int, codes: list[int]
+) -> None:
+    home = host()
+    home.write("nightly", cron="0 1 * * *", timezone="UTC")
+    crew = Crew(home)
+    async with crew.work("a", seconds=5):
+        crew.database.cloud_is_down = True
+        await home.until(MONDAY + timedelta(minutes=60 + minutes))
+        crew.database.cloud_is_down = False
+        await home.until(MONDAY + timedelta(hours=2))
+    assert [each["exit_code"] for each in crew.database.records("firing.ended", "nightly")] == codes
+    assert len(crew.database.runs) == 1
+
+
 async def test_a_playbook_that_cannot_be_submitted_ends_its_firing_with_the_reason(host: OpenHost) -> None:
     home = host()
     home.write("nightly", cron="0 1 * * *", timezone="UTC", more="workspaces: [eu]\n")

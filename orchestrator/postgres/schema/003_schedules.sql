@@ -101,14 +101,36 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT count(*) = 1 FROM given_up
 $$;
 
+-- Start a firing again that ended without a record, such as while the API was unreachable. False too late, and for a
+-- run with a record.
+CREATE FUNCTION retry_firing(p_epoch bigint, p_lease_id uuid, p_run text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM 1 FROM orchestrator.leases l
+    WHERE l.name = 'schedules' AND l.epoch = p_epoch AND l.lease_id = p_lease_id FOR UPDATE;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  UPDATE orchestrator.runs r SET state = 'planning', finished_at = NULL, exit_code = NULL, reason = NULL, takes_without_progress = 0
+    WHERE r.run_id = p_run AND r.state = 'void' AND r.seq = 0 AND r.stop_wanted IS NULL
+      AND (r.start_before IS NULL OR r.start_before > clock_timestamp());
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  PERFORM orchestrator.queue_run(p_run);
+  RETURN true;
+END $$;
+
 -- The progress of a firing's run. is_late: the run can't start any more. is_left: no worker continues the run by itself.
+-- is_unsent: the run has ended without a record.
 CREATE FUNCTION read_firing_run(
-  p_run text, OUT is_late boolean, OUT is_left boolean, OUT exit_code int, OUT reason text, OUT finished_at timestamptz
+  p_run text, OUT is_late boolean, OUT is_left boolean, OUT exit_code int, OUT reason text, OUT finished_at timestamptz,
+  OUT is_unsent boolean
 ) RETURNS SETOF record LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT r.epoch = 0 AND r.finished_at IS NULL AND coalesce(r.start_before < clock_timestamp(), false),
       r.finished_at IS NULL AND (r.state IN ('planned', 'left')
         OR NOT r.adopt AND r.epoch > 0 AND (r.lease_until IS NULL OR r.lease_until < clock_timestamp())),
-      r.exit_code, r.reason, r.finished_at
+      r.exit_code, r.reason, r.finished_at, r.state = 'void' AND r.seq = 0
     FROM orchestrator.runs r WHERE r.run_id = p_run
 $$;
 
@@ -225,11 +247,11 @@ $$;
 -- Rights ------------------------------------------------------------------------------------------------------------
 
 REVOKE ALL ON FUNCTION
-  read_duty, read_journal_tail, submit_firing, claim_firing, give_up_firing, read_firing_run, refuse_late_start, read_snoozes, set_snooze,
+  read_duty, read_journal_tail, submit_firing, claim_firing, give_up_firing, retry_firing, read_firing_run, refuse_late_start, read_snoozes, set_snooze,
   clear_snooze, push_playbooks, read_last_push, read_playbooks, read_calendars FROM PUBLIC;
 GRANT SELECT ON snoozes, pushes, playbooks, calendars TO orchestrator_viewer, orchestrator_operator;
 GRANT EXECUTE ON FUNCTION
   read_duty, read_journal_tail, read_firing_run, read_snoozes, read_last_push, read_playbooks, read_calendars
   TO orchestrator_viewer, orchestrator_operator, orchestrator_worker;
-GRANT EXECUTE ON FUNCTION submit_firing, claim_firing, give_up_firing TO orchestrator_worker, orchestrator_operator;
+GRANT EXECUTE ON FUNCTION submit_firing, claim_firing, give_up_firing, retry_firing TO orchestrator_worker, orchestrator_operator;
 GRANT EXECUTE ON FUNCTION set_snooze, clear_snooze, push_playbooks TO orchestrator_operator;
