@@ -10,11 +10,14 @@ from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.source import parse_source
+from orchestrator.playbook.value_types import AUTO
 from orchestrator.runs.fleet.coordinate import FleetOrder
 from orchestrator.runs.session import limits_of
 from orchestrator.runs.start import RunRequest
 from orchestrator.settings.load import Settings
 
+USUAL_RATE = 5.0
+"""Rate of a workspace without a number in the settings and in the store."""
 FORMAT = 1
 """Version of orders and logs. A worker leaves a run of a later version to a newer worker."""
 
@@ -124,3 +127,10 @@ class Submission:
             message = f"--expect {self.expect}, but the plan has {len(plan.targets)} targets"
             raise NotConfirmedError(message, hint="make a plan with `orchestrator plan`, then submit again")
         return True
+
+
+def find_budget(settings: Settings, workspace: str) -> tuple[float, int]:
+    """Return rate and burst for a workspace without a budget in the store; a worker's own settings replace both."""
+    rate = (settings.for_workspace(workspace) if workspace in settings.workspaces else settings).rate
+    requests = rate.requests_per_second
+    return (USUAL_RATE if requests == AUTO else requests), rate.burst

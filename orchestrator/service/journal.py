@@ -7,8 +7,8 @@ The journal is JSON Lines, appended and synced. A snapshot of one line replaces 
 import fcntl
 import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -143,11 +143,7 @@ class FileJournalStore:
         except OSError as error:
             if lock is not None:
                 os.close(lock)
-            raise SettingsError(
-                f"the service's journal can't be used: {error.strerror or error}",
-                file=self._folder,
-                hint="set ORCHESTRATOR_STATE_DIR to a folder of your own",
-            ) from error
+            raise _explain_folder(self._folder, error) from error
         except SettingsError:
             if lock is not None:
                 os.close(lock)
@@ -176,6 +172,31 @@ class FileJournalStore:
                     "as newly enabled",
                 ) from error
         return state
+
+
+@contextmanager
+def lock_service(state_dir: Path) -> Iterator[None]:
+    """Lock the service's folder within the block, against other services of this machine.
+
+    Raises:
+        RunHeldError: when another service uses the folder.
+        SettingsError: when the folder can't be used.
+    """
+    folder = state_dir.expanduser() / FOLDER
+    try:
+        make_folder(folder)
+        lock = _lock_folder(folder / _LOCK)
+    except OSError as error:
+        raise _explain_folder(folder, error) from error
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _explain_folder(folder: Path, error: OSError) -> SettingsError:
+    hint = "set ORCHESTRATOR_STATE_DIR to a folder of your own"
+    return SettingsError(f"the service's journal can't be used: {error.strerror or error}", file=folder, hint=hint)
 
 
 def _format_line(record: dict[str, Any]) -> bytes:

@@ -112,16 +112,21 @@ class JournalStore(JournalReader, Protocol):
         ...
 
 
-class SnoozeStore(Protocol):
-    """Store of the snoozes. Every method raises StoreDownError when the team store can't be reached."""
+class SnoozeReader(Protocol):
+    """Reader of the snoozes."""
 
     def read_snoozes(self) -> Mapping[str, Snoozed]:
         """Read all snoozes, also ended snoozes, by playbook name.
 
         Raises:
             SettingsError: when the snoozes are damaged or can't be read.
+            StoreDownError: when the team store can't be reached.
         """
         ...
+
+
+class SnoozeStore(SnoozeReader, Protocol):
+    """Store of the snoozes. Every method raises StoreDownError when the team store can't be reached."""
 
     def set_snooze(self, name: str, snoozed: Snoozed) -> None:
         """Snooze a playbook, or change the end of its snooze; durable at the return.

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from orchestrator.errors import SettingsError
 from orchestrator.service.folder import Fault, ScanResult, ScheduledPlaybook
 from orchestrator.service.journal_writer import JournalWriter
-from orchestrator.service.protocols import SnoozeStore
+from orchestrator.service.protocols import SnoozeReader
 from orchestrator.service.scheduler import Snooze, Snoozed
 
 ScanFolder = Callable[[Mapping[str, str]], Awaitable[ScanResult]]
@@ -30,7 +30,7 @@ class ScheduleRegistry:
     def __init__(
         self,
         scan: ScanFolder,
-        snoozes: SnoozeStore,
+        snoozes: SnoozeReader,
         writer: JournalWriter,
         record_planned: Callable[[ScheduledPlaybook], Awaitable[None]],
     ) -> None:

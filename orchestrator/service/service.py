@@ -20,7 +20,7 @@ from orchestrator.runs.status import StopRequest
 from orchestrator.service.folder import ScheduledPlaybook
 from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.overview import Overview, Row
-from orchestrator.service.protocols import EventSink, Journal, Runner, SnoozeStore, WallClock
+from orchestrator.service.protocols import EventSink, Journal, Runner, SnoozeReader, WallClock
 from orchestrator.service.registry import ScanFolder, ScheduleRegistry
 from orchestrator.service.runs import RunQueue
 from orchestrator.service.scheduler import (
@@ -81,7 +81,7 @@ class Service:
         self,
         *,
         scan: ScanFolder,
-        snoozes: SnoozeStore,
+        snoozes: SnoozeReader,
         journal: Journal,
         runner: Runner,
         clock: WallClock,

@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from orchestrator.service.journal import FOLDER, FileJournalStore
+from orchestrator.service.journal import FOLDER, FileJournalStore, lock_service
 from orchestrator.service.protocols import JournalReader, JournalStore, SnoozeStore
 from orchestrator.service.snoozes import FileSnoozeStore
 from orchestrator.settings.load import Settings
@@ -44,6 +44,16 @@ def open_pushed(settings: Settings) -> AbstractContextManager[dict[str, Path] | 
 def kept_folder(settings: Settings) -> Path:
     """Return the folder with copies of the last valid playbooks."""
     return settings.audit.state_dir.expanduser() / FOLDER / "kept"
+
+
+def lock_folder(settings: Settings) -> AbstractContextManager[None]:
+    """Lock the service's folder within the block, against other services of this machine.
+
+    Raises:
+        RunHeldError: when another service uses the folder.
+        SettingsError: when the folder can't be used.
+    """
+    return lock_service(settings.audit.state_dir)
 
 
 def pushed_folder(settings: Settings) -> Path:

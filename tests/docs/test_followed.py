@@ -39,8 +39,6 @@ NOT_FOLLOWED = {
     "playbooks push": "the same",
     "playbooks list": "the same",
     "postgresql://": "the same",
-    "orchestrator watch": "the same",
-    "orchestrator cancel": "the same",
     "--submit": "the same",
     "crontab": "is a crontab",
     "*/5 *": "is a crontab",

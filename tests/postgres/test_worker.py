@@ -62,13 +62,21 @@ class Team:
 
     def start(self, *words: str, user: str) -> WarmProcess:
         """Start a command as a user of the database."""
+        if words[0] == "worker":
+            return self.start_logged(words, f"log-{len(self.workers)}", user=user)
+        pipe = subprocess.PIPE
+        return self._start(words, user, pipe, pipe)
+
+    def start_logged(self, words: tuple[str, ...], log: str, *, user: str) -> WarmProcess:
+        """Start a command as a user of the database, with its output in a file."""
+        with (self.folder / log).open("a") as file:
+            return self._start(words, user, file, file)
+
+    def _start(self, words: tuple[str, ...], user: str, out: Any, err: Any) -> WarmProcess:  # noqa: ANN401 - as of Popen
         env = {"HOME": str(self.folder), "PGPASSWORD": PASSWORD, "LANG": "C.UTF-8", "PATH": os.environ["PATH"]}
         more = {"ORCHESTRATOR_STORE__URL": self.url(user), "ORCHESTRATOR_STATE_DIR": str(self.folder / user)}
-        pipe = subprocess.PIPE
-        with (self.folder / f"log-{len(self.workers)}").open("a") as log:
-            out: Any = log if words[0] == "worker" else pipe
-            null = subprocess.DEVNULL
-            return WarmProcess(words, cwd=self.folder, env=env | more, stdin=null, stdout=out, stderr=out)
+        null = subprocess.DEVNULL
+        return WarmProcess(words, cwd=self.folder, env=env | more, stdin=null, stdout=out, stderr=err)
 
     def call(self, *words: str, user: str = "oli_operator", code: int = 0) -> str:
         """Call a command; return its stdout and its stderr."""

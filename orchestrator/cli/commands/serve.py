@@ -12,10 +12,9 @@ from orchestrator.cli.options import settings_options, verbosity_options
 @click.option(
     "--playbooks",
     type=click.Path(path_type=Path),
-    default=Path("playbooks"),
-    show_default=True,
+    show_default="playbooks",
     metavar="FOLDER",
-    help="Folder of playbooks with schedules.",
+    help="Folder of playbooks with schedules; not with a team store.",
 )
 @click.option(
     "--listen",
@@ -27,10 +26,13 @@ from orchestrator.cli.options import settings_options, verbosity_options
 @settings_options
 @verbosity_options
 def command(**options: Any) -> int:
-    """Run the schedules of a folder of playbooks until stopped.
+    """Run the schedules of a folder of playbooks, or of the team store, until stopped.
 
     Changed files are read within seconds. If a file becomes invalid, its last valid version stays in force. Each firing
     runs once, as with `run --yes`, even if the process is killed and restarted. Nothing is asked, and all guards apply.
+
+    With a team store, several machines may serve: one machine has the duty of the schedules, and after its death
+    another machine takes the duty within seconds. Each is also a worker for the keys of its settings.
 
     The first Ctrl-C or SIGTERM starts and sends nothing more; a second one exits at once. Interrupted runs continue at
     the next start.

@@ -5,12 +5,12 @@ import re
 import signal
 import socket
 import traceback
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
@@ -33,24 +33,36 @@ from orchestrator.runs.workspaces import choose_names
 from orchestrator.service.folder import PlaybookFolder, ScanResult
 from orchestrator.service.metrics import Metrics
 from orchestrator.service.overview import Overview
-from orchestrator.service.protocols import Journal
+from orchestrator.service.protocols import EventSink, Journal
 from orchestrator.service.service import Service
-from orchestrator.service.stores import journal_store, kept_folder, snooze_store
+from orchestrator.service.stores import journal_store, kept_folder, lock_folder, snooze_store
 from orchestrator.service.web import RepeatedErrors, Server, create_app, format_url, open_listener
 from orchestrator.settings.load import Settings, load_settings
 
 _ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})", re.ASCII)
 _LARGEST_PORT = 65535
-_ERRORS = frozenset({"service.trouble", "service.error", "firing.bug"})
+_ERRORS = frozenset({"service.trouble", "service.error", "firing.bug", "worker.bug"})
 _WARNINGS = frozenset({"playbook.invalid", "firing.missed", "firing.left_out", "clock.set_back", "firing.tried_again"})
+_WARNINGS |= {
+    "service.stepped_down",
+    "service.no_worker",
+    "service.no_playbooks",
+    "worker.no_key",
+    "worker.refused",
+    "worker.waits",
+}
+_WARNINGS |= {"worker.lost", "store.down", "store.refuses"}
 _DIGESTS = frozenset({"when", "left_out"})
 
 
-def serve_playbooks(playbooks: Path, listen: str, config: Path | None, assignments: tuple[str, ...]) -> int:
-    """Run the schedules of a directory until stopped."""
+def serve_playbooks(playbooks: Path | None, listen: str, config: Path | None, assignments: tuple[str, ...]) -> int:
+    """Run the schedules of a directory, or of the team store, until stopped."""
     settings = load_settings(config, assignments)
     configure_log(settings.log)
+    if settings.store.url is not None:
+        return _serve_team_store(settings, playbooks, listen)
+    playbooks = playbooks or Path("playbooks")
     if not settings.workspaces or settings.has_default_key:
         settings.key()
     run_store(settings).prepare()
@@ -58,7 +70,65 @@ def serve_playbooks(playbooks: Path, listen: str, config: Path | None, assignmen
         hint = "give the folder with --playbooks, or start in the parent folder of ./playbooks"
         raise UsageError(f"the folder of playbooks {str(playbooks)!r} does not exist", hint=hint)
     with _open_address(listen) as listener, closing(journal_store(settings).open_journal()) as journal:
-        return anyio.run(_Serving(settings, playbooks, journal, listener).run)
+        folder = PlaybookFolder(playbooks, kept_folder(settings), guards=settings.guards)
+
+        def open_scheduler(emit: EventSink, metrics: Metrics) -> Scheduler:
+            return _open_service(settings, folder, journal, emit, metrics)
+
+        return anyio.run(_Serving(settings, str(folder.path), open_scheduler, listener).run)
+
+
+def _serve_team_store(settings: Settings, playbooks: Path | None, listen: str) -> int:
+    from orchestrator.cli.handlers.serve_team import check_store, open_scheduler  # noqa: PLC0415 - with a team store
+
+    if playbooks is not None:
+        hint = "leave --playbooks out; push the folder: orchestrator playbooks push DIR"
+        raise UsageError("with a team store, `serve` reads the playbooks from the store", hint=hint)
+    with _open_address(listen) as listener, lock_folder(settings):
+        check_store(settings)
+        return anyio.run(_Serving(settings, "the team store", partial(open_scheduler, settings), listener).run)
+
+
+class Scheduler(Protocol):
+    """The service on one machine, or the candidate for the duty of the schedules."""
+
+    async def __call__(self) -> int:
+        """Run until stopped; returns the number of firings left for the next start."""
+        ...
+
+    def stop(self, ending: Ending) -> None:
+        """Start no more firings."""
+        ...
+
+    def overview(self) -> Overview:
+        """Return the current state."""
+        ...
+
+
+def _open_service(
+    settings: Settings, folder: PlaybookFolder, journal: Journal, emit: EventSink, metrics: Metrics
+) -> Service:
+    """Create the service on one machine."""
+
+    async def scan_folder(owners: Mapping[str, str]) -> ScanResult:
+        try:
+            return await anyio.to_thread.run_sync(folder.scan, owners, abandon_on_cancel=True)
+        except anyio.get_cancelled_exc_class():
+            folder.stop()
+            raise
+
+    observe = partial(_FiringObserver, metrics)
+    for name, _ in journal.state.list_present():
+        metrics.add_playbook(name)
+    return Service(
+        scan=scan_folder,
+        snoozes=snooze_store(settings),
+        journal=journal,
+        runner=UnattendedRunner(settings, observe, UnattendedFleetRunner(settings, observe)),
+        clock=SystemClock(),
+        emit=emit,
+        resume_within=timedelta(seconds=settings.audit.resume_without_asking),
+    )
 
 
 class _FiringObserver(RunObserver):
@@ -84,26 +154,22 @@ class _FiringObserver(RunObserver):
 class _Serving:
     """The service with all its parts."""
 
-    def __init__(self, settings: Settings, playbooks: Path, journal: Journal, listener: socket.socket | None) -> None:
-        self._settings, self._journal, self._listener = settings, journal, listener
-        self._folder = PlaybookFolder(playbooks, kept_folder(settings), guards=settings.guards)
+    def __init__(
+        self,
+        settings: Settings,
+        playbooks: str,
+        open_scheduler: Callable[[EventSink, Metrics], Scheduler],
+        listener: socket.socket | None,
+    ) -> None:
+        self._settings, self._playbooks, self._listener = settings, playbooks, listener
+        self._open_scheduler = open_scheduler
         self._metrics = Metrics(self._build_overview)
-        self._service: Service
+        self._scheduler: Scheduler
         self._exit_code = 0
 
     async def run(self) -> int:
         """Serve until stopped; returns the exit code."""
-        self._service = Service(
-            scan=self._scan_folder,
-            snoozes=snooze_store(self._settings),
-            journal=self._journal,
-            runner=self._create_runner(),
-            clock=SystemClock(),
-            emit=self._emit_event,
-            resume_within=timedelta(seconds=self._settings.audit.resume_without_asking),
-        )
-        for name, _ in self._journal.state.list_present():
-            self._metrics.add_playbook(name)
+        self._scheduler = self._open_scheduler(self._emit_event, self._metrics)
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
             async with anyio.create_task_group() as everything:
                 everything.start_soon(self._handle_signals, received, everything.cancel_scope)
@@ -113,20 +179,16 @@ class _Serving:
                 return self._exit_code if left else 0
         return self._exit_code
 
-    def _create_runner(self) -> UnattendedRunner:
-        observe = partial(_FiringObserver, self._metrics)
-        return UnattendedRunner(self._settings, observe, UnattendedFleetRunner(self._settings, observe))
-
     async def _serve_requests(self) -> int:
         """Run the schedules, and serve HTTP requests; returns the number of firings left for the next start."""
         self._log_start()
         if self._listener is None:
-            return await self._service()
+            return await self._scheduler()
         asyncio.get_running_loop().set_exception_handler(RepeatedErrors(self._emit_error))
-        server = Server(create_app(self._service.overview, self._metrics, self._find_key_trouble))
+        server = Server(create_app(self._scheduler.overview, self._metrics, self._find_key_trouble))
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [self._listener])
-            left = await self._service()
+            left = await self._scheduler()
             server.should_exit = True
         return left
 
@@ -134,14 +196,7 @@ class _Serving:
         self._emit_event("service.error", error=error)
 
     def _build_overview(self) -> Overview:
-        return self._service.overview()
-
-    async def _scan_folder(self, owners: Mapping[str, str]) -> ScanResult:
-        try:
-            return await anyio.to_thread.run_sync(self._folder.scan, owners, abandon_on_cancel=True)
-        except anyio.get_cancelled_exc_class():
-            self._folder.stop()
-            raise
+        return self._scheduler.overview()
 
     async def _handle_signals(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
         """Handle signals: the first Ctrl-C or SIGTERM stops the service gracefully, a second at once."""
@@ -152,11 +207,11 @@ class _Serving:
                 everything.cancel()
                 return
             self._exit_code = 128 + number
-            self._service.stop(_ENDINGS[number])
+            self._scheduler.stop(_ENDINGS[number])
 
     def _log_start(self) -> None:
         url = None if self._listener is None else format_url(self._listener)
-        self._emit_event("service.started", version=__version__, playbooks=str(self._folder.path), url=url)
+        self._emit_event("service.started", version=__version__, playbooks=self._playbooks, url=url)
         if self._listener is not None and not is_loopback(self._listener.getsockname()[0]):
             structlog.get_logger().warning(
                 "service.in_the_open", url=url, note="anyone with access to this address can read the service's state"
@@ -165,6 +220,8 @@ class _Serving:
     def _find_key_trouble(self) -> Sequence[str]:
         """Find the reasons why firings can't have a key: the default key, or the keys of the playbooks' workspaces."""
         settings = self._settings
+        if settings.store.url is not None:
+            return ()  # Keys are with the workers, perhaps on other machines.
         # A probe starts no program.
         needs_default = settings.cloud.api_key_command is None and (not settings.workspaces or settings.has_default_key)
         try:
@@ -172,7 +229,7 @@ class _Serving:
                 settings.key()
         except SettingsError as error:
             return (str(error),)
-        return _find_workspace_troubles(settings, self._service.overview()) if settings.workspaces else ()
+        return _find_workspace_troubles(settings, self._scheduler.overview()) if settings.workspaces else ()
 
     def _emit_event(self, event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
         """Log an event, and count the event."""

@@ -14,10 +14,9 @@ from orchestrator.cli.options import require_no_skip
 from orchestrator.errors import UsageError
 from orchestrator.playbook.load import find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.narrowing import Narrowing
-from orchestrator.playbook.value_types import AUTO
 from orchestrator.runs.fleet.plan import require_known
 from orchestrator.runs.start import find_actor
-from orchestrator.runs.submission import FORMAT, Submission
+from orchestrator.runs.submission import FORMAT, Submission, find_budget
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.workspaces import match_workspaces
 from orchestrator.text import plural
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 _OWN_SECTIONS = ("store.", "log.", "audit.")
 """Settings of the submitting command itself; all others are the worker's."""
-_USUAL_RATE = 5.0
 
 
 def submit_playbook(
@@ -94,7 +92,7 @@ def _submit_run(
         order.document(),
         version=FORMAT,
         by=find_actor(),
-        budget=_budget_of(settings, workspace),
+        budget=find_budget(settings, workspace),
     )
     return run_id, {"run_id": run_id, "state": "planning", "workspace": workspace, "runs": [run_id]}
 
@@ -120,7 +118,7 @@ def _submit_fleet(
         order.document(),
         version=FORMAT,
         by=find_actor(),
-        budgets={name: _budget_of(settings, name) for name in names},
+        budgets={name: find_budget(settings, name) for name in names},
     )
     runs = [{"workspace": name, "run_id": run_id} for name, run_id in members.items()]
     document = {"fleet_id": fleet_id, "state": "planning", "workspaces": runs}
@@ -145,10 +143,3 @@ def _choose_workspaces(known: Sequence[str], options: Sequence[str], playbook: S
         raise UsageError("--submit needs a workspace", hint=f"add --workspace NAME; known: {', '.join(known[:5])}")
     source = "--workspace" if options else "the playbook's `workspaces`"
     return match_workspaces(known, options or playbook or (), source)
-
-
-def _budget_of(settings: Settings, workspace: str) -> tuple[float, int]:
-    """Return rate and burst for a workspace without a budget in the store; a worker's own settings replace both."""
-    rate = (settings.for_workspace(workspace) if workspace in settings.workspaces else settings).rate
-    requests = rate.requests_per_second
-    return (_USUAL_RATE if requests == AUTO else requests), rate.burst

@@ -2,7 +2,7 @@
 
 import signal
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,12 @@ def run_worker(config: Path | None, assignments: tuple[str, ...]) -> int:
     settings = load_settings(config, assignments)
     require_url(settings.store)
     configure_log(settings.log)
-    workspaces = _find_workspaces(settings)
+    workspaces = find_workspaces(settings)
     run_store(settings).prepare()
     return anyio.run(_Working(settings, workspaces).run)
 
 
-def _find_workspaces(settings: Settings) -> list[str]:
+def find_workspaces(settings: Settings) -> list[str]:
     """Find the workspaces with a readable key; warn about the others.
 
     Raises:
@@ -79,47 +79,65 @@ class _WorkerObserver(RunObserver):
         structlog.get_logger().warning(event, **{**self._about, **facts})
 
 
+async def open_worker(
+    settings: Settings,
+    workspaces: Sequence[str],
+    *,
+    observe: Callable[[str, str], RunObserver],
+    emit: Callable[..., object],
+) -> Worker:
+    """Agree on the budgets with the other machines, and create a worker.
+
+    Args:
+        settings: the settings.
+        workspaces: the workspaces with a key.
+        observe: returns the observer of a run, by the id of the run and the name of the workspace.
+        emit: called with an event's name, and its facts by keyword.
+
+    Raises:
+        StoreDownError: when the database can't be reached.
+        SettingsError: when the database refuses the user.
+    """
+    leases, store = team_store(settings), settings.store
+    queue = RunQueue(
+        require_url(store),
+        leases.terms.holder,
+        workspaces,
+        version=__version__,
+        format_=FORMAT,
+        listen=store.listen,
+    )
+    for name in workspaces:
+        rate = settings.for_workspace(name).rate
+        requests = rate.requests_per_second
+        terms = BudgetTerms(DEFAULT_RATE if requests == AUTO else requests, rate.burst)
+        is_explicit = "requests_per_second" in rate.model_fields_set and requests != AUTO
+        warn = partial(emit, workspace=name)
+        await agree_terms(queue.link.query, name, terms, is_explicit=is_explicit, by=find_actor(), warn=warn)
+    carry = RunCarrier(settings, queue.read_submitter, queue.link.query, observe=observe, emit=emit)
+    return Worker(queue, leases, carry, runs=settings.worker.runs, emit=emit)
+
+
 class _Working:
     """The worker with all its parts."""
 
     def __init__(self, settings: Settings, workspaces: list[str]) -> None:
         self._settings, self._workspaces = settings, workspaces
-        self._leases = team_store(settings)
-        self._name = self._leases.terms.holder
+        self._name = team_store(settings).terms.holder
         self._exit_code = 0
         self._worker: Worker
 
     async def run(self) -> int:
         """Work until stopped; returns the exit code."""
-        store = self._settings.store
-        queue = RunQueue(
-            require_url(store),
-            self._name,
-            self._workspaces,
-            version=__version__,
-            format_=FORMAT,
-            listen=store.listen,
-        )
-        for name in self._workspaces:
-            await self._agree_budget(queue, name)
-        carry = RunCarrier(self._settings, queue.read_submitter, queue.link.query, observe=_WorkerObserver, emit=_emit)
-        self._worker = Worker(queue, self._leases, carry, runs=self._settings.worker.runs, emit=_emit)
-        _emit("worker.started", name=self._name, version=__version__, workspaces=", ".join(self._workspaces))
+        self._worker = await open_worker(self._settings, self._workspaces, observe=_WorkerObserver, emit=emit_event)
+        emit_event("worker.started", name=self._name, version=__version__, workspaces=", ".join(self._workspaces))
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
             async with anyio.create_task_group() as everything:
                 everything.start_soon(self._handle_signals, received, everything.cancel_scope)
                 await self._worker()
-                _emit("worker.stopped", name=self._name)
+                emit_event("worker.stopped", name=self._name)
                 everything.cancel_scope.cancel()
         return 0 if self._exit_code == 128 + signal.SIGTERM else self._exit_code
-
-    async def _agree_budget(self, queue: RunQueue, workspace: str) -> None:
-        rate = self._settings.for_workspace(workspace).rate
-        requests = rate.requests_per_second
-        terms = BudgetTerms(DEFAULT_RATE if requests == AUTO else requests, rate.burst)
-        is_explicit = "requests_per_second" in rate.model_fields_set and requests != AUTO
-        warn = partial(_emit, workspace=workspace)
-        await agree_terms(queue.link.query, workspace, terms, is_explicit=is_explicit, by=find_actor(), warn=warn)
 
     async def _handle_signals(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
         """Handle signals: the first Ctrl-C or SIGTERM hands the runs over, a second ends the worker at once."""
@@ -130,11 +148,12 @@ class _Working:
                 everything.cancel()
                 return
             self._exit_code = 128 + number
-            _emit("worker.stopping", name=self._name)
+            emit_event("worker.stopping", name=self._name)
             self._worker.stop()
 
 
-def _emit(event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
+def emit_event(event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
+    """Log an event of a worker."""
     log = structlog.get_logger()
     bug = facts.pop("exc_info", None)
     if bug is not None:

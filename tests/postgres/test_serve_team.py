@@ -1,0 +1,140 @@
+"""`orchestrator serve` on two machines with a team store: as processes, with a simulated cloud."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from orchestrator.cli.handlers.playbooks import read_folder
+from orchestrator.postgres.connect import connect
+from orchestrator.postgres.playbooks import push_playbooks
+from orchestrator.service.folder import PlaybookFolder
+from orchestrator.simulator.serve import BackgroundSimulator
+from orchestrator.simulator.settings import parse_settings
+from orchestrator.times import timestamp
+from tests.e2e.site import STILL, until
+from tests.postgres.cluster import PASSWORD, Cluster
+from tests.postgres.test_worker import Team
+from tests.warm import WarmProcess
+
+DAILY = """\
+name: daily
+schedule: {{cron: "{cron}", timezone: UTC, on_missed: run_once}}
+workspaces: [prod]
+limits: {{requests_per_second: {rate}, burst: 1}}
+steps:
+  - {{name: stop, action: stop, select: {{name: ["web-*"]}}}}
+"""
+
+
+class ServingTeam(Team):
+    """A team with services."""
+
+    def push(self, *, cron: str, rate: int) -> None:
+        """Push a folder with the playbook."""
+        folder = self.folder / "playbooks"
+        folder.mkdir(exist_ok=True)
+        (folder / "daily.yaml").write_text(DAILY.format(cron=cron, rate=rate))
+        with connect(self.url("oli_operator")) as connection:
+            push_playbooks(connection, read_folder(folder), prune=True, by="oli@desk")
+
+    def enable(self, moment: datetime) -> None:
+        """Have the journal say that the schedule is known since this moment."""
+        (watched,) = PlaybookFolder(self.folder / "playbooks", self.folder / "kept").scan({}).watched.values()
+        about = {"playbook": "daily", "file": watched.file, "timezone": "UTC"}
+        about |= {"when": watched.when, "left_out": watched.left_out}
+        line = json.dumps({"v": 1, "ts": timestamp(moment), "event": "schedule.enabled", **about})
+        self.query("INSERT INTO orchestrator.journal (seq, epoch, line) VALUES (1, 0, %s)", [line])
+
+    def serve(self, name: str, config: str = "worker.toml") -> WarmProcess:
+        """Start a service with a state folder of its own; its log has the name."""
+        words = ("serve", "--listen", "127.0.0.1:0", "--config", config)
+        settings = ("--set", f"audit.state_dir={name}", "--set", "log.format=json")
+        process = self.start_logged((*words, *settings), f"log-{name}", user="wes_worker")
+        self.workers.append(process)
+        return process
+
+    def said(self, name: str, *events: str) -> list[dict[str, Any]]:
+        """The events in the log of a service."""
+        lines = (self.folder / f"log-{name}").read_text().splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [each for each in found if each["event"] in events]
+
+    def journal(self, event: str) -> list[dict[str, Any]]:
+        """The lines of an event in the journal."""
+        statement = "SELECT line FROM orchestrator.journal WHERE line->>'event' = %s ORDER BY seq"
+        return [line for (line,) in self.query(statement, [event])]
+
+
+@pytest.fixture
+def team(tmp_path: Path, durable: Cluster, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServingTeam]:
+    """A team over a cloud of eight CVMs."""
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    timing = {"stop_seconds": [0.1, 0.5], "latency": [0.01, 0.02]}
+    settings = parse_settings({**STILL, "timing": timing, "api": {"simulated_header": False}})
+    with BackgroundSimulator(settings) as sim:
+        team = ServingTeam(tmp_path, sim, durable, database)
+        yield team
+        team.kill()
+
+
+def test_after_a_kill_of_the_leader_the_other_machine_continues_the_run_and_the_schedules(team: ServingTeam) -> None:
+    due = (datetime.now(UTC) - timedelta(hours=2)).replace(second=0, microsecond=0)
+    team.push(cron=f"{due.minute} {due.hour} * * *", rate=4)
+    team.enable(due - timedelta(hours=1))
+    one = team.serve("one")
+    until(lambda: team.said("one", "service.leading"))
+    two = team.serve("two")
+    until(lambda: team.said("two", "service.standby"))
+    (standby,) = team.said("two", "service.started")
+    document = httpx.get(standby["url"]).json()
+    assert (document["standby"], document["leader"].endswith(f":{one.pid}"), document["playbooks"]) == (True, True, [])
+    assert httpx.get(standby["url"] + "/readyz").status_code == 200
+    runs = "SELECT run_id FROM orchestrator.runs"
+    until(lambda: team.query(runs))
+    ((run_id,),) = team.query(runs)
+    until(lambda: team.is_under_way(run_id, 2))
+    one.kill()
+    killed = time.monotonic()
+    until(lambda: team.said("two", "service.leading"))
+    assert time.monotonic() - killed < 2 + 5
+    assert team.wait_for_end(run_id) == ("finished", 0)
+    until(lambda: team.journal("firing.ended"))
+    two.terminate()
+    assert two.wait(10) == 0
+    assert team.stops() == [1] * 8
+    (claimed,), (ended,) = team.journal("firing.claimed"), team.journal("firing.ended")
+    assert (claimed["run_id"], claimed["planned"], claimed["missed"]) == (run_id, timestamp(due), 1)
+    assert (ended["result"], ended["exit_code"]) == ("ran", 0)
+    started = team.records(run_id)[0]
+    assert started["trigger"] == {"schedule": "daily", "planned": timestamp(due), "moment": timestamp(due)}
+    assert started["playbook"]["path"] == "daily.yaml"
+    assert team.query("SELECT lease_until FROM orchestrator.leases") == [(None,)], "the duty was given away"
+
+
+def test_a_service_without_a_key_schedules_only_and_says_so(team: ServingTeam) -> None:
+    (team.folder / "none.toml").write_text('[cloud]\ntimeout = "1s"\n[store]\nlease = "2s"\n')
+    process = team.serve("one", "none.toml")
+    until(lambda: team.said("one", "service.leading"))
+    until(lambda: team.said("one", "service.no_playbooks"))
+    assert len(team.said("one", "service.no_worker")) == 1
+    second = team.serve("two", "none.toml")
+    until(lambda: team.said("two", "service.standby"))
+    process.terminate()
+    stopped = time.monotonic()
+    assert process.wait(10) == 0
+    until(lambda: team.said("two", "service.leading"))
+    assert time.monotonic() - stopped < 5
+    second.terminate()
+    assert second.wait(10) == 0
+
+
+def test_bad_input_of_serve_with_a_team_store(team: ServingTeam) -> None:
+    out = team.call("serve", "--playbooks", "playbooks", "--config", "worker.toml", user="wes_worker", code=2)
+    assert "`serve` reads the playbooks from the store" in out
+    assert "playbooks push DIR" in out
