@@ -13,6 +13,7 @@ from bench.cases.inventory import measure_inventory
 from bench.cases.limited import measure_batch, measure_single
 from bench.cases.options import BenchOptions
 from bench.cases.startup import measure_startup
+from bench.cases.store import measure_store
 from bench.cases.unlimited import measure_unlimited
 from bench.cases.virtual import measure_virtual
 from bench.process import UnavailableError
@@ -26,6 +27,7 @@ CASES: dict[str, Callable[[BenchOptions], result.CaseResult]] = {
     "auto": measure_adaptive,
     "unlimited": measure_unlimited,
     "fleet": measure_fleet,
+    "store": measure_store,
     "virtual": measure_virtual,
 }
 

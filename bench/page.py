@@ -15,13 +15,14 @@ PAGE = ROOT / "docs" / "explanation" / "performance.md"
 CHART = ROOT / "docs" / "images" / "performance.svg"
 _PART = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- /measured -->)", re.DOTALL)
 _NOTHING = "Nothing is kept yet: `make bench` fills `bench/results/`.\n"
-_ORDER = ("single", "batch", "auto", "unlimited", "fleet", "virtual", "startup", "inventory")
+_ORDER = ("single", "batch", "auto", "unlimited", "fleet", "store", "virtual", "startup", "inventory")
 _COLUMNS: Mapping[str, Sequence[str]] = {
     "single": ("time_seconds", "bound_seconds", "requests_a_cvm", "throttled_requests", "cpu_seconds"),
     "batch": ("time_seconds", "last_stop_seconds", "requests_a_cvm", "throttled_requests", "cpu_seconds"),
     "auto": ("share_of_limit_used", "throttled_share", "time_seconds", "bound_seconds", "requests_a_cvm"),
     "unlimited": ("stops_per_second", "stops_per_cpu_second", "cpu_seconds", "cpu_beyond_plan_seconds"),
     "fleet": ("time_seconds", "bound_seconds", "first_stop_seconds", "throttled_requests", "peak_rss_mib", "cpu_share"),
+    "store": ("stops_per_second", "share_of_files", "intents_per_second", "takeover_seconds", "cpu_seconds"),
     "virtual": ("real_seconds", "cpu_seconds", "cpu_ms_a_cvm", "peak_rss_mib", "log_mib"),
     "startup": ("seconds", "cpu_seconds", "times_python_alone"),
     "inventory": ("time_seconds", "bound_seconds", "cpu_seconds", "peak_rss_mib"),

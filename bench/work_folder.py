@@ -79,9 +79,11 @@ class WorkFolder:
         """Delete the state folder of earlier runs."""
         shutil.rmtree(self.path / "state", ignore_errors=True)
 
-    def run_command(self, *arguments: str, url: str, api_key: str, seconds: float) -> ProcessResult:
-        """Run the installed command."""
-        env = self.make_environment(url, api_key)
+    def run_command(
+        self, *arguments: str, url: str, api_key: str, seconds: float, more_env: Mapping[str, str] | None = None
+    ) -> ProcessResult:
+        """Run the installed command; `more_env` has further variables of its environment."""
+        env = {**self.make_environment(url, api_key), **(more_env or {})}
         return run_process([COMMAND, *arguments], folder=self.path, env=env, seconds=seconds)
 
     @contextmanager
