@@ -116,6 +116,9 @@ def test_an_interrupted_fleet_run_is_resumed_as_a_whole(open_site: OpenSite) -> 
     assert (single.code, name in single.err) == (2, True)
     dry = site.run("resume", name, "--dry-run", "--json")
     assert (dry.code, len(dry.document["workspaces"])) == (0, 3)
+    partly = site.run("resume", name, "--dry-run", "--json", "--skip-unreachable", "ap", env={"KEY_AP": None})
+    assert (partly.code, len(partly.document["workspaces"])) == (0, 2), partly.err
+    assert [each["workspace"] for each in partly.document["left_out"]] == ["ap"]
     resumed = site.run("resume", name, "--yes", "--json")
     assert resumed.code == 0, resumed.err
     assert count_stops(site) == [1] * 12

@@ -1,7 +1,7 @@
 """The resume of a fleet run: its unfinished runs continue, its finished runs stay as they are."""
 
 import json
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +19,15 @@ from orchestrator.audit.verify import Reading
 from orchestrator.errors import NotConfirmedError, OrchestratorError, SettingsError, UsageError
 from orchestrator.playbook.value_types import Share
 from orchestrator.runs.claims import claim_again
-from orchestrator.runs.fleet.members import LeftOut, Member, Observe, open_sessions, read_members, require_descriptors
+from orchestrator.runs.fleet.members import (
+    LeftOut,
+    Member,
+    Observe,
+    open_sessions,
+    read_members,
+    read_usable_members,
+    require_descriptors,
+)
 from orchestrator.runs.fleet.plan import leave_out, report_slow_reads
 from orchestrator.runs.fleet.start import OpenFleet, OpenMember
 from orchestrator.runs.frozen import Applied
@@ -54,13 +62,24 @@ class ReopenedFleet:
         return {name: run for name, run in self.runs.items() if run.state.finished is None}
 
     def read_members(self, settings: Settings) -> tuple[Member, ...]:
-        """Read the key of every workspace with an unfinished run.
+        """Read the key of every workspace with an unfinished run; errors as in `read_usable_members`."""
+        return self._require_urls(read_members(settings, self.open_runs))
+
+    def read_usable_members(
+        self, settings: Settings, skip: Collection[str]
+    ) -> tuple[tuple[Member, ...], tuple[LeftOut, ...]]:
+        """Read the keys; leave the workspaces of `skip` without a usable key out.
 
         Raises:
             SettingsError: when a key is missing or unusable; the error names the workspace.
             UsageError: when the settings lack a workspace, or when its address is not the address of the run.
         """
-        members = read_members(settings, self.open_runs)
+        # Without the canary workspace, the other workspaces would wait for its end.
+        may_skip = {*skip} - {self.state.started.first}
+        members, left_out = read_usable_members(settings, tuple(self.open_runs), may_skip)
+        return self._require_urls(members), left_out
+
+    def _require_urls(self, members: tuple[Member, ...]) -> tuple[Member, ...]:
         for member in members:
             with name_errors(member.name):
                 member.endpoint.require_url(self.runs[member.name].state.started.cloud_url)
@@ -246,7 +265,7 @@ async def open_fleet_resume(
         GuardError: when a guard stricter than a plan's guard refuses the rest of a run.
         CloudError: when a workspace can't be read, and is not in `skip`; the error names all such workspaces.
     """
-    members = fleet.read_members(settings)
+    members, left_out = fleet.read_usable_members(settings, skip)
     applied = fleet.apply_settings(members, assignments)
     limits = {name: each.limits for name, each in applied.items()}
     with ExitStack() as stack:
@@ -254,7 +273,9 @@ async def open_fleet_resume(
         if not dry_run:
             claims = stack.enter_context(claim_open_runs(fleet, settings, ignore_running=ignore_running))
         async with open_sessions(members, limits, observe) as sessions:
-            yield await plan_fleet_resume(fleet, sessions, applied, claims, skip=skip, break_freeze=break_freeze)
+            yield await plan_fleet_resume(
+                fleet, sessions, applied, claims, skip=skip, left_out=left_out, break_freeze=break_freeze
+            )
 
 
 @contextmanager
@@ -278,9 +299,13 @@ async def plan_fleet_resume(
     claims: Mapping[str, Claim],
     *,
     skip: Collection[str] = (),
+    left_out: Sequence[LeftOut] = (),
     break_freeze: str | None = None,
 ) -> FleetResumePlan:
-    """Read the CVMs of all unfinished runs at the same time, and plan the resume; errors as for `open_fleet_resume`."""
+    """Read the CVMs of all unfinished runs at the same time, and plan the resume.
+
+    Arguments and errors as for `open_fleet_resume`; `left_out` are the workspaces left out already.
+    """
     open_runs = fleet.open_runs
     for name in skip:
         if name not in open_runs:
@@ -288,6 +313,7 @@ async def plan_fleet_resume(
                 f"--skip-unreachable names {name!r}, but no unfinished run of this fleet run has this name",
                 hint=f"unfinished: {', '.join(open_runs)}" if open_runs else None,
             )
+    usable = {name: run for name, run in open_runs.items() if name in sessions}
     plans: dict[str, MemberResume] = {}
     errors: dict[str, OrchestratorError] = {}
 
@@ -301,14 +327,15 @@ async def plan_fleet_resume(
             errors[name] = sessions[name].endpoint.explain(error)
 
     async with anyio.create_task_group() as reports:
-        reports.start_soon(report_slow_reads, {name: sessions[name] for name in open_runs}, plans, errors)
+        reports.start_soon(report_slow_reads, sessions, plans, errors)
         async with anyio.create_task_group() as group:
-            for name, run in open_runs.items():
+            for name, run in usable.items():
                 group.start_soon(plan_one, name, run)
         reports.cancel_scope.cancel()
     # Without the canary workspace, the other workspaces would wait for its end.
-    left_out = leave_out(errors, {*skip} - {fleet.state.started.first}, tuple(open_runs))
-    return FleetResumePlan(fleet, tuple(plans[name] for name in open_runs if name in plans), left_out)
+    unreachable = leave_out(errors, {*skip} - {fleet.state.started.first}, tuple(usable))
+    members = tuple(plans[name] for name in usable if name in plans)
+    return FleetResumePlan(fleet, members, (*left_out, *unreachable))
 
 
 async def record_fleet_resume(plan: FleetResumePlan, *, ignore_running: bool = False) -> OpenFleet:
