@@ -133,6 +133,8 @@ class RunQueue:
     async def work(self, offer: Offer, warn: Callable[..., object]) -> None:
         """Offer the run of every job to this worker until cancelled. Begins again a second after any error.
 
+        After an error of the library, such as one of another version, free runs are offered without jobs.
+
         Args:
             offer: called with each run.
             warn: called with an event's name, and its facts by keyword, after a new error.
@@ -147,7 +149,15 @@ class RunQueue:
                 if str(error) != reason:
                     reason = str(error)
                     warn("queue.failed", reason=reason)
+                await self._offer_free_runs(offer)
             await anyio.sleep(_RESTART_S)
+
+    async def _offer_free_runs(self, offer: Offer) -> None:
+        with suppress(OrchestratorError):
+            for run_id, *_ in await self.link.query(
+                "SELECT run_id FROM orchestrator.list_free_runs(%s, %s)", [self._workspaces, self._format]
+            ):
+                await offer(run_id)
 
     async def _work(self, offer: Offer) -> None:
         app = _create_app(self._url, offer, listen=self._listen)

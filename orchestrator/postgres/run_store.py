@@ -120,7 +120,8 @@ class StoreBacking:
 
     def close(self) -> None:
         """Let the run go: finished if its log says so. Without the database the lease runs out by itself."""
-        if self._is_closed or self.lease.is_lost:
+        # A lease that ran out needs no end, and the end of many runs must not wait for a database that is down.
+        if self._is_closed or not self.lease.lasts(0.0):
             return
         self._is_closed = True
         state, reason, wait = (None, None, 0.0) if self.lease.state == "finished" else self._end.choose_state()

@@ -11,6 +11,7 @@ from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.source import parse_source
 from orchestrator.playbook.value_types import AUTO
+from orchestrator.postgres.lease import FORMAT
 from orchestrator.runs.fleet.coordinate import FleetOrder
 from orchestrator.runs.session import limits_of
 from orchestrator.runs.start import RunRequest
@@ -18,8 +19,6 @@ from orchestrator.settings.load import Settings
 
 USUAL_RATE = 5.0
 """Rate of a workspace without a number in the settings and in the store."""
-FORMAT = 1
-"""Version of orders and logs. A worker leaves a run of a later version to a newer worker."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,3 +106,43 @@ async def test_a_queue_of_an_unreachable_database_says_so_and_can_be_closed() ->
     with pytest.raises(StoreDownError):
         await queue.sweep()
     await queue.forget()
+
+
+async def test_runs_are_offered_without_jobs_while_the_library_fails(
+    cluster: Cluster, own_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later version of Procrastinate may need functions that the schema lacks."""
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    cluster.execute("ALTER FUNCTION orchestrator.procrastinate_register_worker_v1 RENAME TO another", own_database)
+    queue = RunQueue(cluster.url(own_database, "wes_worker"), "w1", ["prod"], version="1.0", format_=1)
+    with psycopg.connect(cluster.url(own_database, "wes_worker"), autocommit=True) as connection:
+        Holder(connection).submit()
+    warnings: list[str] = []
+    offered = anyio.Event()
+    async with anyio.create_task_group() as group:
+
+        async def offer(run_id: str) -> None:
+            assert run_id == RUN
+            offered.set()
+
+        group.start_soon(queue.work, offer, lambda event, **_: warnings.append(event))
+        with anyio.fail_after(20):
+            await offered.wait()
+        group.cancel_scope.cancel()
+    assert warnings == ["queue.failed"]
+    await queue.link.close()
+
+
+async def test_two_workers_of_one_name_work_beside_each_other(
+    queue: RunQueue, worker: Holder, cluster: Cluster, database: str, connect: Connect
+) -> None:
+    other = RunQueue(cluster.url(database, "wes_worker"), "w1", ["dev"], version="1.0", format_=1)
+    for run_id, workspace in (("a", "prod"), ("b", "dev")):
+        worker.submit(run_id, workspace=workspace)
+        require(worker.take(run_id))
+    assert await queue.sweep() == await other.sweep() == []
+    Holder(connect("oli_operator")).call("cancel_run", "b", False, "oli@host")
+    stop = [Stop("b", at_once=False, by="oli@host")]
+    assert await queue.sweep() == await other.sweep() == stop  # each worker knows its own runs
+    await other.forget()
+    await queue.sweep()

@@ -17,8 +17,9 @@ from orchestrator.audit.store import new_run_id
 from orchestrator.audit.verify import Verdict, check_lines, ignore_record
 from orchestrator.playbook.load import load_playbook
 from orchestrator.postgres.connect import connect
+from orchestrator.postgres.lease import FORMAT
 from orchestrator.postgres.submissions import cancel_run, submit_run
-from orchestrator.runs.submission import FORMAT, Submission
+from orchestrator.runs.submission import Submission
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
 from tests.e2e.site import STILL, until
@@ -54,9 +55,9 @@ class Team:
         )
 
     def url(self, user: str) -> str:
-        """URL of the database; of workers through the proxy, if there is one."""
+        """URL of the database; of workers and viewers through the proxy, if there is one."""
         url = self._cluster.url(self._database, user)
-        if self.proxy is not None and user == "wes_worker":
+        if self.proxy is not None and user != "oli_operator":
             url = url.replace(f":{self._cluster.port}/", f":{self.proxy.port}/")
         return url
 
@@ -266,10 +267,14 @@ def test_a_worker_waits_while_the_database_is_down_and_its_run_goes_on_afterward
     with proxied(team, durable) as proxy:
         team.start_worker()
         run_id = team.submit(rate=4)
-        until(lambda: team.is_under_way(run_id))
+        watch = team.start("watch", run_id, user="vic_viewer")
+        assert watch.stderr is not None
+        until(lambda: "watch.held" in watch.stderr.readline())  # type: ignore[union-attr] # checked before
         proxy.break_off()
         until(lambda: "store.down" in team.logs())
         proxy.is_down = False
+        out, err = watch.communicate(timeout=60)
+        assert (watch.wait(), "store.down" in err, "8 of 8 CVMs stopped" in out) == (0, True, True)
         assert team.wait_for_end(run_id) == ("finished", 0)
         until(lambda: "store.up" in team.logs())
         assert team.stops() == [1] * 8

@@ -14,9 +14,10 @@ from orchestrator.cli.options import require_no_skip
 from orchestrator.errors import UsageError
 from orchestrator.playbook.load import find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.narrowing import Narrowing
+from orchestrator.postgres.lease import FORMAT
 from orchestrator.runs.fleet.plan import require_known
 from orchestrator.runs.start import find_actor
-from orchestrator.runs.submission import FORMAT, Submission, find_budget
+from orchestrator.runs.submission import Submission, find_budget
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.workspaces import match_workspaces
 from orchestrator.text import plural

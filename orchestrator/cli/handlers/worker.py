@@ -18,11 +18,11 @@ from orchestrator.cli.handlers.store import require_url
 from orchestrator.errors import SettingsError
 from orchestrator.playbook.value_types import AUTO
 from orchestrator.postgres.budget import BudgetTerms, agree_terms
+from orchestrator.postgres.lease import FORMAT
 from orchestrator.postgres.queue import RunQueue
 from orchestrator.runs.session import RunObserver
 from orchestrator.runs.start import find_actor
 from orchestrator.runs.stores import DEFAULT_RATE, run_store, team_store
-from orchestrator.runs.submission import FORMAT
 from orchestrator.runs.worker import Worker
 from orchestrator.runs.worker_run import RunCarrier
 from orchestrator.settings.load import Settings, load_settings
