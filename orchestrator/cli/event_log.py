@@ -79,8 +79,12 @@ def run_log(settings: LogSection, state: RunState, **about: Any) -> Observer:  #
         state: the replayed state of the run's log, updated with every record before this observer.
         **about: more facts for every line, such as the workspace.
     """
-    each = settings.cvms == "each" or (settings.cvms == "auto" and not sys.stderr.isatty())
-    return partial(log_record, **about) if each else _ByTeepod(state, about)
+    return partial(log_record, **about) if logs_each_cvm(settings) else _ByTeepod(state, about)
+
+
+def logs_each_cvm(settings: LogSection) -> bool:
+    """Return True if every CVM has a line in the log: not on a terminal, unless wanted."""
+    return settings.cvms == "each" or (settings.cvms == "auto" and not sys.stderr.isatty())
 
 
 class _ByTeepod:

@@ -7,6 +7,7 @@ import anyio
 import structlog
 
 from orchestrator.cli.carry_out import Signals, choose_display, find_trouble
+from orchestrator.cli.event_log import configure_log
 from orchestrator.cli.handlers.fleet.reading import describe_outcome
 from orchestrator.cli.handlers.fleet.show import print_outcome
 from orchestrator.cli.handlers.show import find_exit_code
@@ -48,6 +49,7 @@ async def carry_out_in_view(settings: Settings, fleet: OpenFleet, *, as_json: bo
 
 
 async def _carry_out(settings: Settings, fleet: OpenFleet, *, as_json: bool) -> int:
+    configure_log(settings.log)
     event = "fleet.resumed" if fleet.state.was_resumed else "fleet.started"
     structlog.get_logger().info(event, fleet_id=fleet.fleet_id, workspaces=len(fleet.members))
     view = _FleetView(fleet)

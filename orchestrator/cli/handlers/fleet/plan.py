@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
@@ -29,6 +29,12 @@ from orchestrator.runs.fleet.plan import FleetPlan, WorkspaceRequest, find_fleet
 from orchestrator.runs.session import RunObserver, Session
 from orchestrator.runs.start import RunRequest
 from orchestrator.settings.load import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.audit.record import Record
+    from orchestrator.audit.replay import RunState
+
+_BEGINNINGS = frozenset({"run.started", "run.resumed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,17 @@ def observe_members(settings: Settings) -> Observe:
 
 
 class _MemberObserver(LogObserver):
-    """Logs the run of a workspace, without the interruption: one line stands for the interruption of all runs."""
+    """Logs the run of a workspace, without the interruption: one line stands for the interruption of all runs.
+
+    On a terminal the same holds for the start and the resume, since the view has a line for every workspace.
+    """
+
+    def on_record(self, record: "Record", state: "RunState") -> None:
+        """Log a record of interest to a person."""
+        from orchestrator.cli.event_log import logs_each_cvm  # noqa: PLC0415 - takes long to import
+
+        if record["event"] not in _BEGINNINGS or logs_each_cvm(self._settings):
+            super().on_record(record, state)
 
     def on_warning(self, event: str, /, **facts: object) -> None:
         """Log a warning."""
