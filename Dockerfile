@@ -8,11 +8,11 @@ ARG BASE=docker.io/library/python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852d
 FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-COPY requirements/build.lock requirements/run.lock requirements/
+COPY requirements/build.lock requirements/postgres.lock requirements/
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/orchestrator
 # Wheels only: no build script of a dependency runs here.
 RUN /opt/build/bin/python -m pip install --require-hashes --only-binary :all: -r requirements/build.lock
-RUN /opt/build/bin/python -m pip --python /opt/orchestrator/bin/python install --require-hashes --only-binary :all: -r requirements/run.lock
+RUN /opt/build/bin/python -m pip --python /opt/orchestrator/bin/python install --require-hashes --only-binary :all: -r requirements/postgres.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY orchestrator/ orchestrator/
 COPY playbooks/ playbooks/

@@ -193,7 +193,7 @@ def test_the_image_has_licences_of_the_program_and_of_all_locked_dependencies(im
         each.name.lower().replace("_", "-").replace(".", "-")
         for each in Path(image.inside("/usr/share/licenses")).iterdir()
     }
-    locked = re.findall(r"^([\w.-]+)==(?!.* ; )", (ROOT / "requirements/run.lock").read_text(), re.MULTILINE)
+    locked = re.findall(r"^([\w.-]+)==(?!.* ; )", (ROOT / "requirements/postgres.lock").read_text(), re.MULTILINE)
     assert {"cvm-orchestrator", *locked} <= found
     assert Path(image.inside("/usr/share/licenses/httpx/licenses-LICENSE.md")).is_file()
 

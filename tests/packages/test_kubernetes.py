@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from orchestrator import __version__
+from orchestrator.runs.worker import ANSWERS_S, LAST_RECORDS_S
+from orchestrator.settings.load import load_settings
 from orchestrator.settings.model import SettleSection
 from tests.docs.pages import ROOT
 from tests.docs.test_commands import parse
@@ -30,8 +32,8 @@ def pod(file: Path) -> dict[str, Any]:
     return spec
 
 
-def test_there_is_a_service_and_a_cron_job() -> None:
-    assert [file.name for file in FILES] == ["cronjob.yaml", "serve.yaml"]
+def test_there_is_a_service_a_cron_job_and_a_worker() -> None:
+    assert [file.name for file in FILES] == ["cronjob.yaml", "serve.yaml", "worker.yaml"]
 
 
 @pytest.mark.parametrize("version", ["1.31", "1.37"])
@@ -66,9 +68,10 @@ def test_the_container_starts_the_command_of_this_version_with_its_mounts_and_it
     mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
     assert set(mounts) == {each["name"] for each in spec["volumes"]}
     environment = {each["name"]: each for each in container["env"]}
-    assert set(environment) == {"PHALA_CLOUD_API_KEY", "ORCHESTRATOR_STATE_DIR"}
-    assert "secretKeyRef" in environment["PHALA_CLOUD_API_KEY"]["valueFrom"]
-    assert environment["ORCHESTRATOR_STATE_DIR"]["value"] == mounts["state"]
+    assert environment.pop("ORCHESTRATOR_STATE_DIR")["value"] == mounts["state"]
+    secrets = {"PGPASSWORD", "PROD_EU_KEY"} if file.stem == "worker" else {"PHALA_CLOUD_API_KEY"}
+    assert set(environment) == secrets
+    assert all("secretKeyRef" in each["valueFrom"] for each in environment.values())
 
 
 def test_one_service_at_a_time_uses_the_state_and_has_time_to_stop() -> None:
@@ -92,3 +95,19 @@ def test_probes_and_clients_reach_the_port_of_the_service() -> None:
     labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert found["Service"]["spec"]["selector"] == labels
     assert found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+
+
+def test_the_settings_of_the_worker_are_valid_and_its_pods_end_one_after_the_other(tmp_path: Path) -> None:
+    found = documents(FOLDER / "worker.yaml")
+    file = tmp_path / "config.toml"
+    file.write_text(found["ConfigMap"]["data"]["config.toml"])
+    settings = load_settings(file)
+    (container,) = pod(FOLDER / "worker.yaml")["containers"]
+    names = {each["name"] for each in container["env"]}
+    assert {section.api_key_env for section in settings.workspaces.values()} <= names
+    deployment, spec = found["Deployment"]["spec"], pod(FOLDER / "worker.yaml")
+    assert deployment["replicas"] >= 2
+    assert deployment["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    assert spec["terminationGracePeriodSeconds"] > ANSWERS_S + LAST_RECORDS_S
+    ports = {each["port"] for rule in found["NetworkPolicy"]["spec"]["egress"] for each in rule["ports"]}
+    assert 5432 in ports
