@@ -126,7 +126,9 @@ class FleetProgress:
             return f"{total - done} to finish"
         left = [run.progress.seconds_left() for run in self.runs if not run.has_finished]
         known = [seconds for seconds in left if seconds is not None]
-        return f"about {format_duration(max(known))} left" if known and len(known) == len(left) else "…"
+        if not known:
+            return "…"
+        return f"{'about' if len(known) == len(left) else 'at least'} {format_duration(max(known))} left"
 
 
 def _format_table(cells: list[tuple[Text, Text, Text, Text]]) -> Table:

@@ -63,3 +63,13 @@ def test_an_ending_run_shows_the_number_to_finish_once() -> None:
     progress.runs[0].progress.state.stages.update({"settled": -1, "settling": 1})
     row = drawn(progress).splitlines()[1]
     assert row.split() == ["prod-0", "0/1", "ending", "1", "to", "finish"]
+
+
+def test_the_time_left_is_a_lower_bound_until_every_run_knows_its_own() -> None:
+    progress = runs(("settled",), ("settled",), finished=False)
+    for each, seconds in zip(progress.runs, (None, 42.0), strict=True):
+        each.progress.state.stages.update({"settled": -1, "settling": 1})
+        each.progress.seconds_left = lambda seconds=seconds: seconds  # type: ignore[method-assign, misc]
+    assert "0/2  at least 42s left" in drawn(progress)
+    progress.runs[0].progress.seconds_left = lambda: 7.0  # type: ignore[method-assign]
+    assert "0/2  about 42s left" in drawn(progress)
