@@ -40,12 +40,11 @@ class BudgetTerms:
 
 
 async def agree_terms(
-    query: Query, workspace: str, terms: BudgetTerms, *, is_explicit: bool, by: str, warn: Callable[..., object]
-) -> BudgetTerms:
-    """Agree on the budget of a workspace with the other machines; return the budget that holds.
+    query: Query, workspace: str, terms: BudgetTerms, *, is_explicit: bool, by: str
+) -> tuple[BudgetTerms, str | None]:
+    """Agree on the budget of a workspace with the other machines.
 
-    Explicit settings replace the budget in the store, with a warning about a difference. Default settings are for a
-    workspace without a budget.
+    Explicit settings replace the budget in the store. Default settings are for a workspace without a budget.
 
     Args:
         query: executes a statement.
@@ -53,7 +52,9 @@ async def agree_terms(
         terms: the budget by the settings of this machine.
         is_explicit: whether the settings name the rate.
         by: this process, as user@host.
-        warn: called with an event's name, and its facts by keyword.
+
+    Returns:
+        The budget that holds; and a warning about another machine's replaced budget, if any.
 
     Raises:
         StoreDownError: when the database can't be reached.
@@ -64,10 +65,10 @@ async def agree_terms(
         "SELECT * FROM orchestrator.set_budget(%s, %s, %s, %s, %s)", arguments
     )
     present = BudgetTerms(rate, burst)
-    if is_explicit and earlier_rate is not None and (earlier_rate, earlier_burst) != (rate, burst):
-        earlier = BudgetTerms(earlier_rate, earlier_burst)
-        warn("rate.replaced", workspace=workspace, rate=str(present), earlier=str(earlier), by=earlier_by or "unknown")
-    return present
+    if not is_explicit or earlier_by in {None, by} or (earlier_rate, earlier_burst) == (rate, burst):
+        return present, None
+    earlier = BudgetTerms(earlier_rate, earlier_burst)
+    return present, f"workspace {workspace} has {present} from now on; {earlier_by} had set {earlier}"
 
 
 class StoreBudget:
@@ -91,7 +92,8 @@ class StoreBudget:
             query: executes a statement, in the event loop of `run`.
             workspace: the workspace.
             fence: the right of the run to take turns; None for a process without a run yet.
-            warn: called with an event's name, and its facts by keyword, when the database refuses a statement.
+            warn: called with an event's name, and its facts by keyword, when the database refuses a statement;
+                in the thread of `take_turn`.
             clock: seconds on a clock that also counts the sleep of this machine.
         """
         self._query, self._warn, self._clock = query, warn, clock
@@ -101,6 +103,7 @@ class StoreBudget:
         self._asked_at: float | None = None
         self._is_down = self._is_fenced = self._is_closed = False
         self._pause_until: float | None = None
+        self._problem: str | None = None
         self._is_asleep = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wakeup = asyncio.Event()
@@ -116,6 +119,9 @@ class StoreBudget:
         """Use a turn and return 0; without a turn, return the seconds until another attempt, never infinite."""
         if self._is_fenced or self._is_closed:
             return _FENCED_RETRY
+        if self._problem is not None:  # in the thread of the run
+            self._warn("rate.no_turns", reason=self._problem)
+            self._problem = None
         with self._lock:
             now = self._clock()
             wait = self._turns.take_turn(now)
@@ -232,7 +238,7 @@ class StoreBudget:
 
     def _note_failure(self, error: OrchestratorError) -> None:
         if not self._is_down and isinstance(error, SettingsError):
-            self._warn("rate.not_shared", reason=str(error))
+            self._problem = str(error)
         self._is_down = True
 
     def _retry_seconds(self, now: float) -> float:

@@ -45,6 +45,8 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
     if log.backing.permit is not None:
         session.require_permit(log.backing.permit)
         log.backing.report_outages(session.observer.on_warning)
+        if session.hold_budget is not None:
+            session.hold_budget(state.run_id)
     settle = _settle_of(session)
     ledger = Ledger(opened.jobs, log, session.clock, state.requests)
     workspace = Workspace(

@@ -245,6 +245,7 @@ class Session:
         says_simulated: returns True once the cloud identified itself as simulated in an answer.
         observer: the observer of the run.
         require_permit: lets every later request with an effect depend on a permit.
+        hold_budget: takes the turns of the rate for a run from now on; None without a team store.
     """
 
     settings: Settings
@@ -265,6 +266,7 @@ class Session:
     says_simulated: Callable[[], bool] = lambda: False
     observer: RunObserver = field(default_factory=RunObserver)
     require_permit: "Callable[[SendPermit], object]" = lambda _permit: None
+    hold_budget: Callable[[str], object] | None = None
 
     @property
     def is_simulated(self) -> bool:
@@ -344,7 +346,14 @@ async def open_session(
     budget, close_budget = _open_budget(settings, where, limits, observer, few=few)
     gate = Gate(budget, limits.max_in_flight, clock)
     gate.on_long_pause.append(lambda seconds: observer.on_warning("api.wait", note=wait_text(seconds)))
+    hold_budget: Callable[[str], object] | None = None
     try:
+        if has_lease and not few and isinstance(budget, SharedBudget):
+            from orchestrator.runs.store_budget import SessionBudget  # noqa: PLC0415 - only where `store.url` is set
+
+            shared = SessionBudget(settings, observer.on_warning)
+            close_budget, hold_budget = shared.close, shared.hold
+            await shared.open(budget)
         async with connect(
             where.base_url,
             where.api_key,
@@ -374,6 +383,7 @@ async def open_session(
                 says_simulated=lambda: cloud.simulated,
                 observer=observer,
                 require_permit=cloud.require_permit,
+                hold_budget=hold_budget,
             )
     except CloudError as error:
         where.explain(error)

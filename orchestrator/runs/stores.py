@@ -19,6 +19,8 @@ DEFAULT_WORKSPACE = "default"
 """Name in the team store for the workspace of the default key."""
 DEFAULT_RATE = 5.0
 """Rate of a workspace without a number in the settings and in the store."""
+_LEAST_BURST = 2
+"""With a burst of 1, no request could be late by a network delay."""
 
 
 def run_store(settings: Settings) -> RunStore:
@@ -43,10 +45,17 @@ def _store_logs(settings: Settings, workspace: str | None, *, compare: bool = Fa
     from orchestrator.postgres.run_store import StoreRunStore  # noqa: PLC0415 - only where `store.url` is set
     from orchestrator.runs.start import find_actor  # noqa: PLC0415 - imports this module
 
-    rate = settings.rate
-    budget = (DEFAULT_RATE if rate.requests_per_second == AUTO else float(rate.requests_per_second), rate.burst)
-    thread, folder = team_store(settings), settings.audit.state_dir
+    thread, folder, budget = team_store(settings), settings.audit.state_dir, workspace_budget(settings)
     return StoreRunStore(thread, folder, workspace, budget, find_actor(), compare=compare)
+
+
+def workspace_budget(settings: Settings) -> tuple[float, int]:
+    """Return rate and burst of a workspace for all machines of a team store; half of the burst stays in reserve."""
+    from orchestrator.engine.rate.gcra import with_headroom  # noqa: PLC0415 - readers of logs do without
+
+    rate = settings.rate
+    requests = DEFAULT_RATE if rate.requests_per_second == AUTO else float(rate.requests_per_second)
+    return requests, max(_LEAST_BURST, with_headroom(rate.burst))
 
 
 def team_store(settings: Settings) -> "StoreThread":
@@ -76,6 +85,12 @@ def api_profile_store(settings: Settings, warn: Callable[..., object]) -> "ApiPr
         settings: the settings.
         warn: called with an event's name, and its facts by keyword, when the store is unusable.
     """
+    if settings.store.url is not None:
+        from orchestrator.postgres.profiles import StoreProfileRow  # noqa: PLC0415 - only where `store.url` is set
+        from orchestrator.runs.api_profile import RowApiProfileStore  # noqa: PLC0415 - readers of logs do without
+
+        row = StoreProfileRow(settings.workspace_name or DEFAULT_WORKSPACE, team_store(settings).start_query)
+        return RowApiProfileStore(row, warn)
     from orchestrator.runs.api_profile import FileApiProfileStore  # noqa: PLC0415 - readers of logs do without
 
     return FileApiProfileStore(settings.audit.state_dir, warn)

@@ -10,15 +10,12 @@ from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.source import parse_source
-from orchestrator.playbook.value_types import AUTO
 from orchestrator.postgres.lease import FORMAT
 from orchestrator.runs.fleet.coordinate import FleetOrder
 from orchestrator.runs.session import limits_of
 from orchestrator.runs.start import RunRequest
+from orchestrator.runs.stores import workspace_budget
 from orchestrator.settings.load import Settings
-
-USUAL_RATE = 5.0
-"""Rate of a workspace without a number in the settings and in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +127,4 @@ class Submission:
 
 def find_budget(settings: Settings, workspace: str) -> tuple[float, int]:
     """Return rate and burst for a workspace without a budget in the store; a worker's own settings replace both."""
-    rate = (settings.for_workspace(workspace) if workspace in settings.workspaces else settings).rate
-    requests = rate.requests_per_second
-    return (USUAL_RATE if requests == AUTO else requests), rate.burst
+    return workspace_budget(settings.for_workspace(workspace) if workspace in settings.workspaces else settings)

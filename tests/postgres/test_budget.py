@@ -97,7 +97,7 @@ def test_a_new_rate_holds_from_the_next_turn_on(connect: Connect) -> None:
 def test_an_explicit_budget_replaces_another_and_a_default_does_not(connect: Connect) -> None:
     worker = Holder(connect("wes_worker"))
     assert worker.call("set_budget", "prod", 5.0, 3, False, "ann@a") == [(5.0, 3, None, None, None)]
-    assert worker.call("set_budget", "prod", 9.0, 4, True, "bob@b") == [(9.0, 4, 5.0, 3, "ann@a")]
+    assert worker.call("set_budget", "prod", 9.0, 4, True, "bob@b") == [(9.0, 4, 5.0, 3, None)]
     assert worker.call("set_budget", "prod", 5.0, 3, False, "ann@a") == [(9.0, 4, 9.0, 4, "bob@b")]
 
 

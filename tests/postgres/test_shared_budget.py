@@ -181,31 +181,22 @@ async def test_a_refused_question_is_a_warning_once_and_repeated_with_growing_pa
 
 
 async def test_an_explicit_rate_replaces_the_rate_of_another_machine_with_a_warning(url: str) -> None:
-    link, warnings = Link(url), list[dict[str, object]]()
+    link = Link(url)
 
-    async def agree(rate: float, *, is_explicit: bool, by: str = "ann@a") -> BudgetTerms:
-        return await agree_terms(
-            link.query,
-            "prod",
-            BudgetTerms(rate, 3),
-            is_explicit=is_explicit,
-            by=by,
-            warn=lambda _, **f: warnings.append(f),
-        )
+    async def agree(rate: float, by: str, *, is_explicit: bool = True) -> tuple[float, str | None]:
+        terms, warning = await agree_terms(link.query, "prod", BudgetTerms(rate, 3), is_explicit=is_explicit, by=by)
+        return terms.rate, warning
 
-    assert (await agree(5, is_explicit=False)).rate == 5
-    assert (await agree(20, is_explicit=True, by="bob@b")).rate == 20
-    assert (await agree(20, is_explicit=True)).rate == 20
-    assert (await agree(5, is_explicit=False)).rate == 20
+    assert await agree(5, "ann@a", is_explicit=False) == (5, None)
+    assert await agree(20, "bob@b") == (20, None), "nobody had set a rate"
+    assert await agree(20, "ann@a") == (20, None)
+    assert await agree(30, "ann@a") == (30, None), "her own rate"
+    assert await agree(5, "eve@e", is_explicit=False) == (30, None)
+    warning = (
+        "workspace prod has 8 requests per second, burst 3 from now on; ann@a had set 30 requests per second, burst 3"
+    )
+    assert await agree(8, "bob@b") == (8, warning)
     await link.close()
-    assert warnings == [
-        {
-            "workspace": "prod",
-            "rate": "20 requests per second, burst 3",
-            "earlier": "5 requests per second, burst 3",
-            "by": "ann@a",
-        }
-    ]
 
 
 async def test_a_statement_without_an_answer_ends_in_time_and_the_next_one_works(url: str) -> None:

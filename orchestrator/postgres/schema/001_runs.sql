@@ -24,7 +24,7 @@ CREATE TABLE workspaces (
   name text PRIMARY KEY,
   rate float8 NOT NULL CHECK (rate > 0 AND rate < 'infinity'),
   burst int NOT NULL CHECK (burst > 0),
-  set_by text,                             -- who set rate and burst
+  set_by text,                             -- who set rate and burst explicitly; NULL for defaults
   tat timestamptz NOT NULL DEFAULT 'epoch' CHECK (isfinite(tat)),
   paused_until timestamptz NOT NULL DEFAULT 'epoch' CHECK (isfinite(paused_until)),
   api_profile jsonb NOT NULL DEFAULT '{}'
@@ -144,7 +144,7 @@ CREATE FUNCTION set_budget(
 ) LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WITH earlier AS (SELECT w.rate, w.burst, w.set_by FROM orchestrator.workspaces w WHERE w.name = p_workspace),
   present AS (
-    INSERT INTO orchestrator.workspaces AS w (name, rate, burst, set_by) VALUES (p_workspace, p_rate, p_burst, p_by)
+    INSERT INTO orchestrator.workspaces AS w (name, rate, burst, set_by) VALUES (p_workspace, p_rate, p_burst, CASE WHEN p_is_explicit THEN p_by END)
       ON CONFLICT (name) DO UPDATE SET
         rate = CASE WHEN p_is_explicit THEN p_rate ELSE w.rate END,
         burst = CASE WHEN p_is_explicit THEN p_burst ELSE w.burst END,
