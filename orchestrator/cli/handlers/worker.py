@@ -3,7 +3,6 @@
 import signal
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from orchestrator.audit.replay import RunState
 from orchestrator.cli.event_log import configure_log, log_record
 from orchestrator.cli.handlers.store import require_url
 from orchestrator.errors import SettingsError
-from orchestrator.playbook.value_types import AUTO
 from orchestrator.postgres.budget import BudgetTerms, agree_terms
 from orchestrator.postgres.lease import FORMAT
 from orchestrator.postgres.queue import RunQueue
-from orchestrator.runs.session import RunObserver
+from orchestrator.runs.session import RunObserver, workspace_rate
 from orchestrator.runs.start import find_actor
-from orchestrator.runs.stores import DEFAULT_RATE, run_store, team_store
+from orchestrator.runs.stores import run_store, team_store, workspace_budget
 from orchestrator.runs.worker import Worker
 from orchestrator.runs.worker_run import RunCarrier
 from orchestrator.settings.load import Settings, load_settings
@@ -108,12 +106,11 @@ async def open_worker(
         listen=store.listen,
     )
     for name in workspaces:
-        rate = settings.for_workspace(name).rate
-        requests = rate.requests_per_second
-        terms = BudgetTerms(DEFAULT_RATE if requests == AUTO else requests, rate.burst)
-        is_explicit = "requests_per_second" in rate.model_fields_set and requests != AUTO
-        warn = partial(emit, workspace=name)
-        await agree_terms(queue.link.query, name, terms, is_explicit=is_explicit, by=find_actor(), warn=warn)
+        own = settings.for_workspace(name)
+        terms, is_explicit = BudgetTerms(*workspace_budget(own)), workspace_rate(own) is not None
+        _, note = await agree_terms(queue.link.query, name, terms, is_explicit=is_explicit, by=find_actor())
+        if note is not None:
+            emit("rate.replaced", note=note)
     carry = RunCarrier(settings, queue.read_submitter, queue.link.query, observe=observe, emit=emit)
     return Worker(queue, leases, carry, runs=settings.worker.runs, emit=emit)
 
