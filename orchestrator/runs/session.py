@@ -348,7 +348,7 @@ async def open_session(
     gate.on_long_pause.append(lambda seconds: observer.on_warning("api.wait", note=wait_text(seconds)))
     hold_budget: Callable[[str], object] | None = None
     try:
-        if has_lease and not few and isinstance(budget, SharedBudget):
+        if has_team and not few and isinstance(budget, SharedBudget):
             from orchestrator.runs.store_budget import SessionBudget  # noqa: PLC0415 - only where `store.url` is set
 
             shared = SessionBudget(settings, observer.on_warning)
