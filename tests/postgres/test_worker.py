@@ -200,9 +200,9 @@ def test_a_submitted_run_is_carried_out_and_watched_and_its_log_verifies(team: T
 
 def test_a_run_is_handed_over_at_sigterm_and_taken_over_after_a_kill(team: Team) -> None:
     first = team.start_worker()
-    run_id = team.submit(rate=2)
-    second = team.start_worker()
+    run_id = team.submit(rate=1)
     until(lambda: team.is_under_way(run_id))
+    second = team.start_worker()
     began = time.monotonic()
     first.terminate()
     assert first.wait(10) == 0
