@@ -30,9 +30,10 @@ from tests.postgres.cluster import PASSWORD, USERS, Cluster
 from tests.warm import WarmProcess
 
 DATABASE = "store"
+BURST = 4
 PLAYBOOK = """
 name: crash
-limits: {requests_per_second: RATE, burst: 4, max_in_flight: 8, per_teepod: 8}
+limits: {requests_per_second: RATE, burst: BURST, max_in_flight: 8, per_teepod: 8}
 steps:
   - action: stop
     select: {all: true}
@@ -49,7 +50,7 @@ CREATE TRIGGER log_lease AFTER UPDATE ON orchestrator.runs FOR EACH ROW EXECUTE 
 """
 _SLOWEST_S = 150.0
 
-Kind = Literal["kill", "terminate", "pause", "restart", "down"]
+Kind = Literal["kill", "terminate", "pause", "restart", "down", "failover"]
 
 
 class Fault(NamedTuple):
@@ -85,6 +86,7 @@ class Terms:
         rate: requests per second of each workspace.
         lease: length of a lease in seconds.
         timeout: `cloud.timeout` in seconds.
+        runs: most runs of a worker at once; None for a share of all runs.
     """
 
     cvms: int = 30
@@ -93,6 +95,7 @@ class Terms:
     rate: int = 12
     lease: float = 2.0
     timeout: float = 0.9
+    runs: int | None = None
 
     @property
     def too_long(self) -> float:
@@ -120,18 +123,33 @@ def open_database(cluster: Cluster) -> Iterator[None]:
                 f"DO $$ BEGIN CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}' IN ROLE {USERS[user]};"
                 " EXCEPTION WHEN duplicate_object THEN END $$".encode()
             )
-    yield
-    cluster.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
+        connection.execute(b"CHECKPOINT")  # otherwise each restart takes seconds
+    try:
+        yield
+    finally:
+        with suppress(psycopg.OperationalError):  # after a failover the server stays down
+            cluster.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
 @dataclass
 class Trial:
-    """A store with workers and one run in each workspace."""
+    """A store with workers, and a simulated cloud.
+
+    Attributes:
+        cluster: the server of the store; after a failover the former standby.
+        folder: a folder for everything.
+        terms: the sizes.
+        seed: the seed of the cloud.
+        standby: a synchronous standby of the server; None without a standby.
+        simulator: the cloud.
+        workers: the worker processes.
+    """
 
     cluster: Cluster
     folder: Path
     terms: Terms
     seed: int
+    standby: Cluster | None = None
     simulator: BackgroundSimulator = field(init=False)
     workers: list[WarmProcess | None] = field(init=False)
 
@@ -142,8 +160,10 @@ class Trial:
     def running(self) -> Iterator[None]:
         """Serve the cloud and start the workers for the length of the block."""
         terms = self.terms
+        names = [f"{'ab'[number % 2]}-{number}" for number in range(terms.cvms)]
         settings = {
-            "fleet": {"cvms": terms.cvms, "seed": self.seed, "stopped_share": 0, "gpu_share": 0},
+            "fleet": {"cvms": terms.cvms, "seed": self.seed, "names": names, "stopped_share": 0, "gpu_share": 0},
+            "limit": {"requests_per_second": terms.rate, "burst": 2 * BURST},
             "timing": {"stop_seconds": [0.05, 0.4], "latency": [0.0, 0.05], "read_lag": 0.1},
             "faults": {"error_before": 0.02, "error_after": 0.02, "reset_before": 0.02, "reset_after": 0.02},
             "workspaces": [{"workspace": {"name": name, "id": f"wks_{name}"}} for name in self.names],
@@ -180,16 +200,26 @@ class Trial:
             "PHALA_CLOUD_API_PREFIX": self.simulator.url,
             "ORCHESTRATOR_CLOUD__TIMEOUT": f"{self.terms.timeout}s",
             "ORCHESTRATOR_STATE_DIR": str(self.folder / place),
-            "ORCHESTRATOR_STORE__URL": self.cluster.url(DATABASE, user),
+            "ORCHESTRATOR_STORE__URL": self.store_url(user),
             "ORCHESTRATOR_STORE__LEASE": f"{self.terms.lease}s",
             "ORCHESTRATOR_STORE__OUTAGE": "2m",
             # Every worker has a run, so that every fault meets a run.
-            "ORCHESTRATOR_WORKER__RUNS": str(ceil(self.terms.workspaces / max(1, self.terms.workers))),
+            "ORCHESTRATOR_WORKER__RUNS": str(
+                self.terms.runs or ceil(self.terms.workspaces / max(1, self.terms.workers))
+            ),
             "ORCHESTRATOR_RATE__REQUESTS_PER_SECOND": str(self.terms.rate),
+            "ORCHESTRATOR_RATE__BURST": str(BURST),
             "ORCHESTRATOR_SETTLE__RECHECK_AFTER": "0.3",
             "ORCHESTRATOR_SETTLE__POLL_MIN": "0.05",
             "ORCHESTRATOR_SETTLE__POLL_MAX": "0.5",
         }
+
+    def store_url(self, user: str) -> str:
+        """URL of the database; with a standby, of both servers."""
+        if self.standby is None:
+            return self.cluster.url(DATABASE, user)
+        hosts = f"127.0.0.1:{self.cluster.port},127.0.0.1:{self.standby.port}"
+        return f"postgresql://{user}@{hosts}/{DATABASE}?target_session_attrs=read-write"
 
     def start(self, *args: str, user: str, place: str) -> WarmProcess:
         """Start a command; its output goes into a file of the folder."""
@@ -207,18 +237,36 @@ class Trial:
         """Start a worker in the place of a dead worker."""
         self.workers[number] = self.start("worker", user="wes_worker", place=f"worker-{number}")
 
-    def write_playbook(self) -> str:
-        """Write the playbook; return its path."""
-        playbook = self.folder / "crash.yaml"
-        playbook.write_text(PLAYBOOK.replace("RATE", str(self.terms.rate)))
+    def write_playbook(self, text: str = PLAYBOOK) -> str:
+        """Write a playbook; return its path."""
+        playbook = self.folder / f"crash-{len(list(self.folder.glob('*.yaml')))}.yaml"
+        playbook.write_text(text.replace("RATE", str(self.terms.rate)).replace("BURST", str(BURST)))
         return str(playbook)
 
-    def submit_all(self) -> None:
-        """Submit a run in every workspace."""
-        playbook = self.write_playbook()
-        for name in self.names:
-            order = ("run", playbook, "--submit", "--workspace", name)
-            assert self.start(*order, user="oli_operator", place="person").wait(30) == 0, self.output("person")
+    def submit(self, workspace: str, text: str = PLAYBOOK) -> str:
+        """Submit a run; return its id."""
+        self.command("run", self.write_playbook(text), "--submit", "--workspace", workspace)
+        ((run_id,),) = self.query("SELECT run_id FROM orchestrator.runs ORDER BY submitted_at DESC LIMIT 1")
+        return str(run_id)
+
+    def command(self, *args: str) -> None:
+        """Carry a command of a person out, again and again until its success."""
+        deadline = time.monotonic() + _SLOWEST_S
+        while code := self.start(*args, user="oli_operator", place="person").wait(60):
+            assert code != 2, self.output("person")
+            assert time.monotonic() < deadline, self.output("person")
+            _pass(0.2)
+
+    def submit_all(self) -> list[str]:
+        """Submit a run in every workspace; return the ids."""
+        return [self.submit(name) for name in self.names]
+
+    def wait_for_event(self, run_id: str, event: str) -> None:
+        """Wait until a log has a record of an event."""
+        deadline = time.monotonic() + _SLOWEST_S
+        while not self.query("SELECT FROM orchestrator.records WHERE run_id = %s AND event = %s", run_id, event):
+            assert time.monotonic() < deadline, f"no {event}\n{self.output()}"
+            _pass(0.05)
 
     def inflict(self, faults: Sequence[Fault]) -> None:
         """Let the faults happen, one after another; a worker that has ended is replaced at once."""
@@ -238,6 +286,11 @@ class Trial:
             self.cluster.stop()
             _pass(self.terms.too_long)
             self.cluster.start()
+        elif kind == "failover":
+            assert self.standby is not None
+            self.cluster.stop()
+            self.standby.promote()
+            self.cluster = self.standby
         elif kind == "pause":
             process.send_signal(signal.SIGSTOP)
             _pass(self.terms.too_long)
@@ -287,21 +340,56 @@ class Trial:
     # Promises ---------------------------------------------------------------------------------------------------------
 
     def check_promises(self) -> None:
-        """Check all runs: nothing lost, nothing stopped twice, no late request, every log whole."""
-        runs = self.query("SELECT run_id, workspace, exit_code FROM orchestrator.runs ORDER BY run_id")
-        assert [(workspace, code) for _, workspace, code in runs] == [(name, 0) for name in self.names], self.output()
-        by_name = self.simulator.workspaces.by_name
-        for run_id, name, _ in runs:
-            cloud = by_name[str(name)]
+        """Check that every CVM of every workspace was stopped once, and check all runs."""
+        for name in self.names:
+            cloud = self.simulator.workspaces.by_name[name]
             cvms, now = cloud.world.cvms, cloud.now()
-            assert {cvm.phase_at(now).status for cvm in cvms} == {"stopped"}
+            assert {cvm.phase_at(now).status for cvm in cvms} == {"stopped"}, self.output()
             assert Counter(cvm.effective_stops for cvm in cvms) == {1: len(cvms)}
             assert Counter(len(cvm.operations) for cvm in cvms) == {1: len(cvms)}
-            state = self.replay(str(run_id))
-            assert state.counts == {"settled": len(cvms)}
+        counts: Counter[str] = Counter()
+        for state in self.check_runs(0):
+            counts.update(state.counts)
+        assert counts == {"settled": self.terms.cvms * len(self.names)}
+
+    def check_runs(self, exit_code: int | None) -> list[RunState]:
+        """Check that every log is whole, and that every stop request had a lease; return what the logs add up to.
+
+        Args:
+            exit_code: the exit code of every run; None for any exit code.
+        """
+        states = []
+        for run_id, name, code in self.query(
+            "SELECT run_id, workspace, exit_code FROM orchestrator.runs ORDER BY submitted_at"
+        ):
+            assert exit_code in {None, code}, self.output()
+            states.append(state := self.replay(run_id))
+            cloud = self.simulator.workspaces.by_name[name]
+            mine = {target.ref.id for target in state.targets.values()}
             began = time.time() - cloud.now()
-            stops = [(began + each.at, str(each.cvm_hashid)) for each in cloud.requests if each.operation == "stop_cvm"]
-            assert self.find_late(str(run_id), stops) == []
+            stops = [
+                (began + each.at, str(each.cvm_hashid))
+                for each in cloud.requests
+                if each.operation == "stop_cvm" and each.cvm_hashid in mine
+            ]
+            assert self.find_late(run_id, stops) == []
+        return states
+
+    def count_records(self, run_id: str, event: str) -> int:
+        """Count the records of an event."""
+        statement = "SELECT count(*) FROM orchestrator.records WHERE run_id = %s AND event = %s"
+        ((number,),) = self.query(statement, run_id, event)
+        return int(number)
+
+    @property
+    def slowest_take(self) -> float:
+        """Most seconds from the last change of one holder to the take of the next."""
+        rows = self.query(
+            "SELECT max(extract(epoch FROM at - before)) FROM (SELECT epoch, at, lag(at) OVER w AS before,"
+            " lag(epoch) OVER w AS earlier FROM lease_log WINDOW w AS (PARTITION BY run_id ORDER BY at)) AS changes"
+            " WHERE epoch > earlier"
+        )
+        return float(rows[0][0] or 0)
 
     def replay(self, run_id: str) -> RunState:
         """Verify the exported bytes of a log, and return what the log adds up to."""
@@ -361,12 +449,12 @@ def carry_out_by_a_person(cluster: Cluster, folder: Path, seed: int, terms: Term
         trial.check_promises()
 
 
-def carry_out(cluster: Cluster, folder: Path, seed: int, terms: Terms, faults: Sequence[Fault]) -> Trial:
-    """Carry out a trial, and check its promises."""
+def carry_out(cluster: Cluster, folder: Path, seed: int, terms: Terms, faults: Sequence[Fault]) -> float:
+    """Carry out a trial, and check its promises; return the most seconds between two holders of a run."""
     trial = Trial(cluster, folder, terms, seed)
     with trial.running():
         trial.submit_all()
         trial.inflict(faults)
         trial.wait_for_the_end()
         trial.check_promises()
-    return trial
+        return trial.slowest_take

@@ -1,16 +1,25 @@
 """Runs of the team store under kills, pauses, restarts and outages: nothing lost, nothing twice, nothing late."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.crash.store_trial import Fault, Kind, Terms, carry_out, carry_out_by_a_person
-from tests.postgres.cluster import Cluster, find_binaries, start_cluster
+from tests.crash.store_trial import PLAYBOOK, Fault, Kind, Terms, Trial, carry_out, carry_out_by_a_person
+from tests.postgres.cluster import Cluster, find_binaries, start_cluster, start_standby
 from tests.postgres.conftest import give_up_without_server
 
 SHORT = Terms(cvms=16)
 MIDDLE = Terms()
+ASKING = """
+name: ask
+limits: {requests_per_second: RATE, burst: BURST, max_in_flight: 8, per_teepod: 8}
+steps:
+  - {name: first, action: stop, select: {name: "a-*"}}
+  - {name: look, action: pause, question: "Go on?", timeout: 2m}
+  - {name: rest, action: stop, select: {name: "b-*"}}
+"""
 KINDS: tuple[Kind, ...] = ("kill", "pause", "restart", "down")
 LONG = Terms(cvms=60, workspaces=4, workers=3, rate=10, lease=4.0, timeout=1.8)
 
@@ -45,3 +54,82 @@ def test_more_kills_pauses_and_restarts(cluster: Cluster, tmp_path: Path, seed: 
 @pytest.mark.parametrize("seed", range(100, 108))
 def test_outages_longer_than_a_lease_with_kills_and_pauses(cluster: Cluster, tmp_path: Path, seed: int) -> None:
     carry_out(cluster, tmp_path, seed, LONG, LONG.plan_faults(seed, ("down", "kill", "pause"), 6))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(300, 308))
+@pytest.mark.parametrize("more", [(), ("--at-once",)], ids=["gracefully", "at_once"])
+def test_a_run_cancelled_under_kills_sends_nothing_more(
+    cluster: Cluster, tmp_path: Path, seed: int, more: tuple[str, ...]
+) -> None:
+    trial = Trial(cluster, tmp_path, MIDDLE, seed)
+    faults = MIDDLE.plan_faults(seed, ("kill", "pause", "restart", "terminate"), 4)
+    with trial.running():
+        run_ids = trial.submit_all()
+        trial.inflict(faults[: seed % 3])
+        for run_id in run_ids:
+            trial.command("cancel", run_id, *more)
+        trial.inflict(faults[seed % 3 :])
+        trial.wait_for_the_end()
+        ended = trial.check_runs(None)
+        for name, state in zip(trial.names, ended, strict=True):
+            cvms = trial.simulator.workspaces.by_name[name].world.cvms
+            operations = Counter(len(cvm.operations) for cvm in cvms)
+            assert operations[0] + operations[1] == len(cvms), "no CVM is stopped twice"
+            assert state.finished is None or state.finished.ending in {"cancelled", "completed"}
+            sent = sum(target.outcome not in {None, "not_sent"} for target in state.targets.values())
+            assert operations[1] <= sent
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(400, 408))
+def test_an_answer_under_kills_counts_once(cluster: Cluster, tmp_path: Path, seed: int) -> None:
+    trial = Trial(cluster, tmp_path, MIDDLE, seed)
+    faults = MIDDLE.plan_faults(seed, ("kill", "pause", "restart", "terminate"), 4)
+    with trial.running():
+        run_ids = [trial.submit(name, ASKING) for name in trial.names]
+        for run_id in run_ids:
+            trial.wait_for_event(run_id, "approval.requested")
+        trial.inflict(faults[: seed % 3])
+        for run_id in run_ids:
+            trial.command("approve", run_id, "--yes")
+        trial.inflict(faults[seed % 3 :])
+        trial.wait_for_the_end()
+        trial.check_promises()
+        for run_id in run_ids:
+            assert trial.count_records(run_id, "approval.answered") == 1
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(500, 504))
+def test_two_runs_of_one_workspace_share_its_rate_under_kills(cluster: Cluster, tmp_path: Path, seed: int) -> None:
+    terms = Terms(workspaces=1, runs=1)
+    trial = Trial(cluster, tmp_path, terms, seed)
+    with trial.running():
+        for half in ("a-*", "b-*"):
+            trial.submit("w0", PLAYBOOK.replace("{all: true}", f'{{name: "{half}"}}'))
+        trial.inflict(terms.plan_faults(seed, ("kill", "pause", "restart"), 4))
+        trial.wait_for_the_end()
+        trial.check_promises()
+        assert not [each for each in trial.simulator.requests if each.status == 429 and each.fault is None]
+
+
+@pytest.mark.soak
+def test_a_killed_run_is_taken_over_within_the_default_lease(cluster: Cluster, tmp_path: Path) -> None:
+    slowest_take = carry_out(cluster, tmp_path, 600, Terms(lease=60, timeout=30), [Fault(0.5, "kill", 0)])
+    assert 30 < slowest_take <= 65
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(700, 703))
+def test_a_failover_to_a_synchronous_standby_loses_nothing(tmp_path: Path, seed: int) -> None:
+    binaries = find_binaries()
+    if binaries is None:
+        give_up_without_server()
+    with start_cluster(binaries, durable=True) as primary, start_standby(primary) as standby:
+        trial = Trial(primary, tmp_path, MIDDLE, seed, standby)
+        with trial.running():
+            trial.submit_all()
+            trial.inflict([Fault(0.6, "kill", 0), Fault(0.5 + seed % 3 / 2, "failover")])
+            trial.wait_for_the_end()
+            trial.check_promises()

@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -53,6 +53,10 @@ class Cluster:
         """Stop and start the server."""
         self._control(f"--mode={mode}", "restart")
 
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self._control("promote")
+
     def _control(self, *arguments: str) -> None:
         subprocess.run([*self.ctl, *arguments], check=True, capture_output=True, cwd=self.folder)
 
@@ -70,39 +74,69 @@ class Cluster:
             connection.execute(statement.encode())
 
 
+def _as_other_user() -> list[str]:
+    """Begin of a command: the server refuses to run as root, so root runs the server as `nobody`."""
+    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+
+
+def _make_folder() -> Path:
+    folder = Path(mkdtemp(prefix="pg-", dir="/tmp"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
+    return folder
+
+
+@contextmanager
+def _serve(binaries: Path, folder: Path) -> Iterator[Cluster]:
+    """Start the server of a folder; end the server, and remove its folder, at the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", f"unix_socket_directories={folder}"]
+    options += ["-c", "max_connections=50", "-c", "autovacuum=off", "-c", "shared_buffers=64MB"]
+    pg_ctl = [str(binaries / "pg_ctl"), "--pgdata", str(folder / "data"), "--wait", "--log", str(folder / "log")]
+    cluster = Cluster(binaries, folder, port, (*_as_other_user(), *pg_ctl, "--options", " ".join(options)))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        with suppress(subprocess.CalledProcessError):
+            cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def start_cluster(binaries: Path, *, durable: bool = False) -> Iterator[Cluster]:
     """Start a server; end the server, and remove its folder, at the end.
-
-    The server refuses to run as root, so root runs the server as `nobody`.
 
     Args:
         binaries: the folder of `initdb` and `postgres`.
         durable: whether commits reach the disk, as the product demands. Otherwise a database is made in a tenth of the
             time; tests of `store check` turn durability on.
     """
-    folder = Path(mkdtemp(prefix="pg-", dir="/tmp"))
+    folder = _make_folder()
     data = folder / "data"
-    other_user: list[str] = []
-    if os.geteuid() == 0:
-        shutil.chown(folder, "nobody")
-        other_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     initdb = [str(binaries / "initdb"), "--pgdata", str(data), "--username=postgres", "--encoding=UTF8"]
     initdb += ["--locale=C", "--no-sync", "--no-instructions"]
-    subprocess.run([*other_user, *initdb], check=True, capture_output=True, cwd=folder)
-    (data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
-    options = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", f"unix_socket_directories={folder}"]
-    options += ["-c", "max_connections=50", "-c", "autovacuum=off", "-c", "shared_buffers=64MB"]
+    subprocess.run([*_as_other_user(), *initdb], check=True, capture_output=True, cwd=folder)
+    (data / "pg_hba.conf").write_text(
+        "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+    )
     if not durable:
         (data / "postgresql.auto.conf").write_text("fsync = off\nfull_page_writes = off\n")
-    ctl = (*other_user, str(binaries / "pg_ctl"), "--pgdata", str(data), "--wait", "--log", str(folder / "log"))
-    cluster = Cluster(binaries, folder, port, (*ctl, "--options", " ".join(options)))
-    try:
-        cluster.start()
+    with _serve(binaries, folder) as cluster:
         yield cluster
-    finally:
-        subprocess.run([*ctl, "--mode=immediate", "stop"], check=False, capture_output=True, cwd=folder)
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def start_standby(primary: Cluster) -> Iterator[Cluster]:
+    """Start a synchronous standby of a server; afterwards each commit of the server waits for the standby."""
+    folder = _make_folder()
+    source = f"postgresql://postgres@/?host={primary.folder}&port={primary.port}&application_name=standby"
+    backup = [str(primary.binaries / "pg_basebackup"), "--pgdata", str(folder / "data"), "--write-recovery-conf"]
+    backup += ["--checkpoint=fast", "--no-sync", f"--dbname={source}"]
+    subprocess.run([*_as_other_user(), *backup], check=True, capture_output=True, cwd=folder)
+    with _serve(primary.binaries, folder) as standby:
+        primary.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        primary.execute("SELECT pg_reload_conf()")
+        yield standby
