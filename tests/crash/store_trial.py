@@ -163,7 +163,6 @@ class Trial:
         names = [f"{'ab'[number % 2]}-{number}" for number in range(terms.cvms)]
         settings = {
             "fleet": {"cvms": terms.cvms, "seed": self.seed, "names": names, "stopped_share": 0, "gpu_share": 0},
-            "limit": {"requests_per_second": terms.rate, "burst": 2 * BURST},
             "timing": {"stop_seconds": [0.05, 0.4], "latency": [0.0, 0.05], "read_lag": 0.1},
             "faults": {"error_before": 0.02, "error_after": 0.02, "reset_before": 0.02, "reset_after": 0.02},
             "workspaces": [{"workspace": {"name": name, "id": f"wks_{name}"}} for name in self.names],
