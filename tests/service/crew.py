@@ -40,7 +40,7 @@ class Process:
     """A scheduler's process."""
 
     leader: Leader
-    store: FakeDutyStore
+    store: Any
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     ended: anyio.Event = field(default_factory=anyio.Event)
 
@@ -56,7 +56,7 @@ class Process:
 
     async def kill(self) -> None:
         """End the process; nothing more reaches the store."""
-        self.store.pause()
+        self.store.die()
         self.scope.cancel()
         await self.ended.wait()
 
@@ -82,15 +82,23 @@ class Crew:
         """Start workers and these processes; end everything at the end of the block."""
         async with anyio.create_task_group() as group:
             self._group = group
-            group.start_soon(self.database.work, self.rng, seconds)
+            group.start_soon(self.carry_out_runs, seconds)
             for name in names:
                 self.start(name)
             yield
             group.cancel_scope.cancel()
 
+    def open_store(self, name: str) -> Any:  # noqa: ANN401 - a DutyStore that can be paused
+        """Open the store for a process."""
+        return FakeDutyStore(self.database, name, self.lease, self.rng, faults=self.faults)
+
+    async def carry_out_runs(self, seconds: float) -> None:
+        """Carry the runs out, as workers."""
+        await self.database.work(self.rng, seconds)
+
     def start(self, name: str) -> Process:
         """Start a process."""
-        store = FakeDutyStore(self.database, name, self.lease, self.rng, faults=self.faults)
+        store = self.open_store(name)
         folder = PlaybookFolder(self.home.playbooks, self.home.state / name, wall=store.wall)
 
         async def scan(owners: Mapping[str, str]) -> ScanResult:

@@ -159,10 +159,16 @@ class FakeDutyStore:
         self._holder, self._lease_id = holder, object()
         self.goes_on = anyio.Event()
         self.goes_on.set()
+        self.is_dead = False
 
     def pause(self) -> None:
         """Stop the process, like SIGSTOP: nothing reaches the store, and no answer reaches the process."""
         self.goes_on = anyio.Event()
+
+    def die(self) -> None:
+        """End the process: nothing more reaches the store."""
+        self.is_dead = True
+        self.goes_on.set()
 
     def wall(self) -> datetime:
         return self.database.wall.wall()
@@ -171,7 +177,7 @@ class FakeDutyStore:
         await self.goes_on.wait()
         await self._delay()
         draw = self.rng.random() if self.faults else 1.0
-        if self.database.is_down or draw < self.faults / 2:
+        if self.is_dead or self.database.is_down or draw < self.faults / 2:
             raise StoreDownError("the connection broke before the statement")
         answer = statement()
         await self._delay()

@@ -139,13 +139,13 @@ async def test_after_a_write_of_unknown_outcome_the_leader_reads_the_journal_ane
 
         async def append_and_break(*args: Any) -> bool:  # noqa: ANN401 - arguments of append
             if broken:
-                return await append(*args)
+                return bool(await append(*args))
             broken.append(args)
             if is_written:
                 await append(*args)
             raise StoreDownError("the connection broke")
 
-        store.append = append_and_break  # type: ignore[assignment, method-assign]
+        store.append = append_and_break
         await home.until(MONDAY + timedelta(hours=2))
     assert len(broken) == 1
     assert events(crew, "service.stepped_down") == [("a", "service.stepped_down")]
