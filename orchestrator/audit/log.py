@@ -113,6 +113,10 @@ class Backing(Protocol):
         """Call a function at the beginning and the end of an outage of the place: with an event's name, and facts."""
         ...
 
+    def end_wait(self) -> None:
+        """Wait for the end of an outage no longer: the next failed attempt fails the write."""
+        ...
+
     def close(self) -> None:
         """Let the log go. A second call does nothing."""
         ...
@@ -135,6 +139,9 @@ class FileBacking:
 
     def report_outages(self, warn: Callable[..., object]) -> None:
         """Report nothing: a failed write of a file ends the run."""
+
+    def end_wait(self) -> None:
+        """Do nothing: no write waits for the end of an outage."""
 
     def use_writer(self, sync: LogSync) -> None:
         """Run the next writes by another function, such as a `GroupedWriter`; a function given at the start stays."""

@@ -43,6 +43,7 @@ class Lease:
         stop_wanted: `gracefully` or `at_once` once a person cancels the run.
         is_lost: whether another process took the run.
         has_other_end: whether the log in the store has another end than this process wrote, such as after a failover.
+        is_hurried: whether writes of the run no longer wait for the end of an outage.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Lease:
         self.fence, self.seconds = fence, seconds
         self.workspace, self.spec, self.state, self.seq = workspace, spec or {}, state, seq
         self.stop_wanted = stop_wanted
-        self.is_lost = self.has_other_end = False
+        self.is_lost = self.has_other_end = self.is_hurried = False
         self._renewed_at, self._clock = asked_at, clock
         self._on_lost: list[Callable[[], None]] = []
 

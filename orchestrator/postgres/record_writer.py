@@ -164,8 +164,8 @@ class RecordWriter:
     def _give_up_overdue(self, error: OrchestratorError) -> None:
         now = self._clock()
         for entry in list(self._waiting):
-            if now - entry.began_at >= self._outage:
-                self._fail(entry, f"{error} for {format_duration(now - entry.began_at)}", _LATER)
+            if entry.lease.is_hurried or now - entry.began_at >= self._outage:
+                self._fail(entry, f"no answer for {format_duration(now - entry.began_at)}: {error}", _LATER)
 
     def _fail_for_good(self, entry: _Entry, reason: str) -> None:
         """Leave a log with another end to a person: a lost record may be the record of a sent request."""

@@ -118,6 +118,10 @@ class StoreBacking:
         for record, _ in batch:
             self._end.observe(record)
 
+    def end_wait(self) -> None:
+        """Wait no longer for the database, as `Backing.end_wait`."""
+        self.lease.is_hurried = True
+
     def close(self) -> None:
         """Let the run go: finished if its log says so. Without the database the lease runs out by itself."""
         # A lease that ran out needs no end, and the end of many runs must not wait for a database that is down.

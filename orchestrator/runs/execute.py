@@ -143,6 +143,8 @@ async def carry_to_end(session: Session, opened: OpenRun, run: Run, beside: Sequ
         async with anyio.create_task_group() as group:
             for each in beside:
                 group.start_soon(each, group.cancel_scope)
+            if opened.log.backing.permit is not None:
+                group.start_soon(_end_wait_when_cancelled, opened.log)
             if opened.fresh is not None:
                 run.apply_statuses(opened.fresh)
             result = await run(opened.steps)
@@ -157,6 +159,14 @@ async def carry_to_end(session: Session, opened: OpenRun, run: Run, beside: Sequ
             settle=run.ledger.settled_within,
         )
     return result
+
+
+async def _end_wait_when_cancelled(log: AuditLog) -> None:
+    """Let a second signal end a run over a team store that is down: writes can't be cancelled."""
+    try:
+        await anyio.sleep_forever()
+    finally:
+        log.backing.end_wait()
 
 
 async def carry_out(

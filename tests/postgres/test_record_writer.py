@@ -142,6 +142,20 @@ async def test_an_outage_longer_than_the_limit_ends_the_run(world: World) -> Non
     assert (len(world.lines()), len(world.lines("another"))) == (0, 2)
 
 
+async def test_a_hurried_run_waits_no_longer_for_the_end_of_an_outage(world: World) -> None:
+    lease, other = await world.take(), await world.take("other")
+    world.proxy.break_off()
+    writer = RecordWriter(world.link.query, SECONDS, 60.0)
+    async with writer.work(), asyncio.TaskGroup() as group:
+        waiting = group.create_task(writer.write(other, make_batches("other")[0]))
+        lease.is_hurried = True
+        with pytest.raises(AuditError, match="can't be written: no answer for"):
+            await writer.write(lease, make_batches()[0])
+        assert not waiting.done()
+        world.proxy.is_down = False
+    assert len(world.lines("other")) == 2
+
+
 async def test_a_log_with_another_end_is_lost_and_never_mended(world: World) -> None:
     lease = await world.take()
     first, _second, third = make_batches(lots=3)
