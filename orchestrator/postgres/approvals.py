@@ -76,9 +76,9 @@ class StoreApprovals:
         A slow or unreachable database does not block the caller for longer than a moment. Every call looks anew, or
         takes the result of a look begun at the call before.
         """
-        if self._look is None or self._question != question_hash:
-            self._look, self._question = self._start_read(question_hash), question_hash
         try:
+            if self._look is None or self._question != question_hash:
+                self._look, self._question = self._start_read(question_hash), question_hash
             rows = self._look.result(_LOOK)
         except TimeoutError:
             return None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from orchestrator.errors import OrchestratorError, SettingsError
+from orchestrator.errors import StoreDownError
 from orchestrator.postgres.lease import Fence
 from orchestrator.postgres.link import Query
 from orchestrator.postgres.turns import Slice, TurnQueue
@@ -111,9 +111,15 @@ class StoreBudget:
     def __repr__(self) -> str:
         return f"<StoreBudget {self._workspace} {self._turns!r}>"
 
-    def hold(self, fence: Fence) -> None:
-        """Take turns for a run from now on: another take of the run ends them."""
-        self._fence = fence
+    def hold(self, fence: Fence, workspace: str) -> None:
+        """Take turns for a run from now on: another take of the run ends them.
+
+        Args:
+            fence: the right of the run.
+            workspace: the workspace of the run, perhaps under another name than in the settings of this machine.
+        """
+        with self._lock:
+            self._fence, self._workspace = fence, workspace
 
     def take_turn(self) -> float:
         """Use a turn and return 0; without a turn, return the seconds until another attempt, never infinite."""
@@ -168,7 +174,7 @@ class StoreBudget:
             try:
                 await self._send_pause()
                 await self._fetch_slice()
-            except OrchestratorError as error:
+            except Exception as error:  # noqa: BLE001 - a dead task would hold the run for ever
                 self._note_failure(error)
                 await self._sleep(backoff)
                 backoff = min(2 * backoff, _LONGEST_BACKOFF)
@@ -220,7 +226,7 @@ class StoreBudget:
             rows = await self._query(
                 "SELECT * FROM orchestrator.take_turns(%s, %s, %s, %s, %s, %s)", [*self._holder(), turns, ahead]
             )
-        except OrchestratorError:
+        except Exception:
             with self._lock:
                 self._turns.fail_fetch()
             raise
@@ -236,8 +242,9 @@ class StoreBudget:
     def _holder(self) -> tuple[object, ...]:
         return (self._workspace, *(self._fence or (None, None, None)))
 
-    def _note_failure(self, error: OrchestratorError) -> None:
-        if not self._is_down and isinstance(error, SettingsError):
+    def _note_failure(self, error: Exception) -> None:
+        """Note a failure; the writer of the log warns of a database that is down."""
+        if not self._is_down and not isinstance(error, StoreDownError):
             self._problem = str(error)
         self._is_down = True
 

@@ -169,7 +169,9 @@ def _format(migration: Migration) -> str:
 
 
 @contextmanager
-def explain_errors(rights: str = "grant the role orchestrator_worker to the user of store.url") -> Iterator[None]:
+def explain_errors(
+    rights: str = "grant a role to the user: orchestrator_operator for people, orchestrator_worker for workers",
+) -> Iterator[None]:
     """Turn errors of the driver into errors for people.
 
     Args:

@@ -53,7 +53,7 @@ class SessionBudget:
         """Take turns for a run held by this process from now on: another take of the run ends the turns."""
         lease = self._thread.find_lease(run_id)
         if lease is not None:
-            self._turns.hold(lease.fence)
+            self._turns.hold(lease.fence, lease.workspace or self._workspace)
 
     def close(self) -> None:
         """Take no more turns."""

@@ -19,11 +19,11 @@ from orchestrator.times import boot_seconds
 class Sender:
     """Sends one request after another. `went` has the moments on this machine's clock."""
 
-    def __init__(self, url: str, fence: Fence, timeout: float = 10.0) -> None:
-        self.link = Link(url, timeout=timeout)
+    def __init__(self, url: str, fence: Fence | None, *, workspace: str = "prod") -> None:
+        self.link = Link(url)
         self.questions = self.attempts = 0
         self._now = 0.0
-        self.budget = StoreBudget(self._query, "prod", fence, clock=self._clock)
+        self.budget = StoreBudget(self._query, workspace, fence, clock=self._clock)
         self.went: list[float] = []
 
     def _clock(self) -> float:

@@ -103,6 +103,20 @@ async def test_a_fenced_run_gets_no_turn(url: str, fences: list[Fence], cluster:
     assert 0 < sender.budget.take_turn() < 10
 
 
+async def test_a_session_goes_on_with_turns_of_its_run_even_under_another_name_of_the_workspace(
+    url: str, fences: list[Fence], worker: Holder
+) -> None:
+    worker.call("set_budget", "default", RATE, BURST)
+    sender = Sender(url, None, workspace="default")
+    task = asyncio.create_task(sender.run(boot_seconds() + 0.8))
+    await asyncio.sleep(0.4)
+    assert len(sender.went) > 5
+    count = len(sender.went)
+    sender.budget.hold(fences[0], "prod")
+    await task
+    assert len(sender.went) > count + 5
+
+
 async def test_without_the_database_nothing_goes_and_afterwards_requests_go_again(
     url: str, fences: list[Fence], cluster: Cluster
 ) -> None:
