@@ -50,7 +50,7 @@ CREATE TRIGGER log_lease AFTER UPDATE ON orchestrator.runs FOR EACH ROW EXECUTE 
 """
 _SLOWEST_S = 150.0
 
-Kind = Literal["kill", "terminate", "pause", "restart", "down", "failover"]
+Kind = Literal["kill", "terminate", "pause", "pause_and_restart", "restart", "down", "failover"]
 
 
 class Fault(NamedTuple):
@@ -290,9 +290,12 @@ class Trial:
             self.cluster.stop()
             self.standby.promote()
             self.cluster = self.standby
-        elif kind == "pause":
+        elif kind in {"pause", "pause_and_restart"}:
+            ends = time.monotonic() + self.terms.too_long
             process.send_signal(signal.SIGSTOP)
-            _pass(self.terms.too_long)
+            if kind == "pause_and_restart":
+                self.cluster.restart()
+            _pass(max(0.0, ends - time.monotonic()))
             process.send_signal(signal.SIGCONT)
         else:
             process.send_signal(signal.SIGKILL if kind == "kill" else signal.SIGTERM)

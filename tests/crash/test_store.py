@@ -36,7 +36,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def test_a_kill_a_pause_and_a_restart_of_the_database_lose_and_repeat_nothing(cluster: Cluster, tmp_path: Path) -> None:
-    carry_out(cluster, tmp_path, 1, SHORT, [Fault(0.5, "kill", 0), Fault(0.1, "pause", 1), Fault(0.3, "restart")])
+    carry_out(cluster, tmp_path, 1, SHORT, [Fault(0.5, "kill", 0), Fault(0.1, "pause_and_restart", 1)])
 
 
 @pytest.mark.soak
