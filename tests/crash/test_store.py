@@ -67,6 +67,9 @@ def test_a_run_cancelled_under_kills_sends_nothing_more(
     faults = MIDDLE.plan_faults(seed, ("kill", "pause", "restart", "terminate"), 4)
     with trial.running():
         run_ids = trial.submit_all()
+        if seed % 2:  # otherwise some runs are cancelled before they begin
+            for run_id in run_ids:
+                trial.wait_for_event(run_id, "action.accepted")
         trial.inflict(faults[: seed % 3])
         for run_id in run_ids:
             trial.command("cancel", run_id, *more)
