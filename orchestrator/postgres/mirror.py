@@ -13,7 +13,8 @@ from orchestrator.audit.record import GENESIS
 from orchestrator.errors import AlteredError, SettingsError
 from orchestrator.state_files import make_folder, open_or_create
 
-_TAIL = 65_536
+_TAIL = 4096
+"""Bytes at the end of a mirror: more than most records."""
 _CHUNK = 1 << 20
 
 
@@ -40,8 +41,7 @@ def update_mirror(path: Path, end: LogEnd, read: ReadLines) -> None:
         SettingsError: when the file can't be written, or ends otherwise than the log in the store.
     """
     try:
-        make_folder(path.parent)
-        with closing(os.fdopen(open_or_create(path, os.O_RDWR), "r+b")) as file:
+        with closing(os.fdopen(_open(path), "r+b")) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             _append_missing(file, path, end, read)
     except OSError as error:
@@ -50,6 +50,14 @@ def update_mirror(path: Path, end: LogEnd, read: ReadLines) -> None:
             file=path,
             hint="set ORCHESTRATOR_STATE_DIR to a folder of yours",
         ) from error
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        make_folder(path.parent)
+        return open_or_create(path, os.O_RDWR)
 
 
 def _append_missing(file: BinaryIO, path: Path, end: LogEnd, read: ReadLines) -> None:

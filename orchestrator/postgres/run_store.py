@@ -362,13 +362,17 @@ class StoreRunStore(FileRunStore):
             if self._has_mirror(path):
                 self.update(path.stem)
             return path
+        if is_run_id(name):
+            with suppress(FileNotFoundError):
+                self.update(name)
+                return self.path_of(name)
         ids = list(filter(is_run_id, self.list_ids()))
         if name == LAST:
             run_id = next(iter(ids), None)
             if run_id is None:
                 raise UsageError("there is no last run", hint="there are no runs in the team store")
         else:
-            run_id = name if name in ids else choose_id(name, ids, self, self.folder, "run")
+            run_id = choose_id(name, ids, self, self.folder, "run")
         self.update(run_id)
         return self.path_of(run_id)
 
