@@ -141,6 +141,8 @@ class SkipReason(StrEnum):
     """No step selects the CVM."""
     PROTECTED = "protected"
     """A `protect` guard names the CVM."""
+    KEPT = "kept"
+    """An exemption keeps the CVM up until a time."""
     ALREADY_DOWN = "already_down"
     """The CVM is stopped or exited already."""
     ALREADY_UP = "already_up"
@@ -196,6 +198,7 @@ OUT_OF_SCOPE = frozenset({SkipReason.NOT_SELECTED, SkipReason.NOT_IN_RUN})
 _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.NOT_SELECTED: "not selected",
     SkipReason.PROTECTED: "protected by {}",
+    SkipReason.KEPT: "kept until {}",
     SkipReason.ALREADY_DOWN: "already {}",
     SkipReason.ALREADY_UP: "already {}",
     SkipReason.NOT_UP: "not running, but {}",

@@ -16,6 +16,8 @@ from pathlib import Path
 
 PLAN_FORMAT = "orchestrator plan"
 """The value of `format` in plan files."""
+KEEP_FILE = "keep.json"
+"""Name of the exemptions by command, in the state folder."""
 _PLAN_BEGIN = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + re.escape(PLAN_FORMAT.encode()) + rb'"')
 _LONGEST_BEGIN = 1000
 

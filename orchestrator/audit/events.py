@@ -186,6 +186,7 @@ class RunStarted(LogEvent):
         plan_file: `path` and digest of the plan file.
         freeze: the freezes of the playbook.
         break_freeze: the reason to act during a freeze.
+        ignore_keep: the reason to act on exempted CVMs.
         submitted: `by`, `db_user` and `at` of a run submitted to a team store.
     """
 
@@ -196,7 +197,7 @@ class RunStarted(LogEvent):
     simulated, simulator = Optional[bool](), Optional[str]()
     vars, plan_file, trigger = Optional[Json](), Optional[Json](), Optional[Json]()
     restores, narrowed = Optional[str](), Optional[Json]()
-    freeze, break_freeze = Optional[Json](), Optional[str]()
+    freeze, break_freeze, ignore_keep = Optional[Json](), Optional[str](), Optional[str]()
     workspace_name, fleet = Optional[str](), Optional[str]()
 
     @property

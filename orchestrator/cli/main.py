@@ -34,6 +34,7 @@ _COMMANDS = {
     "savings": ("orchestrator.cli.commands.savings", "Show what stopped CVMs saved."),
     "schedule": ("orchestrator.cli.commands.schedule", "Show the schedule of a playbook."),
     "serve": ("orchestrator.cli.commands.serve", "Run the schedules of a folder of playbooks until stopped."),
+    "keep": ("orchestrator.cli.commands.keep", "Keep CVMs up until a time, whatever the playbooks say."),
     "snooze": ("orchestrator.cli.commands.snooze", "Skip a playbook's firings for a time."),
     "audit": ("orchestrator.cli.commands.audit", "Verify, show, export, seal and prune audit logs."),
     "doctor": (

@@ -246,6 +246,18 @@ def verbosity_options(command: _F) -> _F:
     return louder(quieter(decorated))  # type: ignore[return-value] # has options more, which click gives it
 
 
+def override_options(command: _F) -> _F:
+    """Add `--break-freeze` and `--ignore-keep`. The command takes `overrides`."""
+
+    @wraps(command)
+    def decorated(*, break_freeze: str | None, ignore_keep: str | None, **options: object) -> object:
+        from orchestrator.runs.prepare import Overrides  # noqa: PLC0415 - the help does without
+
+        return command(overrides=Overrides(break_freeze, ignore_keep), **options)
+
+    return break_freeze_option(ignore_keep_option(decorated))  # type: ignore[return-value] # click gives it more
+
+
 def _complete(name: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
     """Return a completion that is imported only while completing."""
 
@@ -272,6 +284,12 @@ skip_unreachable_option = click.option(
     metavar="NAME",
     multiple=True,
     help="With several workspaces: leave this workspace out if the API can't be reached or refuses its key.",
+)
+ignore_keep_option = click.option(
+    "--ignore-keep",
+    metavar="REASON",
+    callback=_check_reason,
+    help="Act on exempted CVMs too (`orchestrator keep`, keep.file); REASON goes on record.",
 )
 break_freeze_option = click.option(
     "--break-freeze",

@@ -6,9 +6,9 @@ from dataclasses import replace
 from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.action import nothing_to_do
+from orchestrator.action import Action, nothing_to_do
 from orchestrator.billing.rates import billing_note, rates_of
 from orchestrator.cvm import Cvm
 from orchestrator.outcome import MAY_BE_PROTECTED, Reason, SkipReason
@@ -41,6 +41,9 @@ from orchestrator.playbook.warnings import (
 )
 from orchestrator.playbook.waves import number_waves
 
+if TYPE_CHECKING:
+    from orchestrator.playbook.keep import KeepList
+
 
 def make_plan(
     playbook: Playbook,
@@ -58,6 +61,7 @@ def make_plan(
     settle_seconds: Mapping[str, float] | None = None,
     whole_of_starts: Denominator | None = None,
     narrowing: Narrowing | None = None,
+    keep: "KeepList | None" = None,
 ) -> Plan:
     """Make the plan of a playbook for this inventory.
 
@@ -76,10 +80,11 @@ def make_plan(
         settle_seconds: seconds to settle in earlier runs, by action, as far as known.
         whole_of_starts: the denominator of `max_percent` for starts; default: all CVMs of the inventory.
         narrowing: the conditions of `--only` and `--exclude`, before guards and waves.
+        keep: the exemptions; None without any.
     """
     cvms = tuple(inventory)
     steps = [step for step in playbook.acting_steps if step.select.result is None]
-    selection = _select_targets(steps, cvms, guards, narrowing, target_filter)
+    selection = _select_targets(steps, cvms, guards, narrowing, target_filter, keep=keep)
     selected = []
     for at, cvm in selection.selected:
         step, rates = steps[at], rates_of(cvm, price_list, storage_usd_per_gb_hour)
@@ -123,6 +128,7 @@ def make_plan(
         *(list_omission_warnings(playbook, targets, skipped) if selects_any else ()),
         *(list_gpu_warnings(playbook, follow_ups) if follow_ups else ()),
         *(list_deadline_warnings(deadline, targets) if deadline is not None else ()),
+        *(keep.list_warnings(targets) if keep is not None else ()),
         *more_warnings,
     )
     return Plan(
@@ -160,6 +166,8 @@ def _select_targets(
     guards: Guards,
     narrowing: Narrowing | None,
     target_filter: TargetFilter | None,
+    *,
+    keep: "KeepList | None",
 ) -> _Selection:
     selected: list[tuple[int, Cvm]] = []
     skipped: list[Skipped] = []
@@ -169,6 +177,8 @@ def _select_targets(
         has_step = position >= 0
         if narrowing is not None and has_step:
             reason = narrowing.narrow(cvm, reason)
+        if keep is not None and reason is None:
+            reason = keep.find_reason(steps[position].action, cvm)
         protected += reason is not None and reason.code is SkipReason.PROTECTED
         if target_filter is not None:
             reason = target_filter(cvm, steps[position] if has_step else None, reason)
@@ -288,11 +298,21 @@ def _explain_unselected(steps: list[Step], cvm: Cvm) -> Reason:
     return Reason(SkipReason.NOT_SELECTED, ", ".join(unmet))
 
 
-def find_binding_reason(guards: Guards, cvm: Cvm) -> Reason | None:
-    """Return the present guards' reason against any action on an earlier chosen CVM; None if allowed."""
+def find_binding_reason(guards: Guards, action: Action, cvm: Cvm, keep: "KeepList | None" = None) -> Reason | None:
+    """Return the present reason against an action on an earlier chosen CVM; None if allowed.
+
+    Args:
+        guards: the present guards.
+        action: the action.
+        cvm: the CVM at present.
+        keep: the present exemptions; None without any.
+    """
     protected = find_protection(guards.protect, cvm)
     if protected is not None:
         return Reason(SkipReason.PROTECTED, protected)
+    kept = None if keep is None else keep.find_reason(action, cvm)
+    if kept is not None:
+        return kept
     fact = find_unknown_protection(guards.protect, cvm)
     return None if fact is None else Reason(SkipReason.FACT_UNKNOWN, fact, "protect")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from orchestrator.cvm import Cvm, CvmRef, normal_uuid
 from orchestrator.outcome import Reason, SkipReason
 
-BINDING = frozenset({SkipReason.PROTECTED})
+BINDING = frozenset({SkipReason.PROTECTED, SkipReason.KEPT})
 """Skip reasons of the present settings that also apply to earlier chosen CVMs."""
 
 

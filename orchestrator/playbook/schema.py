@@ -122,6 +122,8 @@ class Guards(DocumentedModel):
     """Times without stops, shutdowns and restarts. Starts are allowed."""
     only_during: Annotated[list[Times], _OneOrMore()] | None = None
     """The only times for stops, shutdowns and restarts. Of several rules, all must allow the time."""
+    ignore_keep: StrictBool = False
+    """Act on CVMs with an exemption too, such as in an emergency. Not for the guards of the settings."""
 
 
 def _check_steps(steps: list[AnyStep]) -> list[AnyStep]:

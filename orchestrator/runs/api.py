@@ -24,6 +24,7 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Playbook
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.execute import carry_out, explain_early_end
+from orchestrator.runs.prepare import Overrides
 from orchestrator.runs.resume import ResumePlan, reopen_run
 from orchestrator.runs.session import RunObserver, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
@@ -136,6 +137,7 @@ async def run(
     observer: RunObserver | None = None,
     stop: StopRequest | None = None,
     break_freeze: str | None = None,
+    ignore_keep: str | None = None,
     **options: Unpack[Options],
 ) -> RunSummary:
     """Plan a playbook, confirm the plan, and carry the plan out to its end.
@@ -150,6 +152,7 @@ async def run(
         observer: receives records and warnings.
         stop: the request to end the run in order: no further requests, and sent requests are watched.
         break_freeze: the reason to act during a freeze, as `--break-freeze`.
+        ignore_keep: the reason to act on exempted CVMs, as `--ignore-keep`.
         **options: the cloud and the state folder, see `Options`.
 
     Returns:
@@ -177,7 +180,8 @@ async def run(
     loaded = _load_playbook(playbook, variables or {})
     settings = _find_settings(options, loaded.playbook)
     run_store(settings).prepare()
-    request = RunRequest(loaded, limits_of(loaded.playbook.limits, settings), break_freeze=break_freeze)
+    limits, overrides = limits_of(loaded.playbook.limits, settings), Overrides(break_freeze, ignore_keep)
+    request = RunRequest(loaded, limits, overrides=overrides)
     with open_endpoint(settings, simulate=False) as where:
         async with open_session(settings, where, request.limits, observer) as session:
             opened = await start_run(session, request, await plan_request(session, request), check)

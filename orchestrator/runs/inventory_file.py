@@ -13,6 +13,7 @@ from orchestrator.billing.rates import format_amount
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.documented_model import DocumentedModel
 from orchestrator.errors import UsageError
+from orchestrator.playbook.keep import KeepList
 from orchestrator.playbook.schema import Protect
 from orchestrator.playbook.select import find_protection
 from orchestrator.runs.inventory import InventoryReading
@@ -30,13 +31,15 @@ COLUMNS = (
 """The keys of a CVM in JSON and CSV, in order. New keys go to the end."""
 
 
-def describe_cvm(cvm: Cvm, protect: Protect) -> dict[str, Any]:
+def describe_cvm(cvm: Cvm, protect: Protect, keep: KeepList | None = None) -> dict[str, Any]:
     """Build the entry of a CVM; an unknown fact is null.
 
     Args:
         cvm: the CVM, with derived facts.
         protect: the protection of the settings.
+        keep: the exemptions; None without any.
     """
+    entry = None if keep is None else keep.find_entry(cvm)
     return {
         **cvm.ref.document(),
         "region": cvm.region,
@@ -51,18 +54,18 @@ def describe_cvm(cvm: Cvm, protect: Protect) -> dict[str, Any]:
         "creator": cvm.creator or cvm.creator_id,
         "workspace": cvm.workspace,
         "protected_by": find_protection(protect, cvm),
-        "kept_until": None,
+        "kept_until": None if entry is None else timestamp(entry.until),
     }
 
 
-def build_inventory(reading: InventoryReading, protect: Protect) -> dict[str, Any]:
+def build_inventory(reading: InventoryReading, protect: Protect, keep: KeepList | None = None) -> dict[str, Any]:
     """Build the document of an inventory file, with the further facts that a plan needs."""
     return {
         "format": FORMAT,
         "version": VERSION,
         "read_at": timestamp(reading.read_at),
         "workspace": reading.workspace,
-        "cvms": [{**describe_cvm(cvm, protect), **_list_more_facts(cvm)} for cvm in reading.cvms],
+        "cvms": [{**describe_cvm(cvm, protect, keep), **_list_more_facts(cvm)} for cvm in reading.cvms],
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from orchestrator import __version__
 from orchestrator.billing.rates import needs_price_list
@@ -18,6 +19,7 @@ from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan, PlanConstraint
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
 from orchestrator.playbook.planning import list_cvms_lacking_facts, make_plan
+from orchestrator.playbook.recheck import BINDING
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.select import (
     DERIVED,
@@ -36,8 +38,27 @@ from orchestrator.settings.load import Settings
 from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration
 
+if TYPE_CHECKING:
+    from orchestrator.playbook.keep import KeepList
+
 MOST_SINGLE_READS = 200
 """Identifiers; for more, the list takes fewer requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """The decisions of a person to act despite a rule; each goes on record.
+
+    Attributes:
+        break_freeze: the reason to act during a freeze; None to obey freezes.
+        ignore_keep: the reason to act on exempted CVMs; None to obey exemptions.
+    """
+
+    break_freeze: str | None = None
+    ignore_keep: str | None = None
+
+
+NO_OVERRIDES = Overrides()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +72,7 @@ class Prepared:
         read_at: the begin of the inventory read.
         workspace: the workspace of the CVMs.
         freeze: the freezes of the playbook and of the settings.
+        keep: the exemptions; None without any.
     """
 
     plan: Plan
@@ -59,6 +81,7 @@ class Prepared:
     read_at: datetime
     workspace: WorkspaceIdentity
     freeze: RunFreeze = field(default_factory=RunFreeze)
+    keep: "KeepList | None" = None
 
 
 async def prepare_plan(
@@ -68,7 +91,7 @@ async def prepare_plan(
     *,
     narrowing: Narrowing | None = None,
     inventory: Inventory | None = None,
-    break_freeze: str | None = None,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> Prepared:
     """Read the inventory and make the plan.
 
@@ -78,15 +101,17 @@ async def prepare_plan(
         constraint: the constraint of the plan, such as a plan file.
         narrowing: the conditions of `--only` and `--exclude`.
         inventory: the CVMs, if read already; a part of the workspace is enough only if the guards need no more.
-        break_freeze: the reason to act during a freeze.
+        overrides: the decisions to act despite freezes and exemptions.
 
     Raises:
         PlaybookError: when a calendar of a freeze in the playbook is unusable.
-        SettingsError: when a calendar of a freeze in the settings is unusable.
+        SettingsError: when a calendar of a freeze in the settings, or an exemption, is unusable.
         CloudError: when the inventory can't be read.
     """
     playbook, settings = loaded.playbook, session.settings
-    freeze = await load_freeze(settings, loaded, break_freeze)
+    freeze = await load_freeze(settings, loaded, overrides.break_freeze)
+    by_playbook = "guards.ignore_keep of the playbook" if playbook.guards.ignore_keep else None
+    keep = session.read_keep(overrides.ignore_keep or by_playbook)
     guards = merge_guards(playbook.guards if constraint is None else constraint.guards, settings.guards)
     selects = [step.select for step in playbook.acting_steps]
     reader = InventoryReader(session.cloud, session.gate, session.rng)
@@ -132,6 +157,7 @@ async def prepare_plan(
         settle_seconds=session.settle_seconds,
         whole_of_starts=None if constraint is None else constraint.whole_of_starts(cvms),
         narrowing=narrowing,
+        keep=keep,
     )
     plan = replace(plan, workspace_name=settings.workspace_name)
     if settings.origin.is_found:
@@ -141,7 +167,7 @@ async def prepare_plan(
     if freeze.freezes:
         plan = freeze.check_plan(plan, session.clock.wall())
     workspace = await read_workspace(session, inventory.cvms)
-    return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace, freeze)
+    return Prepared(plan, guards, len(inventory.cvms) if inventory.whole else 0, read_at, workspace, freeze, keep)
 
 
 async def read_selected(reader: InventoryReader, selects: Sequence[Select], guards: Guards) -> Inventory:
@@ -245,11 +271,11 @@ def _refuse_without_targets(
             or "`orchestrator cvms` lists the inventory",
         )
     selected = [each for each in plan.skipped if each.selected]
-    if is_named and not plan.targets and all(each.why.code is SkipReason.PROTECTED for each in selected):
+    if is_named and not plan.targets and all(each.why.code in BINDING for each in selected):
         reasons = "; ".join(f"{safe_text(each.cvm.ref.name, 64)}: {each.reason}" for each in selected[:_MOST_REASONS])
         more = f"; and {len(selected) - _MOST_REASONS} more" if len(selected) > _MOST_REASONS else ""
         return GuardError(
-            f"refused by a guard: every named CVM is protected: {reasons}{more}",
-            hint="change `guards.protect` on purpose",
+            f"refused by a guard: every named CVM is protected or kept: {reasons}{more}",
+            hint="change `guards.protect` on purpose, end the exemption (`keep --clear`), or add --ignore-keep REASON",
         )
     return None

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from orchestrator.action import is_as_wanted
 from orchestrator.audit.replay import RunState
@@ -21,6 +22,9 @@ from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.select import find_unknown_protection
 from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
+
+if TYPE_CHECKING:
+    from orchestrator.playbook.keep import KeepList
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +58,19 @@ async def recheck_run(session: Session, state: RunState, jobs: Sequence[Job]) ->
     workspace = await read_workspace(session, cvms)
     other_key = workspace.compare_with(WorkspaceIdentity.from_record(state.started.record), "the run")
     fresh = await read_open_statuses(session, jobs, state.planned.workspace_size)
-    mark_withheld(state, jobs, cvms, fresh, guards)
+    mark_withheld(state, jobs, cvms, fresh, guards, keep=session.read_keep(state.started.ignore_keep))
     _check_guards(state, jobs, cvms, fresh, guards)
     return Rechecked(fresh, other_key)
 
 
 def mark_withheld(
-    state: RunState, jobs: Sequence[Job], cvms: Iterable[Cvm], fresh: dict[str, Observation], guards: Guards
+    state: RunState,
+    jobs: Sequence[Job],
+    cvms: Iterable[Cvm],
+    fresh: dict[str, Observation],
+    guards: Guards,
+    *,
+    keep: "KeepList | None" = None,
 ) -> None:
     """Set `withheld` on targets changed, protected, or required to stay up since the plan was made.
 
@@ -70,6 +80,7 @@ def mark_withheld(
         cvms: the current inventory.
         fresh: the status of every open target, by the CVM's key.
         guards: the guards of the current settings.
+        keep: the current exemptions; None without any.
     """
     cvms = tuple(cvms)
     listed = ByCvm((cvm.ref, cvm) for cvm in cvms)
@@ -83,7 +94,7 @@ def mark_withheld(
         if cvm is not None:
             now[job.ref.key] = cvm
             target = state.targets[job.step, job.ref.key]
-            job.withheld = _why_withheld(target, job, cvm, guards, touched=job.ref.key in touched)
+            job.withheld = _why_withheld(target, job, cvm, guards, keep, touched=job.ref.key in touched)
         elif seen is not None and seen.read is not None:
             job.withheld = Reason(SkipReason.GONE)
     under_way = {job.ref.key for job in jobs if job.is_under_way and not job.action.starts_cvms}
@@ -130,11 +141,13 @@ def is_settled_by(job: Job, seen: Observation | None) -> bool:
     return seen.read is None or is_as_wanted(job.action, seen.read.status, in_progress=seen.read.in_progress)
 
 
-def _why_withheld(target: TargetState, job: Job, now: Cvm, guards: Guards, *, touched: bool) -> Reason | None:
+def _why_withheld(
+    target: TargetState, job: Job, now: Cvm, guards: Guards, keep: "KeepList | None", *, touched: bool
+) -> Reason | None:
     """Return the reason to withhold a target; None for a target unchanged except by the run itself."""
     if is_as_wanted(job.action, now.status, in_progress=now.in_progress) and job.outcome is None:
         return None
-    reason = find_binding_reason(guards, now)
+    reason = find_binding_reason(guards, job.action, now, keep)
     then = replace(now, ref=job.ref)
     if not touched:
         busy = now.in_progress if target.in_progress is None else target.in_progress

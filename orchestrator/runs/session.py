@@ -37,12 +37,15 @@ from orchestrator.runs.stores import api_profile_store, claim_store, run_store, 
 from orchestrator.runs.workspaces import name_workspace
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings
+from orchestrator.state_files import KEEP_FILE
 from orchestrator.times import utc_now
 
 if TYPE_CHECKING:  # `plan` writes no log, and starts without the import of the audit log
     from orchestrator.audit.record import Record
     from orchestrator.audit.replay import RunState
     from orchestrator.permit import SendPermit
+    from orchestrator.playbook.keep import KeepList
+    from orchestrator.runs.keeping import KeepReader
 
 
 class RunObserver:
@@ -246,6 +249,7 @@ class Session:
         observer: the observer of the run.
         require_permit: lets every later request with an effect depend on a permit.
         hold_budget: takes the turns of the rate for a run from now on; None without a team store.
+        keeps: reads the exemptions; None for a reader that refuses a broken file.
     """
 
     settings: Settings
@@ -267,6 +271,24 @@ class Session:
     observer: RunObserver = field(default_factory=RunObserver)
     require_permit: "Callable[[SendPermit], object]" = lambda _permit: None
     hold_budget: Callable[[str], object] | None = None
+    keeps: "KeepReader | None" = None
+
+    def read_keep(self, ignored: str | None = None) -> "KeepList | None":
+        """Read the exemptions in force now; None without any source of exemptions.
+
+        Args:
+            ignored: the reason to act on exempted CVMs all the same.
+
+        Raises:
+            SettingsError: when the exemptions can't be read, or are invalid.
+        """
+        settings = self.settings
+        has_file = settings.keep.file is not None or (settings.audit.state_dir.expanduser() / KEEP_FILE).exists()
+        if self.endpoint.simulated or (not has_file and settings.store.url is None):
+            return None
+        from orchestrator.runs.keeping import KeepReader  # noqa: PLC0415 - most users have no exemption
+
+        return (self.keeps or KeepReader()).read_list(settings, self.clock.wall(), ignored, self.observer.on_warning)
 
     @property
     def is_simulated(self) -> bool:
@@ -314,6 +336,7 @@ async def open_session(
     few: bool = False,
     connections: int | None = None,
     beside: float = 0.0,
+    keeps: "KeepReader | None" = None,
 ) -> AsyncIterator[Session]:
     """Open a session for the length of the block.
 
@@ -325,6 +348,7 @@ async def open_session(
         few: whether the session is for a few reads only, at any rate.
         connections: the most connections and requests in flight, if fewer than in the limits.
         beside: requests per second of other sessions in this process. The sum decides the choice of the HTTP client.
+        keeps: reads the exemptions; None for a reader that refuses a broken file.
     """
     observer = observer or RunObserver()
     # All machines of a team have the same time of day, whatever their own clocks say.
@@ -382,6 +406,7 @@ async def open_session(
                 settle_seconds=learnt.settle,
                 says_simulated=lambda: cloud.simulated,
                 observer=observer,
+                keeps=keeps,
                 require_permit=cloud.require_permit,
                 hold_budget=hold_budget,
             )

@@ -30,7 +30,7 @@ from orchestrator.playbook.resolved_steps import AnyPlanned, Question, RunLimits
 from orchestrator.runs.claims import read_what_others_changed
 from orchestrator.runs.freeze import RunFreeze, freeze_fields
 from orchestrator.runs.fresh_status import read_open_statuses
-from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
+from orchestrator.runs.prepare import NO_OVERRIDES, Overrides, Prepared, find_refusal, prepare_plan
 from orchestrator.runs.records import planned_fields, started_fields
 from orchestrator.runs.session import Session, WorkspaceIdentity
 from orchestrator.times import timestamp
@@ -104,7 +104,7 @@ class RunRequest:
         inventory: the CVMs, if read already.
         is_named: whether a person named every CVM.
         fleet_id: the fleet run of the run; None for a run of its own.
-        break_freeze: the reason to act during a freeze; None to obey freezes.
+        overrides: the decisions to act despite freezes and exemptions.
     """
 
     loaded: LoadedPlaybook
@@ -120,7 +120,7 @@ class RunRequest:
     inventory: Inventory | None = None
     is_named: bool = False
     fleet_id: str | None = None
-    break_freeze: str | None = None
+    overrides: Overrides = NO_OVERRIDES
 
 
 Confirm = Callable[[Plan], Awaitable[bool]]
@@ -140,7 +140,7 @@ async def plan_request(session: Session, request: RunRequest) -> Prepared:
         request.constraint,
         narrowing=request.narrowing,
         inventory=request.inventory,
-        break_freeze=request.break_freeze,
+        overrides=request.overrides,
     )
     other_key = None
     if request.constraint is not None and request.workspace is not None:
@@ -232,6 +232,9 @@ def claim_jobs(
         SettingsError: when the claim can't be written.
     """
     prepared.freeze.refuse((target.action for target in prepared.plan.targets), session.clock.wall())
+    keep = session.read_keep(None if prepared.keep is None else prepared.keep.ignored)
+    if keep is not None and keep != prepared.keep:
+        keep.refuse(prepared.plan.targets)
     jobs = [Job.from_target(target) for target in prepared.plan.targets]
     refs = [job.ref for job in jobs]
     claims, url = batch or session.claims, session.endpoint.base_url
@@ -290,8 +293,10 @@ def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id
     if request.narrowing is not None:
         started["narrowed"] = request.narrowing.document()
     started.update(freeze_fields(request.loaded))
-    if request.break_freeze is not None:
-        started["break_freeze"] = request.break_freeze
+    if request.overrides.break_freeze is not None:
+        started["break_freeze"] = request.overrides.break_freeze
+    if prepared.keep is not None and prepared.keep.ignored is not None:
+        started["ignore_keep"] = prepared.keep.ignored
     if request.ignore_running:
         started["ignore_running"] = True
     if session.settings.workspace_name is not None:

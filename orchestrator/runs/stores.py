@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.postgres.run_store import StoreRunStore
     from orchestrator.postgres.store_thread import StoreThread
     from orchestrator.runs.api_profile import ApiProfileStore
+    from orchestrator.runs.keeping import KeepStore
 
 DEFAULT_WORKSPACE = "default"
 """Name in the team store for the workspace of the default key."""
@@ -76,6 +77,13 @@ def claim_store(settings: Settings) -> "ClaimStore":
     from orchestrator.audit.claims import FileClaimStore  # noqa: PLC0415 - readers of logs do without
 
     return FileClaimStore(file_run_store(settings))
+
+
+def keep_store(settings: Settings) -> "KeepStore":
+    """Return the store of the exemptions by command."""
+    from orchestrator.runs.keeping import FileKeepStore  # noqa: PLC0415 - most commands know no exemption
+
+    return FileKeepStore(settings.audit.state_dir)
 
 
 def api_profile_store(settings: Settings, warn: Callable[..., object]) -> "ApiProfileStore":

@@ -12,6 +12,7 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.source import parse_source
 from orchestrator.postgres.lease import FORMAT
 from orchestrator.runs.fleet.coordinate import FleetOrder
+from orchestrator.runs.prepare import NO_OVERRIDES, Overrides
 from orchestrator.runs.session import limits_of
 from orchestrator.runs.start import RunRequest
 from orchestrator.runs.stores import workspace_budget
@@ -27,7 +28,7 @@ class Submission:
         expect: the number of targets to confirm; None for any number.
         narrowing: the conditions of `--only` and `--exclude`.
         ignore_running: whether to act on CVMs claimed by another run.
-        break_freeze: the reason to act during a freeze.
+        overrides: the decisions to act despite freezes and exemptions.
         trigger: `trigger` of `run.started`, for the firing of a schedule.
         skip: names of workspaces to leave out of a fleet run if unreachable.
     """
@@ -36,7 +37,7 @@ class Submission:
     expect: int | None = None
     narrowing: Narrowing | None = None
     ignore_running: bool = False
-    break_freeze: str | None = None
+    overrides: Overrides = NO_OVERRIDES
     trigger: Mapping[str, str] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
 
@@ -50,7 +51,8 @@ class Submission:
             "expect": self.expect,
             "narrowing": None if self.narrowing is None else self.narrowing.document(),
             "ignore_running": self.ignore_running,
-            "break_freeze": self.break_freeze,
+            "break_freeze": self.overrides.break_freeze,
+            "ignore_keep": self.overrides.ignore_keep,
             "trigger": dict(self.trigger),
             "skip": list(self.skip),
         }
@@ -73,7 +75,7 @@ class Submission:
                 document["expect"],
                 Narrowing.from_record(document["narrowing"]),
                 document["ignore_running"],
-                document["break_freeze"],
+                Overrides(document["break_freeze"], document.get("ignore_keep")),
                 document["trigger"],
                 tuple(document.get("skip", ())),
             )
@@ -98,7 +100,7 @@ class Submission:
             run_id=run_id,
             ignore_running=self.ignore_running,
             narrowing=self.narrowing,
-            break_freeze=self.break_freeze,
+            overrides=self.overrides,
         )
 
     def build_order(self, settings: Settings, submitted: Mapping[str, object]) -> FleetOrder:

@@ -23,6 +23,7 @@ from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.execute import carry_out, explain_early_end
 from orchestrator.runs.firing import FiringClaim
+from orchestrator.runs.keeping import KeepReader
 from orchestrator.runs.notifications import notify_refusal
 from orchestrator.runs.resume import reopen_run, report_warnings
 from orchestrator.runs.session import Endpoint, RunObserver, Session, limits_of, open_session
@@ -82,6 +83,7 @@ class UnattendedRunner:
         self._settings, self._observe, self._fleets = settings, observe, fleets
         self._store, self._claims = run_store(settings), claim_store(settings)
         self._notified_runs: set[str] = set()
+        self._keeps = KeepReader(keeps_last=True)
 
     def is_fleet(self, loaded: LoadedPlaybook) -> bool:
         """Return True if a firing of the playbook acts in several workspaces; False also for an unknown workspace."""
@@ -167,7 +169,8 @@ class UnattendedRunner:
         where = await anyio.to_thread.run_sync(Endpoint.from_settings, settings)
         if cloud_url is not None:
             where.require_url(cloud_url)
-        async with open_session(settings, where, limits, self._observe(claim, settings.workspace_name)) as session:
+        observer = self._observe(claim, settings.workspace_name)
+        async with open_session(settings, where, limits, observer, keeps=self._keeps) as session:
             yield session
 
 

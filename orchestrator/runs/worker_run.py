@@ -25,6 +25,7 @@ from orchestrator.runs.abandon import abandon_run
 from orchestrator.runs.claims import claim_again
 from orchestrator.runs.execute import carry_out
 from orchestrator.runs.held_run import HeldRun
+from orchestrator.runs.keeping import KeepReader
 from orchestrator.runs.notifications import notify_refusal
 from orchestrator.runs.resume import ReopenedRun, reopen_run, report_warnings
 from orchestrator.runs.session import Endpoint, RunObserver, Session, open_session
@@ -68,6 +69,7 @@ class RunCarrier:
         """
         self._settings, self._read_submitter, self._query = settings, read_submitter, query
         self._observe, self._emit = observe, emit
+        self._keeps = KeepReader(keeps_last=True)
 
     async def __call__(self, held: HeldRun) -> None:
         """Carry a run out, or continue the run; a refused run is let go with the reason.
@@ -217,7 +219,7 @@ class RunCarrier:
         if cloud_url is not None:
             where.require_url(cloud_url)
         observer = self._observe(held.run_id, held.lease.workspace)
-        async with open_session(settings, where, limits, observer) as session:
+        async with open_session(settings, where, limits, observer, keeps=self._keeps) as session:
             yield session
 
 

@@ -27,6 +27,7 @@ from orchestrator.settings.model import (
     CloudSection,
     GuardsSection,
     HomeUnknownError,
+    KeepSection,
     LogSection,
     NotifySection,
     RateSection,
@@ -40,7 +41,7 @@ from orchestrator.settings.sources import (
     SettingPaths,
     list_key_groups,
     list_settings,
-    locate_calendars,
+    locate_files,
     read_assignments,
     read_short_names,
     read_tree,
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     rate: RateSection = RateSection()
     settle: SettleSection = SettleSection()
     guards: GuardsSection = GuardsSection()
+    keep: KeepSection = KeepSection()
     audit: AuditSection = Field(default_factory=AuditSection)
     billing: BillingSection = BillingSection()
     notify: NotifySection = NotifySection()
@@ -258,7 +260,7 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
     if file is not None and is_found:
         tree, warnings = drop_untrusted(tree, file)
     if file is not None:
-        tree = locate_calendars(tree, file.parent)
+        tree = locate_files(tree, file.parent)
     in_file = dict(read_tree(tree, Origin(str(file)), lists, text=text))
     sources = (given, variables, read_short_names(os.environ), in_file)
     merged = merge_sources(sources, ADDING_UP, [*EXCLUSIVE, *list_key_groups(sources)])

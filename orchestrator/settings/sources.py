@@ -190,8 +190,8 @@ def _parse_variable(origin: Origin, path: SettingPath, text: str, lists: Collect
         raise error_at(origin, path, "not valid JSON", hint) from None
 
 
-def locate_calendars(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the values of a file; the paths of calendars in freezes go by the folder of the file.
+def locate_files(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the values of a file; the paths of calendars and of exemptions go by the folder of the file.
 
     Args:
         tree: the values, perhaps invalid.
@@ -200,9 +200,12 @@ def locate_calendars(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     changed = dict(tree)
     if isinstance(changed.get("guards"), Mapping):
         changed["guards"] = _locate_in_guards(changed["guards"], folder)
+    keep = changed.get("keep")
+    if isinstance(keep, Mapping) and isinstance(keep.get("file"), str) and keep["file"]:
+        changed["keep"] = {**keep, "file": str(folder / Path(keep["file"]).expanduser())}
     if isinstance(changed.get("workspaces"), Mapping):
         changed["workspaces"] = {
-            name: locate_calendars(section, folder) if isinstance(section, Mapping) and "guards" in section else section
+            name: locate_files(section, folder) if isinstance(section, Mapping) and "guards" in section else section
             for name, section in changed["workspaces"].items()
         }
     return changed

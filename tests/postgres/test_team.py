@@ -13,6 +13,7 @@ from orchestrator.cli.handlers.submit import submit_playbook
 from orchestrator.cli.handlers.team import cancel_run, list_workers, watch_run
 from orchestrator.errors import SettingsError, StoreDownError, UsageError
 from orchestrator.postgres.submissions import RunRow, WorkerRow, explain_wait
+from orchestrator.runs.prepare import NO_OVERRIDES
 from tests.logs import lines as log_lines
 from tests.postgres.cluster import PASSWORD, Cluster
 from tests.postgres.conftest import Connect
@@ -47,7 +48,7 @@ def call(cluster: Cluster, database: str, capsys: pytest.CaptureFixture[str]) ->
 
 def submit(call: Call, *, as_json: bool = True, workspaces: tuple[str, ...] = ("prod",), **options: object) -> str:
     """Submit the playbook; return the id of the run."""
-    given = {"skip": (), "only": (), "exclude": (), "ignore_running": False, "break_freeze": None, **options}
+    given = {"skip": (), "only": (), "exclude": (), "ignore_running": False, "overrides": NO_OVERRIDES, **options}
     code, out, _ = call(submit_playbook, "demo.yaml", (), more=(2,), workspaces=workspaces, as_json=as_json, **given)
     assert code == 0
     document = json.loads(out)
@@ -75,7 +76,7 @@ def test_a_submitted_run_is_in_the_store_with_its_order_and_its_job(call: Call, 
 def test_a_submission_says_why_its_run_waits(call: Call) -> None:
     code, out, err = call(
         submit_playbook, "demo.yaml", (), more=(None,), workspaces=("p*",), as_json=False, skip=(), only=(), exclude=(),
-        ignore_running=False, break_freeze=None,
+        ignore_running=False, overrides=NO_OVERRIDES,
     )  # fmt: skip
     assert (code, out[:10], err) == (
         0,
@@ -101,7 +102,7 @@ def test_a_submission_needs_one_known_workspace(call: Call, workspaces: tuple[st
 def test_an_order_for_several_workspaces_is_a_fleet_run_with_a_run_for_each(call: Call, connect: Connect) -> None:
     with Path("config.toml").open("a") as file:
         file.write('[workspaces.staging]\napi_key_env = "KEY_OF_STAGING"\n')
-    given = {"skip": ("staging",), "only": (), "exclude": (), "ignore_running": False, "break_freeze": None}
+    given = {"skip": ("staging",), "only": (), "exclude": (), "ignore_running": False, "overrides": NO_OVERRIDES}
     code, out, _ = call(submit_playbook, "demo.yaml", (), more=(2,), workspaces=("*",), as_json=True, **given)
     document = json.loads(out)
     assert (code, document["state"]) == (0, "planning")
@@ -122,7 +123,7 @@ def test_settings_of_the_run_are_the_workers_own() -> None:
         with pytest.raises(UsageError, match="--submit excludes --set"):
             submit_playbook(
                 "demo.yaml", (), None, (assignment,), None, workspaces=(), skip=(), only=(), exclude=(),
-                ignore_running=False, break_freeze=None, as_json=False,
+                ignore_running=False, overrides=NO_OVERRIDES, as_json=False,
             )  # fmt: skip
 
 

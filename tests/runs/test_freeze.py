@@ -14,7 +14,7 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.runs.execute import carry_out
 from orchestrator.runs.frozen import apply_settings
-from orchestrator.runs.prepare import find_refusal
+from orchestrator.runs.prepare import Overrides, find_refusal
 from orchestrator.runs.resume import frozen_in, reopen_run
 from orchestrator.runs.session import Session
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
@@ -65,7 +65,7 @@ async def test_a_plan_in_a_freeze_is_refused_with_the_entry_and_the_end(where: s
 
 async def test_a_broken_freeze_is_in_the_plan_and_on_record(tmp_path: Path) -> None:
     session = session_of(FakeCloud(2), tmp_path)
-    request = replace(request_of(guards=NOW), break_freeze="incident 4711")
+    request = replace(request_of(guards=NOW), overrides=Overrides("incident 4711"))
     (check,) = (await plan_request(session, request)).plan.guards
     assert (check.ok, check.message.rpartition("; ")[2]) == (True, "broken on purpose: incident 4711")
     opened = await start(session, request)
@@ -104,7 +104,7 @@ async def test_a_freeze_that_begins_during_the_run_ends_the_run(tmp_path: Path) 
 async def test_a_resume_in_a_freeze_needs_its_own_reason(tmp_path: Path) -> None:
     cloud = FakeCloud(3)
     session = session_of(cloud, tmp_path)
-    opened = await start(session, replace(request_of(guards=NOW), break_freeze="incident 4711"))
+    opened = await start(session, replace(request_of(guards=NOW), overrides=Overrides("incident 4711")))
     run_id = opened.log.run_id
     stop = StopRequest()
     stop.request_end(Ending.SIGINT)

@@ -8,6 +8,7 @@ import pytest
 from orchestrator.errors import NotConfirmedError, PlaybookError, SettingsError
 from orchestrator.playbook.load import load_playbook
 from orchestrator.playbook.narrowing import Narrowing
+from orchestrator.runs.prepare import Overrides
 from orchestrator.runs.submission import Submission
 from orchestrator.settings.load import load_settings
 from tests.runs.sessions import request_of
@@ -27,7 +28,9 @@ def order(tmp_path: Path) -> Submission:
     file = tmp_path / "demo.yaml"
     file.write_text(SOURCE)
     narrowing = Narrowing.parse_options(("name=web-*",), ("id=cvm_1",))
-    return Submission(load_playbook(file, {"teepod": "prod-1"}), 3, narrowing, break_freeze="incident 4711")
+    return Submission(
+        load_playbook(file, {"teepod": "prod-1"}), 3, narrowing, overrides=Overrides("incident 4711", "ann says so")
+    )
 
 
 def test_an_order_survives_the_store(order: Submission) -> None:
@@ -42,7 +45,8 @@ def test_the_request_has_the_submitter_and_the_limits_of_the_worker(
     monkeypatch.chdir(tmp_path)
     settings = load_settings(None, ("rate.requests_per_second=3",))
     request = order.build_request(settings, "r1", {"by": "ann@host"})
-    assert (request.run_id, request.limits.requests_per_second, request.break_freeze) == ("r1", 3, "incident 4711")
+    assert (request.run_id, request.limits.requests_per_second) == ("r1", 3)
+    assert request.overrides == Overrides("incident 4711", "ann says so")
     assert request.origin_fields == {"actor": "ann@host", "submitted": {"by": "ann@host"}}
     assert request.narrowing == order.narrowing
 

@@ -7,10 +7,10 @@ import click
 
 from orchestrator.action import Action
 from orchestrator.cli.options import (
-    break_freeze_option,
     ignore_running_option,
     json_option,
     out_option,
+    override_options,
     skip_unreachable_option,
     verbosity_options,
     workspace_options,
@@ -56,7 +56,7 @@ def make_command(action: Action) -> click.Command:
         "--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets."
     )
     @ignore_running_option
-    @(no_option if action.starts_cvms else break_freeze_option)
+    @(no_option if action.starts_cvms else override_options)
     @json_option
     @skip_unreachable_option
     @workspace_options

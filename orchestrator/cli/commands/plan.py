@@ -5,10 +5,10 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import (
-    break_freeze_option,
     format_option,
     narrow_options,
     out_option,
+    override_options,
     playbook_options,
     skip_unreachable_option,
     verbosity_options,
@@ -19,7 +19,7 @@ from orchestrator.cli.options import (
 @click.command("plan", epilog="\b\nExample: orchestrator plan nightly-cost-stop --details")
 @playbook_options
 @narrow_options
-@break_freeze_option
+@override_options
 @out_option("Write the plan to FILE, for a review and for `run --plan FILE`. An older plan there is replaced.")
 @click.option("--details", is_flag=True, help="List every CVM of the inventory, with the reason for skipping it.")
 @format_option("text", "json", "md")

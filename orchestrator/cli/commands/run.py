@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import (
-    break_freeze_option,
     ignore_running_option,
     json_option,
     narrow_options,
+    override_options,
     playbook_options,
     skip_unreachable_option,
     verbosity_options,
@@ -37,7 +37,7 @@ from orchestrator.cli.options import (
     help="Leave the run to a worker of the team store, with the worker's settings and key; see `orchestrator watch`.",
 )
 @ignore_running_option
-@break_freeze_option
+@override_options
 @json_option
 @skip_unreachable_option
 @workspace_options

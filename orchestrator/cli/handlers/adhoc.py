@@ -20,7 +20,7 @@ from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import build_select
 from orchestrator.runs.adhoc import build_playbook, is_identifier, request_named
-from orchestrator.runs.prepare import find_refusal
+from orchestrator.runs.prepare import NO_OVERRIDES, Overrides, find_refusal
 from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import RunRequest, plan_request
 from orchestrator.runs.stores import run_store
@@ -48,7 +48,7 @@ def act(
     yes: bool,
     ignore_running: bool,
     as_json: bool,
-    break_freeze: str | None = None,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> int:
     """Act on named or selected CVMs: plan, confirm, act, watch until settled."""
     names = _read_choice(action, cvms, sources, selectors, excludes)
@@ -62,7 +62,7 @@ def act(
         from orchestrator.cli.handlers.fleet.run import FleetCommand, run_fleet  # noqa: PLC0415 - the same
 
         refuse_plan_file(members, has_out=out is not None)
-        fleet_order = PlaybookRequest(loaded, ignore_running=ignore_running, break_freeze=break_freeze)
+        fleet_order = PlaybookRequest(loaded, ignore_running=ignore_running, overrides=overrides)
         return run_fleet(every, members, FleetCommand(fleet_order, skip, yes, expect, as_json))
     require_no_skip(skip)
     settings = every.for_workspace(members[0]) if members else every
@@ -72,7 +72,7 @@ def act(
         check_place(out)
     else:
         run_store(settings).prepare()
-    order = _Order(action, names, loaded, out, ignore_running, break_freeze)
+    order = _Order(action, names, loaded, out, ignore_running, overrides)
     with open_endpoint(settings, simulate=simulate) as where:
         return anyio.run(partial(_open_and_act, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
@@ -86,7 +86,7 @@ class _Order:
     loaded: LoadedPlaybook | None
     out: Path | None
     ignore_running: bool
-    break_freeze: str | None
+    overrides: Overrides
 
     async def make_request(self, session: Session) -> RunRequest:
         if self.loaded is not None:
@@ -100,7 +100,7 @@ async def _open_and_act(
 ) -> int:
     limits, observer = limits_of(Limits(), settings), LogObserver(settings)
     async with open_session(settings, where, limits, observer, few=order.out is not None) as session:
-        request = replace(await order.make_request(session), break_freeze=order.break_freeze)
+        request = replace(await order.make_request(session), overrides=order.overrides)
         if order.out is None:
             return await run_in_session(session, request, yes=yes, expect=expect, as_json=as_json)
         found = await plan_request(session, request)

@@ -16,6 +16,7 @@ from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
 from orchestrator.cvm import Cvm
 from orchestrator.errors import UsageError
+from orchestrator.playbook.keep import KeepList
 from orchestrator.playbook.limits import Limits
 from orchestrator.playbook.narrowing import build_select
 from orchestrator.playbook.order import Rank, rank_target
@@ -28,10 +29,12 @@ from orchestrator.runs.documents import write_document
 from orchestrator.runs.fleet.members import read_members
 from orchestrator.runs.inventory import InventoryReading, read_inventories, read_inventory
 from orchestrator.runs.inventory_file import build_inventory, describe_cvm
+from orchestrator.runs.keeping import KeepReader
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
 from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import safe_text
+from orchestrator.times import utc_now
 
 
 def list_cvms(
@@ -65,8 +68,9 @@ def list_cvms(
         with open_endpoint(settings, simulate=simulate) as where:
             readings = [anyio.run(_read, settings, where, select)]
     every = [member.settings for member in members] or [settings]
+    keep = None if simulate else KeepReader().read_list(settings, utc_now())
     listed = [
-        _Listed(cvm, each.guards.protect, each.workspace_name)
+        _Listed(cvm, each.guards.protect, each.workspace_name, keep)
         for each, reading in zip(every, readings, strict=True)
         for cvm in reading.cvms
     ]
@@ -74,7 +78,7 @@ def list_cvms(
     if save is not None:
         pieces: list[str] = []
         found = replace(readings[0], cvms=tuple(each.cvm for each in listed))
-        write_document(build_inventory(found, every[0].guards.protect), pieces.append)
+        write_document(build_inventory(found, every[0].guards.protect, keep), pieces.append)
         write_out(save, "".join(pieces).encode())
     joined = InventoryReading.join(readings)
     _write(joined, listed, form, out)
@@ -102,26 +106,29 @@ class _Listed:
         cvm: the CVM.
         protect: the protection of the settings for its workspace.
         name: the workspace by its name in the settings; None for the default key.
+        keep: the exemptions; None for a simulated cloud.
     """
 
     cvm: Cvm
     protect: Protect
     name: str | None
+    keep: KeepList | None
 
     def document(self) -> dict[str, Any]:
         """Build the entry of the CVM."""
-        entry = describe_cvm(self.cvm, self.protect)
+        entry = describe_cvm(self.cvm, self.protect, self.keep)
         return entry if self.name is None else {**entry, "workspace_name": self.name}
 
 
 def _write(found: InventoryReading, listed: Sequence[_Listed], kind: str, out: Path | None) -> None:
     cvms, names = [each.cvm for each in listed], [each.name for each in listed if each.name is not None]
+    keep = listed[0].keep if listed else None
     if kind == "text" and out in {None, STDOUT}:
-        print_inventory(stdout_console(), found, cvms, names)
+        print_inventory(stdout_console(), found, cvms, names, keep)
         return
     text = StringIO()
     if kind == "text":
-        print_inventory(Console(file=text, width=PIPE_WIDTH, color_system=None), found, cvms, names)
+        print_inventory(Console(file=text, width=PIPE_WIDTH, color_system=None), found, cvms, names, keep)
     elif kind == "csv":
         text.write(build_inventory_csv(each.document() for each in listed))
     else:

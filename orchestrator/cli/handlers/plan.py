@@ -16,7 +16,7 @@ from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
-from orchestrator.runs.prepare import Prepared, find_refusal, prepare_plan
+from orchestrator.runs.prepare import Overrides, Prepared, find_refusal, prepare_plan
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
 from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.load import Settings, load_settings
@@ -33,7 +33,7 @@ def show_plan(
     skip: tuple[str, ...],
     only: tuple[str, ...],
     exclude: tuple[str, ...],
-    break_freeze: str | None,
+    overrides: Overrides,
     simulate: bool,
     out: Path | None,
     details: bool,
@@ -47,7 +47,7 @@ def show_plan(
     if len(names) > 1:
         from orchestrator.cli.handlers.fleet.plan import PlaybookRequest, show_fleet_plan  # noqa: PLC0415 - seldom needed
 
-        request = PlaybookRequest(loaded, narrowing, break_freeze=break_freeze)
+        request = PlaybookRequest(loaded, narrowing, overrides=overrides)
         has_out = out is not None
         return show_fleet_plan(every, names, request, skip=skip, details=details, form=form, has_out=has_out)
     require_no_skip(skip)
@@ -57,7 +57,7 @@ def show_plan(
             raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")
         check_place(out)
     with open_endpoint(settings, simulate=simulate) as where:
-        found = anyio.run(_read_and_plan, settings, where, loaded, narrowing, break_freeze)
+        found = anyio.run(_read_and_plan, settings, where, loaded, narrowing, overrides)
         written = None
         if out is not None and find_refusal(found.plan) is None:
             written = write_plan(out, found, loaded, where.base_url)
@@ -140,8 +140,8 @@ async def _read_and_plan(
     where: Endpoint,
     loaded: LoadedPlaybook,
     narrowing: Narrowing | None,
-    break_freeze: str | None,
+    overrides: Overrides,
 ) -> Prepared:
     limits = limits_of(loaded.playbook.limits, settings)
     async with open_session(settings, where, limits, LogObserver(settings), few=True) as session:
-        return await prepare_plan(session, loaded, narrowing=narrowing, break_freeze=break_freeze)
+        return await prepare_plan(session, loaded, narrowing=narrowing, overrides=overrides)

@@ -25,6 +25,7 @@ from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.runs.documents import plan_document
 from orchestrator.runs.plan_file import read_plan, request_plan, require_cloud
+from orchestrator.runs.prepare import Overrides
 from orchestrator.runs.session import Endpoint, Session, limits_of, open_endpoint, open_session
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.stores import run_store
@@ -48,7 +49,7 @@ def run_playbook(
     simulate: bool,
     yes: bool,
     ignore_running: bool,
-    break_freeze: str | None,
+    overrides: Overrides,
     as_json: bool,
 ) -> int:
     """Carry a playbook out: plan, confirm, act, watch until settled."""
@@ -60,13 +61,13 @@ def run_playbook(
         from orchestrator.cli.handlers.fleet.plan import PlaybookRequest  # noqa: PLC0415 - seldom needed
         from orchestrator.cli.handlers.fleet.run import FleetCommand, run_fleet  # noqa: PLC0415 - the same
 
-        fleet_order = PlaybookRequest(loaded, narrowing, ignore_running, break_freeze)
+        fleet_order = PlaybookRequest(loaded, narrowing, ignore_running, overrides)
         return run_fleet(every, names, FleetCommand(fleet_order, skip, yes, expect, as_json))
     require_no_skip(skip)
     settings = every.for_workspace(names[0]) if names else every
     run_store(settings).prepare()
     limits = limits_of(loaded.playbook.limits, settings)
-    order = RunRequest(loaded, limits, ignore_running=ignore_running, narrowing=narrowing, break_freeze=break_freeze)
+    order = RunRequest(loaded, limits, ignore_running=ignore_running, narrowing=narrowing, overrides=overrides)
     with open_endpoint(settings, simulate=simulate) as where:
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
@@ -86,7 +87,7 @@ def run_plan_file(
     simulate: bool,
     yes: bool,
     ignore_running: bool,
-    break_freeze: str | None,
+    overrides: Overrides,
     as_json: bool,
 ) -> int:
     """Carry out a plan file, except for targets changed since the plan."""
@@ -103,7 +104,7 @@ def run_plan_file(
     settings = settings_of_name(load_settings(config, assignments), lock.workspace_name, "the plan file")
     run_store(settings).prepare()
     request = request_plan(lock, plan_file, settings, assignments, ignore_running=ignore_running)
-    order = replace(request, origin=_describe_origin(lock, plan_file, utc_now()), break_freeze=break_freeze)
+    order = replace(request, origin=_describe_origin(lock, plan_file, utc_now()), overrides=overrides)
     with open_endpoint(settings, simulate=False) as where:
         require_cloud(lock, where.base_url, plan_file)
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))

@@ -4,18 +4,18 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
 import click
-from pydantic_core import PydanticCustomError
 
+from orchestrator.cli.until import parse_until
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
 from orchestrator.playbook.firings import LeftOut, LeftOutCode, Timetable
 from orchestrator.playbook.load import find_playbook, load_playbook
-from orchestrator.playbook.schedule import has_edge_form, last_second, load_zone, parse_edge
+from orchestrator.playbook.schedule import load_zone
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.report.plan.schedule import format_firing, format_local
 from orchestrator.runs.start import find_actor
@@ -25,7 +25,7 @@ from orchestrator.service.state import StoredSchedule, read_kept_version, read_s
 from orchestrator.service.stores import journal_reader, kept_folder, open_pushed, snooze_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import plural, safe_text
-from orchestrator.times import parse_time_span, timestamp, utc_now
+from orchestrator.times import timestamp, utc_now
 from orchestrator.validation_messages import suggest_nearest
 
 _SECOND = timedelta(seconds=1)
@@ -59,7 +59,7 @@ def snooze_playbook(
         if until is None:
             _end_snooze(playbook, source, settings, now, as_json=as_json)
         else:
-            _set_snooze(playbook, source, settings, Snooze(now, _parse_end(until, zone, now)), zone, as_json=as_json)
+            _set_snooze(playbook, source, settings, Snooze(now, parse_until(until, zone, now)), zone, as_json=as_json)
     return int(Exit.OK)
 
 
@@ -112,28 +112,6 @@ def _find_schedule(playbook: str, journal: JournalReader) -> tuple[str, Path]:
         hint = f"give the name in the file: {loaded.playbook.name}"
         raise UsageError(f"{playbook!r} is not the name of the playbook", file=loaded.file, hint=hint)
     return loaded.playbook.schedule.timezone, loaded.file
-
-
-def _parse_end(text: str, zone: str, now: datetime) -> datetime:
-    """Return the end of a snooze: the first moment with firings again."""
-    try:
-        ends = now + timedelta(seconds=parse_time_span(text))
-    except ValueError:
-        hint = f"write 2026-12-01T08:00 (in {zone}, or with an offset), 2026-12-01 (end of that day), or 8h or 3d"
-        if not has_edge_form(text.strip()):
-            message = f"--until: must be a date, a time or a duration, not {text[:60]!r}"
-            raise UsageError(message, hint=hint) from None
-        try:
-            edge = parse_edge(text)
-        except PydanticCustomError as error:
-            raise UsageError(f"--until: {error.message()}", hint=hint) from error
-        ends = last_second(edge, load_zone(zone)) + (timedelta() if isinstance(edge, datetime) else _SECOND)
-    if ends <= now:
-        raise UsageError(
-            f"--until: {format_local(ends.astimezone(load_zone(zone)))} is in the past",
-            hint=f"times are in {zone}; the time there is {format_local(now.astimezone(load_zone(zone)))}",
-        )
-    return ends.astimezone(UTC)
 
 
 def _describe_skipped(outlook: "_Outlook | None", snooze: Snooze) -> str:

@@ -16,6 +16,7 @@ from orchestrator.playbook.load import find_playbook, load_playbook, parse_assig
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.postgres.lease import FORMAT
 from orchestrator.runs.fleet.plan import require_known
+from orchestrator.runs.prepare import Overrides
 from orchestrator.runs.start import find_actor
 from orchestrator.runs.submission import Submission, find_budget
 from orchestrator.settings.load import Settings, load_settings
@@ -42,7 +43,7 @@ def submit_playbook(
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     ignore_running: bool,
-    break_freeze: str | None,
+    overrides: Overrides,
     as_json: bool,
 ) -> int:
     """Submit a run, or a fleet run, to the team store; workers plan and carry out."""
@@ -55,7 +56,7 @@ def submit_playbook(
             raise UsageError(f"--submit excludes --set {each.partition('=')[0]} and --profile", hint=hint)
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
     narrowing = Narrowing.parse_options(only, exclude)
-    order = Submission(loaded, expect, narrowing, ignore_running, break_freeze, skip=skip)
+    order = Submission(loaded, expect, narrowing, ignore_running, overrides, skip=skip)
     settings = load_settings(config, assignments)
     with connect(require_url(settings.store), listen=settings.store.listen) as connection:
         known = tuple(dict.fromkeys([*settings.workspaces, *submissions.list_workspaces(connection)]))

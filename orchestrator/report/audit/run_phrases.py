@@ -49,6 +49,8 @@ def _describe_start(event: RunStarted) -> str:
         parts.append(f"narrowed by {safe_text(describe_narrowing(event.narrowed), REASON)}")
     if event.break_freeze is not None:
         parts.append(f"despite any freeze: {safe_text(event.break_freeze, REASON)}")
+    if event.ignore_keep is not None:
+        parts.append(f"despite exemptions: {safe_text(event.ignore_keep, REASON)}")
     if event.simulated:
         parts.append("against a simulated cloud")
     return ", ".join(parts)

@@ -114,6 +114,8 @@ def describe_summary(document: _Document) -> Section:
         pairs.append(("Narrowed by", describe_narrowing(run["narrowed"])))
     if "break_freeze" in run:
         pairs.append(("Despite freezes", str(run["break_freeze"])))
+    if "ignore_keep" in run:
+        pairs.append(("Despite exemptions", str(run["ignore_keep"])))
     if command := next_command(document):
         pairs.append(("To continue", Code(command)))
     if total["stops"]:

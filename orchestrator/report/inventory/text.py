@@ -8,6 +8,7 @@ from rich.console import Console
 
 from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.cvm import Cvm
+from orchestrator.playbook.keep import KeepList
 from orchestrator.report.layout import Column, print_lines, print_table, prose_lines, warning_lines
 from orchestrator.report.plan.sections import app_of, teepod_of
 from orchestrator.runs.inventory import InventoryReading
@@ -30,7 +31,11 @@ _COLUMNS = [
 
 
 def print_inventory(
-    console: Console, reading: InventoryReading, cvms: Sequence[Cvm], names: Sequence[str] = ()
+    console: Console,
+    reading: InventoryReading,
+    cvms: Sequence[Cvm],
+    names: Sequence[str] = (),
+    keep: KeepList | None = None,
 ) -> None:
     """Print the inventory.
 
@@ -39,12 +44,20 @@ def print_inventory(
         reading: the read inventory.
         cvms: the chosen CVMs in order.
         names: the name of each CVM's workspace; empty for the default key.
+        keep: the exemptions; None without any.
     """
+    kept = [None if keep is None else keep.find_entry(cvm) for cvm in cvms]
     if cvms:
         rows = [_list_cells(cvm) for cvm in cvms]
         if names:
             rows = [[cells[0], safe_text(name, 64), *cells[1:]] for name, cells in zip(names, rows, strict=True)]
         columns = [*_COLUMNS[:1], *([Column("workspace")] if names else []), *_COLUMNS[1:]]
+        if any(kept):
+            columns.append(Column("kept until", rank=1))
+            rows = [
+                [*cells, "" if entry is None else f"{entry.until:%Y-%m-%d %H:%MZ}"]
+                for cells, entry in zip(rows, kept, strict=True)
+            ]
         print_table(console, columns, rows)
         console.print()
     print_lines(console, prose_lines(console, describe_totals(cvms)))

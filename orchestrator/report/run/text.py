@@ -252,6 +252,8 @@ def _describe_start(state: RunState) -> _Facts:
         yield "trigger", Text(f"schedule {safe_text(trigger['schedule'])}, planned for {planned}")
     if state.started.break_freeze is not None:
         yield "despite freezes", Text(safe_text(state.started.break_freeze, _WIDTH))
+    if state.started.ignore_keep is not None:
+        yield "despite exemptions", Text(safe_text(state.started.ignore_keep, _WIDTH))
 
 
 def _follow_ups(state: RunState) -> _Facts:

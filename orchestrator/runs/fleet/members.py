@@ -4,6 +4,7 @@ import resource
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError, SettingsError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook
@@ -19,6 +20,9 @@ from orchestrator.runs.session import (
 )
 from orchestrator.settings.load import Settings
 from orchestrator.text import plural
+
+if TYPE_CHECKING:
+    from orchestrator.runs.keeping import KeepReader
 
 Observe = Callable[[str], RunObserver]
 """Returns the observer for the run of a workspace, by the workspace's name."""
@@ -147,7 +151,12 @@ def limits_of_members(members: Iterable[Member], loaded: LoadedPlaybook) -> dict
 
 @asynccontextmanager
 async def open_sessions(
-    members: Iterable[Member], limits: Mapping[str, RunLimits], observe: Observe, *, few: bool = False
+    members: Iterable[Member],
+    limits: Mapping[str, RunLimits],
+    observe: Observe,
+    *,
+    few: bool = False,
+    keeps: "KeepReader | None" = None,
 ) -> AsyncIterator[dict[str, Session]]:
     """Open a connection to the cloud of every workspace, for the length of the block; share out the descriptors.
 
@@ -156,6 +165,7 @@ async def open_sessions(
         limits: the limits of every run, by workspace.
         observe: returns the observer for the run of a workspace.
         few: whether only few requests are sent, such as for a plan.
+        keeps: reads the exemptions; None for a reader that refuses a broken file.
 
     Raises:
         SettingsError: when the process may open too few files for this number of workspaces.
@@ -175,6 +185,7 @@ async def open_sessions(
                 few=few,
                 connections=connections,
                 beside=rates - limits[member.name].requests_per_second,
+                keeps=keeps,
             )
             sessions[member.name] = await stack.enter_async_context(session)
         try:

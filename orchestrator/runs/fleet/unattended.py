@@ -19,6 +19,7 @@ from orchestrator.runs.fleet.members import limits_of_members, open_sessions, re
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspaceRequest, plan_fleet
 from orchestrator.runs.fleet.resume import claim_open_runs, plan_fleet_resume, record_fleet_resume, reopen_fleet
 from orchestrator.runs.fleet.start import OpenFleet, OpenMember, start_fleet
+from orchestrator.runs.keeping import KeepReader
 from orchestrator.runs.session import Session
 from orchestrator.runs.start import RunRequest
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
@@ -42,6 +43,7 @@ class UnattendedFleetRunner:
         """
         self._settings, self._observe = settings, observe
         self._store, self._fleets = run_store(settings), fleet_store(settings)
+        self._keeps = KeepReader(keeps_last=True)
 
     def read_status(self, fleet_id: str) -> RunStatus:
         """Return the status of a fleet run from its log and the logs of its runs."""
@@ -75,7 +77,7 @@ class UnattendedFleetRunner:
         limits = limits_of_members(members, loaded)
         trigger = {"trigger": trigger_of(claim)}
         requests = {name: RunRequest(loaded, limits[name], origin_fields=trigger) for name in limits}
-        async with open_sessions(members, limits, partial(self._observe, claim)) as sessions:
+        async with open_sessions(members, limits, partial(self._observe, claim), keeps=self._keeps) as sessions:
             opened = await run_unless(stop, partial(self._plan_and_start, claim, loaded, sessions, requests))
             return INTERRUPTED if opened is None else await _carry_out(opened, stop)
 
@@ -109,7 +111,7 @@ class UnattendedFleetRunner:
             applied = fleet.apply_settings(members)
             limits = {name: each.limits for name, each in applied.items()}
             with claim_open_runs(fleet, self._settings) as claims:
-                async with open_sessions(members, limits, partial(self._observe, claim)) as sessions:
+                async with open_sessions(members, limits, partial(self._observe, claim), keeps=self._keeps) as sessions:
                     plan = await run_unless(stop, partial(plan_fleet_resume, fleet, sessions, applied, claims))
                     if plan is None:
                         return INTERRUPTED

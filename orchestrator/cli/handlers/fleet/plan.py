@@ -26,6 +26,7 @@ from orchestrator.runs.fleet.members import (
     read_usable_members,
 )
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspaceRequest, find_fleet_refusal, plan_fleet
+from orchestrator.runs.prepare import NO_OVERRIDES, Overrides
 from orchestrator.runs.session import RunObserver, Session
 from orchestrator.runs.start import RunRequest
 from orchestrator.settings.load import Settings
@@ -45,13 +46,13 @@ class PlaybookRequest:
         loaded: the playbook.
         narrowing: the conditions of `--only` and `--exclude`.
         ignore_running: whether to act on CVMs claimed by another run.
-        break_freeze: the reason to act during a freeze.
+        overrides: the decisions to act despite freezes and exemptions.
     """
 
     loaded: LoadedPlaybook
     narrowing: Narrowing | None = None
     ignore_running: bool = False
-    break_freeze: str | None = None
+    overrides: Overrides = NO_OVERRIDES
 
     def list_requests(self, sessions: Mapping[str, Session]) -> tuple[WorkspaceRequest, ...]:
         """List the request of every workspace."""
@@ -64,7 +65,7 @@ class PlaybookRequest:
                     session.limits,
                     ignore_running=self.ignore_running,
                     narrowing=self.narrowing,
-                    break_freeze=self.break_freeze,
+                    overrides=self.overrides,
                 ),
             )
             for name, session in sessions.items()
