@@ -191,7 +191,6 @@ def merge_guards(playbook: Guards, settings: Guards) -> Guards:
         keep_running=[*(settings.keep_running or ()), *(playbook.keep_running or ())] or None,
         not_during=[*(settings.not_during or ()), *(playbook.not_during or ())] or None,
         only_during=[*(settings.only_during or ()), *(playbook.only_during or ())] or None,
-        ignore_keep=playbook.ignore_keep,
     )
 
 

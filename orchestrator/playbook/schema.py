@@ -122,8 +122,13 @@ class Guards(DocumentedModel):
     """Times without stops, shutdowns and restarts. Starts are allowed."""
     only_during: Annotated[list[Times], _OneOrMore()] | None = None
     """The only times for stops, shutdowns and restarts. Of several rules, all must allow the time."""
+
+
+class PlaybookGuards(Guards):
+    """Conditions for a plan. A plan outside these conditions is refused, and nothing is sent."""
+
     ignore_keep: StrictBool = False
-    """Act on CVMs with an exemption too, such as in an emergency. Not for the guards of the settings."""
+    """Act on exempted CVMs too (`orchestrator keep`, `keep.file`), such as in an emergency."""
 
 
 def _check_steps(steps: list[AnyStep]) -> list[AnyStep]:
@@ -205,7 +210,7 @@ class Playbook(DocumentedModel):
     """One sentence for the readers of the plan."""
     vars: dict[str, Variable] = {}  # noqa: RUF012 - pydantic copies it
     """Values given by the caller; `${NAME}` in a text value is replaced by the variable's value."""
-    guards: Guards = Guards()
+    guards: PlaybookGuards = PlaybookGuards()
     """Conditions for the plan; a plan outside these conditions is refused."""
     limits: Limits = Limits()
     """Limits of the run's rate and width."""

@@ -81,6 +81,12 @@ def claim_store(settings: Settings) -> "ClaimStore":
 
 def keep_store(settings: Settings) -> "KeepStore":
     """Return the store of the exemptions by command."""
+    if settings.store.url is not None:
+        from orchestrator.postgres.keeps import StoreKeeps  # noqa: PLC0415 - only where `store.url` is set
+        from orchestrator.runs.keeping import COMMAND  # noqa: PLC0415 - the same
+        from orchestrator.runs.start import find_actor  # noqa: PLC0415 - imports this module
+
+        return StoreKeeps(team_store(settings).query, COMMAND, find_actor())
     from orchestrator.runs.keeping import FileKeepStore  # noqa: PLC0415 - most commands know no exemption
 
     return FileKeepStore(settings.audit.state_dir)

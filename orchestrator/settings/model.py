@@ -207,12 +207,6 @@ class GuardsSection(Guards):
     recheck_after: PositiveDuration = 300.0
     """After a later answer to the question, every target's status is read again before anything is sent."""
 
-    @model_validator(mode="after")
-    def _check_keep(self) -> Self:
-        if self.ignore_keep:
-            raise ValueError("`ignore_keep` belongs in the guards of a playbook; here, remove the exemptions instead")
-        return self
-
 
 class KeepSection(DocumentedModel):
     """Exemptions: CVMs left up until a time. See also `orchestrator keep`."""

@@ -103,7 +103,7 @@ keep:
         ("keep:\n- {cvm: cvm_1, name: web, until: 2026-12-01, owner: a, reason: x}", 2, "exactly one of"),
         ("keep:\n- {until: 2026-12-01, owner: a, reason: x}", 2, "exactly one of"),
         (f"keep:\n- {SOUND}\n- {{name: b, until: soon, owner: a, reason: x}}", 3, "soon"),
-        ("keep:\n- {nmae: web, until: 2026-12-01, owner: a, reason: x}", 2, "nmae"),
+        ("keep:\n- {nomen: web, until: 2026-12-01, owner: a, reason: x}", 2, "nomen"),
         ("kepe: []", 1, "the key 'keep' is missing"),
     ],
 )  # fmt: skip

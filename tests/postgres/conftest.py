@@ -97,7 +97,7 @@ def database(cluster: Cluster, _shared_database: str) -> Iterator[str]:
     yield _shared_database
     # Without triggers and foreign keys, which would refuse.
     cluster.execute(
-        "SET session_replication_role = replica; DELETE FROM orchestrator.claims;"
+        "SET session_replication_role = replica; DELETE FROM orchestrator.claims; DELETE FROM orchestrator.keeps;"
         " DELETE FROM orchestrator.runs; DELETE FROM orchestrator.records;"
         " DELETE FROM orchestrator.workspaces; DELETE FROM orchestrator.answers; DELETE FROM orchestrator.leases;"
         " DELETE FROM orchestrator.signed_answers; DELETE FROM orchestrator.journal; DELETE FROM orchestrator.workers;"

@@ -17,6 +17,7 @@ SCHEDULE_FUNCTIONS = {"submit_firing", "claim_firing", "give_up_firing", "retry_
 SCHEDULE_READS = {
     *("read_duty", "read_journal_tail", "read_firing_run", "read_snoozes", "read_last_push", "read_playbooks"),
     "read_calendars",
+    "read_keeps",
 }
 CLAIM_FUNCTIONS = {"claim_cvms", "narrow_claim", "renew_claims", "release_claim", "is_any_claim_live"}
 FLEET_FUNCTIONS = {"submit_fleet", "list_members", "report_plan", "give_verdict", "read_verdict"}
@@ -28,7 +29,7 @@ JOB_FUNCTIONS = {
     "procrastinate_prune_stalled_workers_v1",
 }
 DECISIONS = {"take_run_for_person", "cancel_run", "submit_answer", "withdraw_answer", "submit_signed_answer"}
-DECISIONS |= {"set_snooze", "clear_snooze", "push_playbooks"}
+DECISIONS |= {"set_snooze", "clear_snooze", "push_playbooks", "add_keeps", "remove_keeps"}
 
 
 def list_functions(connection: "psycopg.Connection") -> set[str]:
@@ -53,7 +54,7 @@ def list_tables(connection: "psycopg.Connection", privilege: str) -> set[str]:
 
 TABLES = {
     *("meta", "migrations", "workspaces", "runs", "records", "answers", "signed_answers", "leases", "journal"),
-    *("workers", "snoozes", "pushes", "playbooks", "calendars", "claims"),
+    *("workers", "snoozes", "pushes", "playbooks", "calendars", "claims", "keeps"),
 }
 
 

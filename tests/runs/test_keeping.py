@@ -24,6 +24,7 @@ from orchestrator.runs.status import StopRequest
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import KeepSection
 from tests.engine.fakes import FakeCloud
+from tests.keep_contract import KeepContract
 from tests.logs import write_by
 from tests.runs.sessions import request_of, session_of, write_at_once
 
@@ -59,23 +60,12 @@ async def start(session: Session, request: RunRequest, wait: Any = None) -> Open
 # The store ------------------------------------------------------------
 
 
-def test_exemptions_are_added_replaced_and_ended(tmp_path: Path) -> None:
-    store = FileKeepStore(tmp_path)
-    store.add_entries([entry(), entry("web-2")], NOW)
-    store.add_entries([entry(until=NOW + timedelta(days=9))], NOW)
-    assert {each.value: each.until for each in FileKeepStore(tmp_path).read_entries()} == {
-        "web-1": NOW + timedelta(days=9),
-        "web-2": LATER,
-    }
-    assert store.remove_entries(["web-2", "web-7"], NOW) == ["web-2"]
-    assert [each.value for each in store.read_entries()] == ["web-1"]
+class TestFileKeepStore(KeepContract):
+    """The contract over files."""
 
-
-def test_an_expired_exemption_stays_listed_for_some_time(tmp_path: Path) -> None:
-    store = FileKeepStore(tmp_path)
-    store.add_entries([entry("old", NOW - timedelta(days=91)), entry("past", NOW - timedelta(days=1))], NOW)
-    assert [each.value for each in store.read_entries()] == ["past"]
-    assert store.remove_entries(["past"], NOW) == [], "it had ended already"
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> FileKeepStore:
+        return FileKeepStore(tmp_path)
 
 
 def test_commands_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
