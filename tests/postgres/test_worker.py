@@ -2,7 +2,10 @@
 
 import json
 import os
+import random
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -280,6 +283,22 @@ def test_a_worker_waits_while_the_database_is_down_and_its_run_goes_on_afterward
         assert team.stops() == [1] * 8
 
 
+def test_a_question_survives_its_worker_and_is_answered_once(team: Team) -> None:
+    steps = "  - {name: look, action: pause, question: 'Go on?', timeout: 10m}\n"
+    steps += "  - {name: rest, action: stop, select: {name: [web-2]}}\n"
+    (team.folder / "demo.yaml").write_text(PLAYBOOK.replace("web-*", "web-1") + steps)
+    first = team.start_worker()
+    run_id = team.submit(rate=20)
+    until(lambda: "approval.requested" in team.events(run_id))
+    team.start_worker()
+    first.kill()
+    until(lambda: team.events(run_id).count("approval.requested") == 2)
+    team.call("approve", run_id, "--yes", "--comment", "seen")
+    assert team.wait_for_end(run_id) == ("finished", 0)
+    (answered,) = [record for record in team.records(run_id) if record["event"] == "approval.answered"]
+    assert (answered["answer"], answered["comment"]) == ("approved", "seen")
+
+
 def test_a_worker_without_a_key_or_a_database_does_not_start(team: Team) -> None:
     (team.folder / "prod.key").unlink()
     process = team.start("worker", "--config", "worker.toml", user="vic_viewer")
@@ -294,3 +313,51 @@ def test_a_worker_without_a_key_or_a_database_does_not_start(team: Team) -> None
     team.proxy = None
     process = team.start("worker", "--config", "worker.toml", user="vic_viewer")
     assert (process.wait(20), "no rights" in team.logs()) == (2, True)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(8))
+def test_a_run_ends_with_each_stop_sent_once_whatever_happens_to_its_workers(
+    tmp_path: Path, durable: Cluster, database: str, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    rng = random.Random(seed)
+    names = [f"web-{number}" for number in range(120)]
+    settings = parse_settings(
+        {
+            "fleet": {"cvms": 120, "seed": seed, "names": names, "stopped_share": 0},
+            "timing": {"stop_seconds": [0.5, 2.0], "latency": [0.02, 0.2]},
+            "faults": {"error_before": 0.03, "error_after": 0.03, "reset_before": 0.02, "reset_after": 0.03},
+            "api": {"simulated_header": False},
+        }
+    )
+    with BackgroundSimulator(settings) as sim:
+        team = Team(tmp_path, sim, durable, database)
+        try:
+            for _ in range(3):
+                team.start_worker()
+            run_id = team.submit(rate=8)
+            while "run.finished" not in team.events(run_id):
+                threading.Event().wait(rng.uniform(0.5, 2.5))
+                _disturb(team, rng)
+            assert team.wait_for_end(run_id) == ("finished", 0)
+            assert team.stops() == [1] * 120
+        finally:
+            team.kill()
+
+
+def _disturb(team: Team, rng: random.Random) -> None:
+    """Kill, end or pause the worker of the run, and start another worker."""
+    rows = team.query("SELECT holder FROM orchestrator.runs WHERE lease_until > clock_timestamp()")
+    if not rows:
+        return
+    pid = rows[0][0].rpartition(":")[2]
+    worker = next(worker for worker in team.workers if str(worker.pid) == pid)
+    how = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+    worker.send_signal(how)
+    if how is signal.SIGSTOP:
+        threading.Event().wait(LEASE + 1.5)
+        worker.send_signal(signal.SIGCONT)
+    else:
+        worker.wait(15)
+        team.start_worker()

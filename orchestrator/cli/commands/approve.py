@@ -27,8 +27,9 @@ def command(**options: Any) -> None:
     """Answer the open question of a run, asked by a `pause` step.
 
     Shows the question, the progress of the run and the next steps, and asks you to type a word. The process that
-    executes the run reads the answer; it runs on the same machine and as the same user. The audit log records who
-    answered. The first answer counts. Exit code 3: the answer came too late, or no process executes the run.
+    executes the run reads the answer. Without a team store, it runs on the same machine and as the same user. The audit
+    log records who answered. The first answer counts. Exit code 3: the answer came too late, or no process executes the
+    run.
 
     With the id of a fleet run: lists the open questions of all runs, and answers all runs at the same step.
     """
