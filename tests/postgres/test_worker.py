@@ -266,6 +266,38 @@ def test_a_run_of_a_person_is_cancelled_by_another_person_and_taken_by_no_worker
     assert (last["ending"], last["cancelled_by"]) == ("cancelled", "oli@desk")
 
 
+ASKING = """\
+name: demo
+vars: {rate: {default: "20"}}
+steps:
+  - {name: first, action: stop, select: {name: [web-1]}}
+  - {name: look, action: pause, question: "Dashboards green?", timeout: 2m}
+  - {name: rest, action: stop, select: {name: ["web-*"]}}
+"""
+
+
+def test_a_question_is_asked_again_after_a_kill_and_an_answer_to_the_dead_worker_counts_for_nothing(
+    team: Team,
+) -> None:
+    (team.folder / "demo.yaml").write_text(ASKING)
+    first = team.start_worker()
+    run_id = team.submit(rate=20)
+    until(lambda: "approval.requested" in team.events(run_id))
+    first.kill()
+    asked = team.records(run_id)[-1]
+    answer = [run_id, asked["hash"], asked["seq"], "look", False, "eve@desk", None]
+    team.query("SELECT orchestrator.submit_answer(%s, %s, %s, %s, %s, %s, %s)", answer)
+    team.start_worker()
+    until(lambda: team.events(run_id).count("approval.requested") == 2)
+    team.call("approve", run_id, "--yes", "--comment", "all green")
+    assert team.wait_for_end(run_id) == ("finished", 0)
+    answers = [record for record in team.records(run_id) if record["event"] == "approval.answered"]
+    assert [(each["answer"], each["comment"], each["db_user"]) for each in answers] == [
+        ("approved", "all green", "oli_operator")
+    ]
+    assert team.stops() == [1] * 8
+
+
 def test_a_worker_waits_while_the_database_is_down_and_its_run_goes_on_afterwards(team: Team, durable: Cluster) -> None:
     with proxied(team, durable) as proxy:
         team.start_worker()
