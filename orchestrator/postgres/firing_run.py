@@ -13,7 +13,7 @@ class FiringRun:
 
     Attributes:
         run_id: the id of the run.
-        workspace: the name of the workspace.
+        workspace: the name of the workspace; None for a fleet run, with its members in `spec`.
         playbook: the name of the playbook.
         planned: the planned time of the firing.
         spec: everything for the run, as JSON.
@@ -24,7 +24,7 @@ class FiringRun:
     """
 
     run_id: str
-    workspace: str
+    workspace: str | None
     playbook: str
     planned: datetime
     spec: Mapping[str, Any]

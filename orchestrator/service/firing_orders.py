@@ -1,20 +1,21 @@
 """The orders of firings for the workers of the team store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.errors import UsageError
+from orchestrator.audit.store import new_run_ids
+from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.postgres.firing_run import FiringRun
 from orchestrator.runs.firing import FiringClaim
+from orchestrator.runs.fleet.plan import require_known
 from orchestrator.runs.submission import Submission, find_budget
 from orchestrator.runs.unattended import trigger_of
 from orchestrator.service.runs import PATIENCE
 from orchestrator.settings.load import Settings
 from orchestrator.settings.workspaces import match_workspaces
-from orchestrator.text import plural
 
 _PATTERN = frozenset("*?[")
 
@@ -33,25 +34,24 @@ class FiringOrders:
         self._settings, self._holder, self._wall = settings, holder, wall
 
     def __call__(self, claim: FiringClaim, loaded: LoadedPlaybook) -> FiringRun:
-        """Build the run of a firing.
+        """Build the run, or the fleet run, of a firing.
 
         Raises:
-            UsageError: when the playbook names no workspace, or several workspaces.
+            UsageError: when the playbook names no workspace, or when its canary is no workspace of the playbook.
         """
-        (workspace, *others) = self.choose_workspaces(loaded)
-        if others:
-            hint = "write one playbook for each workspace"
-            message = f"the schedule acts in {plural(1 + len(others), 'workspace')}; the team store allows one"
-            raise UsageError(message, hint=hint)
+        names = self.choose_workspaces(loaded)
         # The path of the pushed folder on this machine means nothing on another machine.
         order = Submission(replace(loaded, file=Path(loaded.file.name)), trigger=trigger_of(claim))
-        rate, burst = find_budget(self._settings, workspace)
+        spec, (rate, burst) = order.document(), find_budget(self._settings, names[0])
+        if len(names) > 1:
+            require_known(loaded.playbook.fleet.first, names, "the playbook's `fleet.first`")
+            spec["members"] = self._list_members(names, claim.planned)
         return FiringRun(
             run_id=claim.run_id,
-            workspace=workspace,
+            workspace=names[0] if len(names) == 1 else None,
             playbook=claim.playbook,
             planned=claim.planned,
-            spec=order.document(),
+            spec=spec,
             # From now, not from the firing: a queued firing, or a made-up firing, starts late on purpose.
             start_before=None if claim.run_once else self._wall() + PATIENCE,
             submitted_by=self._holder,
@@ -59,10 +59,20 @@ class FiringOrders:
             burst=burst,
         )
 
+    def _list_members(self, names: Sequence[str], moment: datetime) -> dict[str, dict[str, object]]:
+        """List the runs of a fleet run: a new id for each workspace, and its budget."""
+        members = zip(names, new_run_ids(moment, len(names)), strict=True)
+        budgets = {name: find_budget(self._settings, name) for name in names}
+        return {
+            name: {"run_id": run_id, "rate": budgets[name][0], "burst": budgets[name][1]} for name, run_id in members
+        }
+
     def is_fleet(self, loaded: LoadedPlaybook) -> bool:
-        """Return False: a firing in several workspaces is refused."""
-        del loaded
-        return False
+        """Return True if a firing of the playbook acts in several workspaces; False also for an unknown workspace."""
+        try:
+            return len(self.choose_workspaces(loaded)) > 1
+        except OrchestratorError:
+            return False
 
     def choose_workspaces(self, loaded: LoadedPlaybook) -> tuple[str, ...]:
         """Choose the workspaces of a playbook: by name, or by pattern among the workspaces of the settings.

@@ -1,6 +1,7 @@
 """Fleet runs in the team store: submission of all members at once, plans, verdicts under the fence, cancelling."""
 
 import json
+import uuid
 from collections.abc import Mapping
 
 import anyio
@@ -137,3 +138,51 @@ def append_line(holder: Holder, fence: Fence, record: Mapping[str, object]) -> N
     line = json.dumps(record).encode() + b"\n"
     columns = [[fence.run_id], [fence.epoch], [fence.lease_id], [0], ["0" * 64], [1], ["f" * 64]]
     holder.call("append_records", "60 s", *columns, [fence.run_id], [1], [str(record["event"])], [line])
+
+
+MEMBERS = {"prod": {"run_id": "m1", "rate": 5.0, "burst": 2}, "test": {"run_id": "m2", "rate": 5.0, "burst": 2}}
+
+
+@pytest.fixture
+def leader(connect: Connect) -> Holder:
+    """The leader of the schedules, with nothing submitted."""
+    return Holder(connect("wes_worker"))
+
+
+def fire(leader: Holder, epoch: int, lease_id: uuid.UUID, fleet: str = FLEET) -> str:
+    spec = json.dumps({"members": MEMBERS})
+    facts = (None, 5.0, 2, "nightly", "2026-11-26T20:00:00Z", spec, 1, None, "serve@w1")
+    ((verdict,),) = leader.call("submit_firing", epoch, lease_id, fleet, *facts)
+    return str(verdict)
+
+
+def take_duty(leader: Holder) -> tuple[int, uuid.UUID]:
+    lease_id = uuid.uuid4()
+    ((epoch,),) = leader.call("take_duty", "schedules", lease_id, "w1", "60 s")
+    return epoch, lease_id
+
+
+def test_a_firing_in_several_workspaces_is_one_fleet_run_with_all_members(leader: Holder) -> None:
+    epoch, lease_id = take_duty(leader)
+    assert fire(leader, epoch, uuid.uuid4()) == "fenced"
+    assert [fire(leader, epoch, lease_id), fire(leader, epoch, lease_id), fire(leader, epoch, lease_id, "F2")] == [
+        "submitted",
+        "exists",
+        "exists",
+    ]
+    assert members(leader) == {"prod": ("planning", None, None), "test": ("planning", None, None)}
+    assert {run_id for (run_id,) in leader.call("queue_free_runs", ["prod", "test"], 1)} == set(), (
+        "all are queued already"
+    )
+
+
+def test_a_late_firing_is_given_up_with_its_members_and_tried_again_with_them(leader: Holder) -> None:
+    epoch, lease_id = take_duty(leader)
+    fire(leader, epoch, lease_id)
+    held = require(leader.take("m1"))
+    assert leader.call("give_up_firing", epoch, lease_id, FLEET, 5, "late") == [(True,)]
+    assert members(leader) == {"prod": ("planning", None, "refuse"), "test": ("void", None, "refuse")}
+    assert leader.call("retry_firing", epoch, lease_id, FLEET) == [(False,)], "a member is still held"
+    leader.let_go(held, "void", 5)
+    assert leader.call("retry_firing", epoch, lease_id, FLEET) == [(True,)]
+    assert members(leader) == {"prod": ("planning", None, None), "test": ("planning", None, None)}

@@ -104,6 +104,75 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
     RETURNING queueing_lock
 $$;
+-- The firing of a schedule as before; without a workspace, a fleet run with the members of p_spec:
+-- {"members": {WORKSPACE: {"run_id": …, "rate": …, "burst": …}}}.
+CREATE OR REPLACE FUNCTION submit_firing(
+  p_epoch bigint, p_lease_id uuid, p_run text, p_workspace text, p_rate float8, p_burst int, p_playbook text,
+  p_planned timestamptz, p_spec jsonb, p_format int, p_start_before timestamptz, p_by text
+) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  member record;
+BEGIN
+  PERFORM 1 FROM orchestrator.leases l
+    WHERE l.name = 'schedules' AND l.epoch = p_epoch AND l.lease_id = p_lease_id FOR UPDATE;
+  IF NOT FOUND THEN
+    RETURN 'fenced';
+  END IF;
+  IF p_workspace IS NOT NULL THEN
+    PERFORM orchestrator.set_budget(p_workspace, p_rate, p_burst, false, p_by);
+  END IF;
+  INSERT INTO orchestrator.runs (run_id, workspace, playbook, planned, spec, format, state, start_before, submitted_by)
+    VALUES (p_run, p_workspace, p_playbook, p_planned, p_spec, p_format, 'planning', p_start_before, p_by)
+    ON CONFLICT DO NOTHING;
+  IF NOT FOUND THEN
+    RETURN 'exists';
+  END IF;
+  IF p_workspace IS NULL THEN
+    FOR member IN
+      SELECT m.key AS workspace, m.value ->> 'run_id' AS run_id, (m.value ->> 'rate')::float8 AS rate, (m.value ->> 'burst')::int AS burst
+        FROM jsonb_each(p_spec -> 'members') m ORDER BY m.key
+    LOOP
+      PERFORM orchestrator.set_budget(member.workspace, member.rate, member.burst, false, p_by);
+      INSERT INTO orchestrator.runs (run_id, fleet_id, workspace, playbook, spec, format, state, submitted_by)
+        VALUES (member.run_id, p_run, member.workspace, p_playbook, p_spec, p_format, 'planning', p_by);
+      PERFORM orchestrator.queue_run(member.run_id);
+    END LOOP;
+  END IF;
+  PERFORM orchestrator.queue_run(p_run);
+  RETURN 'submitted';
+END $$;
+
+-- Give up a firing as before; with a fleet run, its members too.
+ALTER FUNCTION give_up_firing(bigint, uuid, text, int, text) RENAME TO give_up_single_firing;
+CREATE FUNCTION give_up_firing(p_epoch bigint, p_lease_id uuid, p_run text, p_exit_code int, p_reason text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT orchestrator.give_up_single_firing(p_epoch, p_lease_id, p_run, p_exit_code, p_reason) THEN
+    RETURN false;
+  END IF;
+  UPDATE orchestrator.runs m SET verdict = 'refuse' WHERE m.fleet_id = p_run AND m.finished_at IS NULL;
+  UPDATE orchestrator.runs m SET state = 'void', exit_code = p_exit_code, reason = p_reason, finished_at = clock_timestamp()
+    WHERE m.fleet_id = p_run AND m.seq = 0 AND m.finished_at IS NULL
+      AND (m.lease_until IS NULL OR m.lease_until < clock_timestamp());
+  RETURN true;
+END $$;
+
+-- Start a firing again as before; with a fleet run, its members too.
+ALTER FUNCTION retry_firing(bigint, uuid, text) RENAME TO retry_single_firing;
+CREATE FUNCTION retry_firing(p_epoch bigint, p_lease_id uuid, p_run text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT 1 FROM orchestrator.runs m WHERE m.fleet_id = p_run AND (m.seq > 0 OR m.finished_at IS NULL))
+      OR NOT orchestrator.retry_single_firing(p_epoch, p_lease_id, p_run) THEN
+    RETURN false;
+  END IF;
+  UPDATE orchestrator.runs m SET state = 'planning', finished_at = NULL, exit_code = NULL, reason = NULL, plan = NULL,
+      verdict = NULL, takes_without_progress = 0
+    WHERE m.fleet_id = p_run;
+  PERFORM orchestrator.queue_run(m.run_id) FROM orchestrator.runs m WHERE m.fleet_id = p_run;
+  RETURN true;
+END $$;
+
 -- Cancel a run as before; of a fleet run, all members too.
 ALTER FUNCTION cancel_run(text, boolean, text) RENAME TO cancel_single_run;
 CREATE FUNCTION cancel_run(p_run text, p_at_once boolean, p_by text) RETURNS boolean
@@ -116,8 +185,10 @@ BEGIN
   RETURN is_open;
 END $$;
 
-REVOKE ALL ON FUNCTION submit_fleet, list_members, report_plan, give_verdict, read_verdict, cancel_run, cancel_single_run FROM PUBLIC;
-REVOKE ALL ON FUNCTION cancel_single_run FROM orchestrator_operator;
+REVOKE ALL ON FUNCTION submit_fleet, list_members, report_plan, give_verdict, read_verdict, cancel_run, cancel_single_run,
+  give_up_firing, give_up_single_firing, retry_firing, retry_single_firing FROM PUBLIC;
+REVOKE ALL ON FUNCTION cancel_single_run, give_up_single_firing, retry_single_firing FROM orchestrator_operator, orchestrator_worker;
+GRANT EXECUTE ON FUNCTION give_up_firing, retry_firing TO orchestrator_worker, orchestrator_operator;
 GRANT EXECUTE ON FUNCTION cancel_run TO orchestrator_operator;
 GRANT EXECUTE ON FUNCTION submit_fleet, list_members, report_plan, give_verdict, read_verdict
   TO orchestrator_worker, orchestrator_operator;
