@@ -194,6 +194,42 @@ def test_an_answer_that_the_run_has_read_already_counts(
     assert answers.submit_answer(YES)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_answer_in_the_own_folder_of_the_owner_of_the_log_counts(
+    answers: FileApprovalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers.folder.mkdir(mode=0o700)
+    for path in (log_of(answers), answers.folder):
+        os.chown(path, OWNER, -1)
+    link = os.link
+
+    def link_for_owner(source: Path, target: Path) -> None:
+        link(source, target)
+        os.chown(target, OWNER, -1)
+
+    monkeypatch.setattr(os, "link", link_for_owner)
+    assert answers.submit_answer(YES)
+
+
+def test_an_answer_of_this_user_is_found_without_the_log_too(answers: FileApprovalStore) -> None:
+    assert answers.submit_answer(YES)
+    log_of(answers).unlink()
+    assert answers.find_answer(YES.seq, YES.hash) == YES
+
+
+def test_a_folder_without_a_log_takes_no_answer(answers: FileApprovalStore) -> None:
+    log_of(answers).unlink()
+    with pytest.raises(SettingsError, match="can't be written: No such file or directory"):
+        answers.submit_answer(YES)
+
+
+def test_an_answer_in_a_file_is_text_for_people_without_the_users_of_a_database(answers: FileApprovalStore) -> None:
+    assert answers.submit_answer(YES)
+    text = only_file(answers).read_text(encoding="ascii")
+    assert "db_user" not in json.loads(text)
+    assert text.startswith('{\n  "v": 1,\n')
+
+
 def test_answers_are_in_a_folder_beside_the_logs(answers: FileApprovalStore) -> None:
     assert answers.folder == log_of(answers).parent.parent / "answers"
 

@@ -60,6 +60,16 @@ def test_a_long_stretch_is_stored_in_groups_without_loss_of_requests() -> None:
     for request in range(50_000):
         estimator.count_accepted(request / 100)
     assert estimator.mean_rate(500.0) == pytest.approx(100.0)
+    assert 50 <= len(estimator._stretches[-1].groups) <= 100, "the cost of an estimate is bounded"
+
+
+def test_a_stretch_of_thousands_of_requests_gives_the_limit_as_well() -> None:
+    estimator = BucketEstimator(0.0)
+    end = refuse_after(estimator, start=0.0, rate=60.3, limit=60.0, used=0.0)
+    assert estimator.mean_rate(end) * end > 1500
+    refuse_after(estimator, start=end + 10 / 60, rate=120.0, limit=60.0, used=0.0)
+    found = estimator.estimate_limits(120.0)
+    assert 60 * 0.75 <= found.least <= 60 <= found.most
 
 
 def test_an_assumed_size_gives_the_limit_from_a_single_refusal() -> None:
