@@ -19,6 +19,7 @@ from random import Random
 from threading import Event
 from typing import Any, Literal, NamedTuple
 
+import httpx
 import psycopg
 
 from orchestrator.audit.replay import RunState
@@ -366,16 +367,15 @@ class Trial:
         ):
             assert exit_code in {None, code}, self.output()
             states.append(state := self.replay(run_id))
-            cloud = self.simulator.workspaces.by_name[name]
-            mine = {target.ref.id for target in state.targets.values()}
-            began = time.time() - cloud.now()
-            stops = [
-                (began + each.at, str(each.cvm_hashid))
-                for each in cloud.requests
-                if each.operation == "stop_cvm" and each.cvm_hashid in mine
-            ]
-            assert self.find_late(run_id, stops) == []
+            assert self.find_late(run_id, name, state) == []
         return states
+
+    def check_record_of_leases(self) -> None:
+        """Check that a request without a lease is found."""
+        ((run_id, name),) = self.query("SELECT run_id, workspace FROM orchestrator.runs LIMIT 1")
+        with suppress(httpx.HTTPError):  # of a simulated fault, before or after the record
+            self.send_late(name)
+        assert self.find_late(run_id, name, self.replay(run_id))
 
     def count_records(self, run_id: str, event: str) -> int:
         """Count the records of an event."""
@@ -393,6 +393,12 @@ class Trial:
         )
         return float(rows[0][0] or 0)
 
+    def send_late(self, workspace: str) -> None:
+        """Send a stop request without a lease."""
+        cloud = self.simulator.workspaces.by_name[workspace]
+        path = f"/cvms/{cloud.world.cvms[0].hashid}/stop"
+        httpx.post(self.simulator.url + path, headers={"X-API-Key": cloud.world.api_key}, trust_env=False)
+
     def replay(self, run_id: str) -> RunState:
         """Verify the exported bytes of a log, and return what the log adds up to; a void run has no log."""
         file = self.folder / f"{run_id}.jsonl"
@@ -404,11 +410,19 @@ class Trial:
         assert read_log(file, state.apply_record).verdict is Verdict.WHOLE
         return state
 
-    def find_late(self, run_id: str, stops: Sequence[tuple[float, str]]) -> list[str]:
+    def find_late(self, run_id: str, workspace: str, state: RunState) -> list[str]:
         """Find the stop requests without a lease at their arrival, or of an earlier holder after another take.
 
         A request of an earlier holder shows as one more request for the CVM than the present holder has announced.
         """
+        cloud = self.simulator.workspaces.by_name[workspace]
+        mine = {target.ref.id for target in state.targets.values()}
+        began = time.time() - cloud.now()
+        stops = [
+            (began + each.at, str(each.cvm_hashid))
+            for each in cloud.requests
+            if each.operation == "stop_cvm" and each.cvm_hashid in mine
+        ]
         changes = [
             LeaseChange(*row)
             for row in self.query(
@@ -461,4 +475,5 @@ def carry_out(cluster: Cluster, folder: Path, seed: int, terms: Terms, faults: S
         trial.inflict(faults)
         trial.wait_for_the_end()
         trial.check_promises()
+        trial.check_record_of_leases()
         return trial.slowest_take
