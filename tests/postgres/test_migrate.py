@@ -99,7 +99,7 @@ def test_other_roles_can_read_the_version_and_may_not_migrate(connect: Connect, 
 def test_a_user_without_rights_gets_the_remedy(connect: Connect) -> None:
     with pytest.raises(SettingsError, match="permission denied for schema orchestrator") as caught:
         read_version(connect("sam_stranger"))
-    assert "grant the role" in (caught.value.hint or "")
+    assert "grant a role to the user" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
