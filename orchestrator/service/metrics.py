@@ -176,6 +176,9 @@ class _Gauges(Collector):
         )
         yield GaugeMetricFamily("orchestrator_invalid_playbooks", "Invalid playbook files.", value=len(now.faults))
         yield GaugeMetricFamily("orchestrator_troubles", "Problems of the service itself.", value=len(now.troubles))
+        if now.leader is not None or now.is_standby:
+            says = "1 in the process with the duty of the schedules, 0 on a standby; only with a team store."
+            yield GaugeMetricFamily("orchestrator_leader", says, value=int(not now.is_standby))
         info = GaugeMetricFamily("orchestrator_build_info", "Version of the service.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info

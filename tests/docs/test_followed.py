@@ -36,6 +36,7 @@ NOT_FOLLOWED = {
     "orchestrator worker": "the same",
     "orchestrator watch": "the same",
     "orchestrator cancel": "the same",
+    "serve --config": "the same",
     "playbooks push": "the same",
     "playbooks list": "the same",
     "postgresql://": "the same",

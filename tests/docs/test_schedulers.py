@@ -67,6 +67,15 @@ def test_the_unit_of_the_service_keeps_its_state_and_goes_on_after_a_crash() -> 
     assert int(settings["TimeoutStopSec"]) > SettleSection().timeout
 
 
+def test_the_unit_of_the_service_with_a_team_store_hands_over_within_its_time_limit() -> None:
+    settings = unit("orchestrator-serve-team.service")["Service"]
+    path, *words = shlex.split(settings["ExecStart"])
+    parse(words)
+    assert (path, words[0], "--playbooks" in words) == ("/opt/orchestrator/bin/orchestrator", "serve", False)
+    assert settings["Environment"] == f"ORCHESTRATOR_STATE_DIR=%S/{settings['StateDirectory']}"
+    assert settings["Restart"] == "on-failure"
+
+
 def test_the_timer_of_systemd_is_due_when_the_playbook_is() -> None:
     timer = unit("orchestrator-run@nightly-cost-stop.timer")
     assert set(timer.sections()) == {"Unit", "Timer", "Install"}

@@ -15,6 +15,8 @@ from tests.docs.pages import ROOT
 from tests.docs.test_commands import parse
 
 FOLDER = ROOT / "contrib" / "kubernetes"
+TEAM = {"worker", "serve-team"}
+"""Files about a team store: with a password, and with keys of named workspaces."""
 FILES = sorted(FOLDER.glob("*.yaml"))
 
 
@@ -32,8 +34,8 @@ def pod(file: Path) -> dict[str, Any]:
     return spec
 
 
-def test_there_is_a_service_a_cron_job_and_a_worker() -> None:
-    assert [file.name for file in FILES] == ["cronjob.yaml", "serve.yaml", "worker.yaml"]
+def test_there_are_services_a_cron_job_and_a_worker() -> None:
+    assert [file.name for file in FILES] == ["cronjob.yaml", "serve-team.yaml", "serve.yaml", "worker.yaml"]
 
 
 @pytest.mark.parametrize("version", ["1.31", "1.37"])
@@ -69,7 +71,7 @@ def test_the_container_starts_the_command_of_this_version_with_its_mounts_and_it
     assert set(mounts) == {each["name"] for each in spec["volumes"]}
     environment = {each["name"]: each for each in container["env"]}
     assert environment.pop("ORCHESTRATOR_STATE_DIR")["value"] == mounts["state"]
-    secrets = {"PGPASSWORD", "PROD_EU_KEY"} if file.stem == "worker" else {"PHALA_CLOUD_API_KEY"}
+    secrets = {"PGPASSWORD", "PROD_EU_KEY"} if file.stem in TEAM else {"PHALA_CLOUD_API_KEY"}
     assert set(environment) == secrets
     assert all("secretKeyRef" in each["valueFrom"] for each in environment.values())
 
@@ -84,9 +86,10 @@ def test_one_service_at_a_time_uses_the_state_and_has_time_to_stop() -> None:
     assert claims == [found["PersistentVolumeClaim"]["metadata"]["name"]]
 
 
-def test_probes_and_clients_reach_the_port_of_the_service() -> None:
-    found = documents(FOLDER / "serve.yaml")
-    (container,) = pod(FOLDER / "serve.yaml")["containers"]
+@pytest.mark.parametrize("name", ["serve.yaml", "serve-team.yaml"])
+def test_probes_and_clients_reach_the_port_of_the_service(name: str) -> None:
+    found = documents(FOLDER / name)
+    (container,) = pod(FOLDER / name)["containers"]
     (port,) = container["ports"]
     assert container["command"][-2:] == ["--listen", f"0.0.0.0:{port['containerPort']}"]
     paths = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
@@ -97,15 +100,16 @@ def test_probes_and_clients_reach_the_port_of_the_service() -> None:
     assert found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
 
 
-def test_the_settings_of_the_worker_are_valid_and_its_pods_end_one_after_the_other(tmp_path: Path) -> None:
-    found = documents(FOLDER / "worker.yaml")
+@pytest.mark.parametrize("name", ["worker.yaml", "serve-team.yaml"])
+def test_the_settings_of_a_worker_are_valid_and_its_pods_end_one_after_the_other(name: str, tmp_path: Path) -> None:
+    found = documents(FOLDER / name)
     file = tmp_path / "config.toml"
     file.write_text(found["ConfigMap"]["data"]["config.toml"])
     settings = load_settings(file)
-    (container,) = pod(FOLDER / "worker.yaml")["containers"]
+    (container,) = pod(FOLDER / name)["containers"]
     names = {each["name"] for each in container["env"]}
     assert {section.api_key_env for section in settings.workspaces.values()} <= names
-    deployment, spec = found["Deployment"]["spec"], pod(FOLDER / "worker.yaml")
+    deployment, spec = found["Deployment"]["spec"], pod(FOLDER / name)
     assert deployment["replicas"] >= 2
     assert deployment["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
     assert spec["terminationGracePeriodSeconds"] > ANSWERS_S + LAST_RECORDS_S

@@ -57,7 +57,12 @@ class Proxy:
                     client.close()
                     continue
                 server = socket.socket(socket.AF_UNIX)
-                server.connect(str(self._server))
+                try:
+                    server.connect(str(self._server))
+                except OSError:  # the server restarts
+                    client.close()
+                    server.close()
+                    continue
                 self._sockets += [client, server]
                 is_cut = Event()
                 self._start(self._carry_questions, client, server, is_cut)

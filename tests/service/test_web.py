@@ -51,6 +51,18 @@ async def test_a_service_that_goes_round_is_healthy_and_one_that_is_stuck_is_not
     assert (await service.get("/healthz")).status_code == 503
 
 
+async def test_the_metrics_name_the_leader_of_several_machines_only() -> None:
+    service = Service()
+    assert "orchestrator_leader" not in await service.samples()
+    service.now = replace(CALM, leader="ops@one:1")
+    assert (await service.samples())["orchestrator_leader"] == 1
+    service.now = replace(CALM, leader="ops@one:1", is_standby=True, rows=())
+    assert (await service.samples())["orchestrator_leader"] == 0
+    assert (await service.get("/readyz")).status_code == 200
+    document = (await service.get("/")).json()
+    assert (document["leader"], document["standby"]) == ("ops@one:1", True)
+
+
 @pytest.mark.parametrize(
     ("now", "ready"),
     [
