@@ -23,7 +23,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.notify import words
 from orchestrator.notify.notice import Notice, make_notice
-from orchestrator.outcome import ENDS_THE_RUN, Exit
+from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit
 from orchestrator.playbook.value_types import NoticeKind
 from orchestrator.text import plural
 from orchestrator.times import format_duration
@@ -60,6 +60,8 @@ def notice_of(record: Record, state: RunState) -> Notice | None:
             return _notice_of_first_failure(record, state)
         case RunFinished() as event:
             return _notice_of_finish(event, state)
+        case RunInterrupted() as event if event.reason == Ending.SIGTERM and state.started.submitted is not None:
+            return None  # another worker continues the run at once
         case RunInterrupted() as event:
             return _notice_of_interruption(event, state)
         case ApprovalRequested() as event:

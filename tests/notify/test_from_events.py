@@ -82,6 +82,14 @@ def test_a_missed_deadline_is_in_the_notice_of_the_end() -> None:
     assert end.facts["deadline"] == {"seconds": 60, "met": False, "late": 1}
 
 
+def test_a_worker_that_hands_a_run_over_sends_no_notice_and_the_next_worker_says_that_the_run_continues() -> None:
+    handed_over = ("run.interrupted", {"reason": "sigterm", "open": 2})
+    submitted = begun(submitted={"by": "ann@desk", "db_user": "ann"})
+    assert len(notices_of(handed_over, first=submitted)) == 1
+    (resumed,) = notices_of(first=[*submitted, handed_over, ("run.resumed", {"open": 2})])
+    assert "resumed: 3 of 3 CVMs are still open" in resumed.headline
+
+
 @pytest.mark.parametrize(
     ("reason", "says"),
     [("sigint", "interrupted"), ("key_refused", "the API refuses the key"), ("something_new", "interrupted")],
