@@ -260,14 +260,14 @@ def find_run(connection: "psycopg.Connection", name: str) -> RunRow:
         SettingsError: when the user may not read.
         StoreDownError: when the connection breaks.
     """
-    order = b" ORDER BY run_id DESC LIMIT 6"
+    last = b" WHERE fleet_id IS NULL ORDER BY submitted_at DESC LIMIT 1"
+    begun = b" WHERE starts_with(run_id, %s) ORDER BY run_id DESC LIMIT 6"
     with explain_errors(_VIEWER):
         if name == "last":
-            rows = connection.execute(
-                _RUN.encode() + b" WHERE fleet_id IS NULL ORDER BY submitted_at DESC LIMIT 1"
-            ).fetchall()
+            rows = connection.execute(_RUN.encode() + last).fetchall()
         else:
-            rows = connection.execute(_RUN.encode() + b" WHERE starts_with(run_id, %s)" + order, [name]).fetchall()
+            rows = connection.execute(_RUN.encode() + b" WHERE run_id = %s", [name]).fetchall()
+            rows = rows or connection.execute(_RUN.encode() + begun, [name]).fetchall()
     found = [RunRow(*row) for row in rows if name]
     if len(found) > 1:
         hint = f"give more of the id: {', '.join(run.run_id for run in found[:5])}"

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.cli.handlers.submit import submit_playbook
 from orchestrator.cli.handlers.team import cancel_run, list_workers, watch_run
 from orchestrator.errors import SettingsError, StoreDownError, UsageError
-from orchestrator.postgres.submissions import RunRow, WorkerRow, explain_wait
+from orchestrator.postgres.submissions import RunRow, WorkerRow, explain_wait, find_run
 from orchestrator.runs.prepare import NO_OVERRIDES
 from tests.logs import lines as log_lines
 from tests.postgres.cluster import PASSWORD, Cluster
@@ -208,6 +208,21 @@ def test_a_role_without_rights_and_an_unknown_run_get_the_remedy(call: Call) -> 
     run_id = submit(call)
     with pytest.raises(SettingsError, match="permission denied"):
         call(cancel_run, run_id, at_once=False, as_json=False, user="vic_viewer")
+
+
+def test_a_whole_id_wins_over_longer_ids_and_an_ambiguous_beginning_lists_them(connect: Connect) -> None:
+    worker = Holder(connect("wes_worker"))
+    for run_id in ("20261126T080000Z-4f2a", "20261126T080000Z-4f2ab", "20261126T080000Z-4f2ac"):
+        worker.submit(run_id)
+    viewer = connect("vic_viewer")
+    assert find_run(viewer, "20261126T080000Z-4f2a").run_id == "20261126T080000Z-4f2a"
+    assert find_run(viewer, "20261126T080000Z-4f2ab").run_id == "20261126T080000Z-4f2ab"
+    assert find_run(viewer, "last").run_id == "20261126T080000Z-4f2ac"
+    with pytest.raises(UsageError, match="several run ids begin with '2026'") as caught:
+        find_run(viewer, "2026")
+    assert "20261126T080000Z-4f2ac" in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="there is no run ''"):
+        find_run(viewer, "")
 
 
 def test_watch_of_an_unreachable_database_is_5_at_once() -> None:
