@@ -81,6 +81,11 @@ class RunRow:
         """Whether the run waits for a worker."""
         return self.state in {"planning", "ready"} and not self.is_held and (self.adopt or self.epoch == 0)
 
+    @property
+    def is_left(self) -> bool:
+        """Whether only a person can continue the run."""
+        return not self.is_held and not self.is_free and self.finished_at is None
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:

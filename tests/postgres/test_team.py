@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.handlers.cancel import cancel_run
 from orchestrator.cli.handlers.submit import submit_playbook
-from orchestrator.cli.handlers.team import cancel_run, list_workers, watch_run
+from orchestrator.cli.handlers.watch import watch_run
+from orchestrator.cli.handlers.workers import list_workers
 from orchestrator.errors import SettingsError, StoreDownError, UsageError
 from orchestrator.postgres.submissions import RunRow, WorkerRow, explain_wait, find_run
 from orchestrator.runs.prepare import NO_OVERRIDES

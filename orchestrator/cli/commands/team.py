@@ -35,7 +35,7 @@ def watch(**options: Any) -> int:
 
     The exit code is the run's. Ctrl-C ends the command alone; the run continues.
     """
-    from orchestrator.cli.handlers.team import watch_run
+    from orchestrator.cli.handlers.watch import watch_run
 
     return watch_run(**options)
 
@@ -51,7 +51,7 @@ def cancel(**options: Any) -> int:
     Sent requests are watched to their end first, unless --at-once. The run ends with exit code 8 and the ending
     `cancelled`. `orchestrator restore` can undo the run.
     """
-    from orchestrator.cli.handlers.team import cancel_run
+    from orchestrator.cli.handlers.cancel import cancel_run
 
     return cancel_run(**options)
 
@@ -61,7 +61,7 @@ def cancel(**options: Any) -> int:
 @settings_options
 def workers(**options: Any) -> int:
     """List the workers of the team store, and the runs that wait for a worker."""
-    from orchestrator.cli.handlers.team import list_workers
+    from orchestrator.cli.handlers.workers import list_workers
 
     return list_workers(**options)
 

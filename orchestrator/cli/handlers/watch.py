@@ -1,11 +1,10 @@
-"""`orchestrator watch`, `orchestrator cancel` and `orchestrator workers`: runs of the team store seen from outside."""
+"""`orchestrator watch`."""
 
 import json
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import structlog
@@ -16,18 +15,15 @@ from orchestrator.cli.event_log import configure_log, run_log
 from orchestrator.cli.handlers.show import find_exit_code
 from orchestrator.cli.handlers.store import require_url
 from orchestrator.cli.print_error import print_error
-from orchestrator.cli.terminal_input import open_terminal
-from orchestrator.errors import OrchestratorError, StoreDownError, UsageError
+from orchestrator.errors import OrchestratorError, StoreDownError
 from orchestrator.outcome import Exit
-from orchestrator.runs.start import find_actor
 from orchestrator.settings.load import Settings, load_settings
-from orchestrator.text import plural, safe_text
-from orchestrator.times import format_duration
+from orchestrator.text import safe_text
 
 if TYPE_CHECKING:
     import psycopg
 
-    from orchestrator.postgres.submissions import RunRow, WorkerRow
+    from orchestrator.postgres.submissions import RunRow
 
 _POLL_S = 0.5
 
@@ -121,7 +117,7 @@ class _Watch:
             self.location = f"run {run.run_id} in database {connection.info.dbname}"
             for line in read_lines(connection, run.run_id, self._seq):
                 self._apply(line)
-            if run.finished_at is not None or _is_left(run):
+            if run.finished_at is not None or run.is_left:
                 return run
             self._describe(run, explain_wait(run, list_workers(connection)) if run.is_free else None)
             time.sleep(_POLL_S)
@@ -160,111 +156,3 @@ class _Watch:
         message = f"no worker continues the run: {run.reason or 'it was interrupted by a person'}"
         hint = f"`orchestrator resume {run.run_id}`, or `orchestrator abandon {run.run_id}`"
         return OrchestratorError(message, hint=hint)
-
-
-def _is_left(run: "RunRow") -> bool:
-    """Return True for an unfinished run that only a person can continue."""
-    return not run.is_held and (run.state in {"left", "planned"} or not run.is_free)
-
-
-def cancel_run(run_id: str, config: Path | None, assignments: tuple[str, ...], *, at_once: bool, as_json: bool) -> int:
-    """Cancel a run: its holder, or the next worker, ends the run for good."""
-    from orchestrator.postgres import submissions  # noqa: PLC0415 - only with a team store
-    from orchestrator.postgres.connect import connect  # noqa: PLC0415 - the same
-
-    store = load_settings(config, assignments).store
-    with connect(require_url(store), listen=store.listen) as connection:
-        run = submissions.find_run(connection, run_id)
-        if run_id == "last":
-            _name_run(run)
-        is_new = submissions.cancel_run(connection, run.run_id, at_once=at_once, by=find_actor())
-        run = submissions.find_run(connection, run.run_id)
-        wait = submissions.explain_wait(run, submissions.list_workers(connection))
-    if as_json:
-        document = {"run_id": run.run_id, "state": run.state, "stop": run.stop_wanted, "exit_code": run.exit_code}
-        click.echo(json.dumps(document, indent=2))
-    else:
-        click.echo(_describe_cancelling(run, wait, is_new=is_new))
-    return 0
-
-
-def _name_run(run: "RunRow") -> None:
-    """Name the last run on the terminal.
-
-    Raises:
-        UsageError: without a terminal.
-    """
-    keys = open_terminal()
-    if keys is None:
-        hint = "give the run id; `orchestrator runs` lists the runs"
-        raise UsageError("`last` needs a terminal here: stdin is not a terminal", hint=hint)
-    playbook, by = safe_text(run.playbook, 100), safe_text(run.submitted_by)
-    keys.screen.write(f"The last run is {run.run_id}: {playbook}, submitted by {by}.\n")
-    keys.screen.flush()
-
-
-def _describe_cancelling(run: "RunRow", wait: str | None, *, is_new: bool) -> str:
-    if not is_new:
-        return f"{run.run_id} has ended already (exit {run.exit_code}); nothing was changed"
-    if run.finished_at is not None:
-        return f"{run.run_id} is cancelled; nothing was sent"
-    if run.is_held:
-        return f"{run.run_id}: {safe_text(run.holder)} ends the run; follow with: orchestrator watch {run.run_id}"
-    if _is_left(run):
-        hint = f"end it with: orchestrator abandon {run.run_id} --reason TEXT"
-        return f"{run.run_id} is marked as cancelled, but no worker may take the run; {hint}"
-    return f"{run.run_id} is cancelled; the next worker ends the run" + (f" ({wait})" if wait else "")
-
-
-def list_workers(config: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> int:
-    """List the workers, and the runs that wait for a worker."""
-    from orchestrator.postgres import submissions  # noqa: PLC0415 - only with a team store
-    from orchestrator.postgres.connect import connect  # noqa: PLC0415 - the same
-
-    store = load_settings(config, assignments).store
-    with connect(require_url(store), listen=store.listen) as connection:
-        workers = submissions.list_workers(connection)
-        runs = submissions.list_unfinished(connection)
-    waiting = [(run, submissions.explain_wait(run, workers)) for run in runs if run.is_free]
-    if as_json:
-        click.echo(json.dumps(_workers_document(workers, runs, waiting), indent=2))
-        return 0
-    for worker in workers:
-        click.echo(_describe_worker(worker, sum(run.is_held and run.holder == worker.holder for run in runs)))
-    if not workers:
-        click.echo("no worker has been seen; start one with: orchestrator worker")
-    for run, wait in waiting:
-        click.echo(f"waiting: {run.run_id} ({run.workspace or 'fleet run'}): {wait or 'a worker will take the run'}")
-    return 0
-
-
-def _describe_worker(worker: "WorkerRow", held: int) -> str:
-    names = ", ".join(worker.workspaces) or "no workspace"
-    seen = (
-        f"seen {format_duration(round(worker.seen_s, 1))} ago"
-        if worker.is_alive
-        else (f"GONE, last seen {format_duration(round(worker.seen_s))} ago")
-    )
-    return safe_text(f"{worker.holder}: {plural(held, 'run')}, {seen}, version {worker.version}, workspaces: {names}")
-
-
-def _workers_document(
-    workers: Sequence["WorkerRow"], runs: Sequence["RunRow"], waiting: Sequence[tuple["RunRow", str | None]]
-) -> dict[str, Any]:
-    return {
-        "workers": [
-            {
-                "name": worker.holder,
-                "alive": worker.is_alive,
-                "seen_s": round(worker.seen_s, 1),
-                "version": worker.version,
-                "workspaces": list(worker.workspaces),
-                "runs": [run.run_id for run in runs if run.is_held and run.holder == worker.holder],
-            }
-            for worker in workers
-        ],
-        "waiting": [
-            {"run_id": run.run_id, "workspace": run.workspace, "playbook": run.playbook, "reason": wait}
-            for run, wait in waiting
-        ],
-    }
