@@ -123,6 +123,12 @@ class RunQueue:
                 continue
             self._writer.emit("firing.taken_up", run_id=claim.run_id, state=status.state.value, **_claim_fields(claim))
             continued.setdefault(claim.playbook, status)
+            if status.state is State.FINISHED:
+                # Ended now, so that a firing due now does not count as an overlap.
+                ended = await self._try_run(claim, status)
+                with suppress(OSError):
+                    await self._end(claim, _result(ended), ended.reason, ended.exit_code)
+                continue
             self._enqueue_claim(claim)
 
     def _find_drop_reason(

@@ -12,7 +12,7 @@ from orchestrator.errors import RunHeldError
 from orchestrator.runs.status import RunStatus, State
 from orchestrator.service.journal import FileJournalStore
 from orchestrator.times import parse_timestamp, timestamp
-from tests.service.host import MONDAY, Host, RunOnDisk
+from tests.service.host import MONDAY, Host, KilledError, RunOnDisk
 
 pytestmark = pytest.mark.anyio
 OpenHost = Callable[..., Host]
@@ -286,6 +286,27 @@ async def test_a_waiting_firing_is_late_from_the_end_of_the_run_before_it(
         await home.until(at("1 02:59"))
     assert [each["result"] for each in home.events("firing.ended")[1:]] == results
     assert home.world.carried_out("slow") == planned("1 01:00", *([] if results else ["1 02:00"]))
+
+
+async def test_a_run_that_ended_before_the_start_is_no_overlap(host: OpenHost) -> None:
+    home = host(seconds=30 * 60)
+    home.write("hourly", cron="0 * * * *", timezone="UTC")
+
+    def die(place: str) -> None:
+        if place == "after the end":
+            raise KilledError
+
+    home.runner.dies = die
+    with pytest.raises(BaseExceptionGroup) as died:
+        async with home.process():
+            await home.until(at("1 01:59"))
+    assert died.group_contains(KilledError)
+    home.runner.dies = lambda _place: None
+    await home.until(at("1 02:00:05"))
+    async with home.process():
+        await home.until(at("1 02:59"))
+    assert home.world.carried_out("hourly") == planned("1 01:00", "1 02:00")
+    assert [each["result"] for each in home.events("firing.ended")] == ["ran", "ran"]
 
 
 async def test_different_playbooks_run_side_by_side(host: OpenHost) -> None:
