@@ -1,7 +1,10 @@
 """A connection of a process to the team store, for short statements: opens again after a failure."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from socket import SHUT_RDWR, socket
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError, StoreDownError
@@ -44,15 +47,30 @@ class Link:
             SettingsError: when the database refuses the statement.
         """
         async with self._lock:
+            executing = asyncio.create_task(self._execute(statement, arguments))
+            executing.add_done_callback(_retrieve_error)
             try:
-                async with asyncio.timeout(self._timeout):
-                    return await self._execute(statement, arguments)
-            except TimeoutError:
-                await self._drop()
-                raise StoreDownError(f"the store gave no answer in {self._timeout:g} s") from None
+                done, _ = await asyncio.wait({executing}, timeout=self._timeout)
+                if not done:
+                    raise StoreDownError(f"the store gave no answer in {self._timeout:g} s")
+                return executing.result()
             except (OrchestratorError, asyncio.CancelledError):
-                await self._drop()
+                await self._abandon(executing)
                 raise
+
+    async def _abandon(self, executing: "asyncio.Task[Any]") -> None:
+        """End a statement without an answer, and the connection.
+
+        The socket is shut down first: a cancelled statement of psycopg asks the server for an end, and waits for 10
+        seconds where the server does not answer.
+        """
+        if self._connection is None:
+            executing.cancel()
+        elif not executing.done():
+            _shut_down(self._connection)
+        with suppress(OrchestratorError, asyncio.CancelledError):
+            await executing
+        await self._drop()
 
     async def close(self) -> None:
         """Close the connection."""
@@ -69,3 +87,17 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def _shut_down(connection: "psycopg.AsyncConnection") -> None:
+    """Shut down the socket of a connection: a statement in progress fails at once."""
+    if connection.closed:
+        return
+    with suppress(OSError), socket(fileno=os.dup(connection.fileno())) as copy:
+        copy.shutdown(SHUT_RDWR)
+
+
+def _retrieve_error(task: "asyncio.Task[Any]") -> None:
+    """Mark the error of a task as known: an abandoned task has no other reader."""
+    if not task.cancelled():
+        task.exception()

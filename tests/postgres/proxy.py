@@ -13,6 +13,7 @@ class Proxy:
     Attributes:
         port: port of this machine for clients.
         is_down: whether connections are refused.
+        is_stalled: whether no byte passes, as behind a firewall that drops packets.
         cut_after: cut the connection off in place of the answer to the next bytes that contain this text.
         cuts: the number of answers cut off.
     """
@@ -23,9 +24,10 @@ class Proxy:
         self._sockets: list[socket.socket] = []
         self._threads: list[Thread] = []
         self.port: int = self._listener.getsockname()[1]
-        self.is_down = False
+        self.is_down = self.is_stalled = False
         self.cut_after: bytes | None = None
         self.cuts = 0
+        self._pause = Event()
         self._start(self._accept)
 
     def break_off(self) -> None:
@@ -37,6 +39,7 @@ class Proxy:
 
     def close(self) -> None:
         """End all threads."""
+        self.is_stalled = False
         self._listener.shutdown(socket.SHUT_RDWR)
         self.break_off()
         while self._threads:
@@ -68,9 +71,14 @@ class Proxy:
                 self._start(self._carry_questions, client, server, is_cut)
                 self._start(self._carry_answers, client, server, is_cut)
 
+    def _stall(self) -> None:
+        while self.is_stalled:
+            self._pause.wait(0.01)
+
     def _carry_questions(self, client: socket.socket, server: socket.socket, is_cut: Event) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
+                self._stall()
                 if self.cut_after is not None and self.cut_after in data:
                     self.cut_after = None
                     is_cut.set()
@@ -82,6 +90,7 @@ class Proxy:
     def _carry_answers(self, client: socket.socket, server: socket.socket, is_cut: Event) -> None:
         with suppress(OSError):
             while data := server.recv(65536):
+                self._stall()
                 if is_cut.is_set():
                     self.cuts += 1
                     break
