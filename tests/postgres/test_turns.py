@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.postgres.turns import Offset, Slice, TurnQueue, observe_offset
+from orchestrator.postgres.turns import LONGEST_ROUND, Offset, Slice, TurnQueue, observe_offset
 
 TINY = 1e-6
 
@@ -41,7 +41,8 @@ class Process:
         self.origin = chance.uniform(0, 1e4)
         self.went: list[float] = []
         self.is_asking = False
-        self.wakes = 0
+        self.wakes = self.most = 0
+        self.begin = 0.0
 
     def request(self, now: float) -> Iterator[tuple[float, object]]:
         """Try to send; yield the next events, each with its time."""
@@ -60,6 +61,7 @@ class Process:
     def ask(self, now: float) -> Iterator[tuple[float, object]]:
         """Ask the database for a slice."""
         turns, ahead = self.queue.begin_fetch(), self.queue.ahead
+        self.most = max(self.most, turns)
         reached = now + self.chance.uniform(0, self.latency)
         yield reached, lambda at: self.answer(at, now, turns, ahead)
 
@@ -83,10 +85,17 @@ class Process:
             yield now + delay, self.ask
 
 
-def simulate(processes: list[Process], until: float) -> list[float]:
+def simulate(processes: list[Process], until: float, *, begin: float = 0.0) -> list[float]:
     """Let the processes send until a time; return the times of all requests in order."""
     numbers = count()
-    events: list[tuple[float, int, object]] = [(0.0, next(numbers), process.request) for process in processes]
+    events: list[tuple[float, int, object]] = [
+        (max(begin, process.begin), next(numbers), process.request) for process in processes
+    ]
+    heapq.heapify(events)
+    for process in processes:
+        if process.is_asking:  # at the end of the call before: the answer is lost
+            process.is_asking = False
+            process.queue.fail_fetch()
     while events[0][0] < until:
         now, _, act = heapq.heappop(events)
         for at, following in act(now):  # type: ignore[operator] # a method of a process
@@ -148,6 +157,37 @@ def test_a_single_request_takes_a_single_turn() -> None:
     process = Process(database, random.Random(7), 0.002, 0.001, 10.0)
     simulate([process], 100.0)
     assert database.taken <= len(process.went) + 1
+
+
+def test_a_new_process_beside_a_busy_process_soon_has_its_share() -> None:
+    database, chance = Database(50, 5), random.Random(7)
+    busy, new = (Process(database, chance, 0.002, 0.001, 0.0) for _ in range(2))
+    new.begin = 30.0
+    simulate([busy, new], 60.0)
+    assert new.went[0] - new.begin <= 0.5
+    assert len([at for at in new.went if at < 33]) >= 0.3 * 3 * 50
+    assert busy.most <= 50 * LONGEST_ROUND + 1, "turns asked for at once"
+
+
+def test_a_process_with_fewer_requests_than_before_takes_smaller_slices() -> None:
+    database = Database(50, 5)
+    process = Process(database, random.Random(7), 0.002, 0.001, 0.0)
+    simulate([process], 20.0)
+    process.gap = 4.0
+    simulate([process], 40.0)
+    taken, went = database.taken, len(process.went)
+    simulate([process], 400.0, begin=40.0)
+    assert database.taken - taken <= 1.1 * (len(process.went) - went)
+
+
+def test_in_a_pause_the_next_question_waits_for_the_end() -> None:
+    queue = hold(Slice(10.0, 2, 10, 3))
+    assert queue.take_turn(10.1) == 0.0
+    queue.paused_until = 40.0
+    assert queue.take_turn(10.15) is not None
+    delay = queue.fetch_delay(10.15)
+    assert delay is not None
+    assert 29 < delay < 29.85
 
 
 def hold(*slices: Slice, pause: float = 0.0, at: float = 0.0) -> TurnQueue:
