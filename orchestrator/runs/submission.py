@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from orchestrator.errors import NotConfirmedError, SettingsError
+from orchestrator.errors import NotConfirmedError, PlaybookError, SettingsError
 from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.source import parse_source
+from orchestrator.playbook.timetable import list_freeze_calendars
 from orchestrator.postgres.lease import FORMAT
 from orchestrator.runs.fleet.coordinate import FleetOrder
 from orchestrator.runs.prepare import NO_OVERRIDES, Overrides
@@ -130,3 +131,15 @@ class Submission:
 def find_budget(settings: Settings, workspace: str) -> tuple[float, int]:
     """Return rate and burst for a workspace without a budget in the store; a worker's own settings replace both."""
     return workspace_budget(settings.for_workspace(workspace) if workspace in settings.workspaces else settings)
+
+
+def refuse_freeze_calendars(loaded: LoadedPlaybook) -> None:
+    """Refuse calendar files of freezes: a worker on another machine does not have the file.
+
+    Raises:
+        PlaybookError: when a freeze of the playbook has a calendar file.
+    """
+    for path in list_freeze_calendars(loaded):
+        line = parse_source(loaded.data, loaded.file).line_of(("guards",))
+        message = f"the calendar {path.name} of a freeze does not reach the workers"
+        raise PlaybookError(message, file=loaded.file, line=line, hint="write the dates into the playbook")

@@ -9,7 +9,7 @@ from orchestrator.errors import NotConfirmedError, PlaybookError, SettingsError
 from orchestrator.playbook.load import load_playbook
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.runs.prepare import Overrides
-from orchestrator.runs.submission import Submission
+from orchestrator.runs.submission import Submission, refuse_freeze_calendars
 from orchestrator.settings.load import load_settings
 from tests.runs.sessions import request_of
 
@@ -74,3 +74,14 @@ async def test_the_plan_must_have_the_expected_number_of_targets(order: Submissi
     with pytest.raises(NotConfirmedError, match="--expect 3, but the plan has 2 targets"):
         await order.confirm_plan(Plan())  # type: ignore[arg-type] # the targets alone count
     assert await Submission(request_of().loaded).confirm_plan(Plan())  # type: ignore[arg-type] # the same
+
+
+def test_a_calendar_file_of_a_freeze_does_not_reach_a_worker(tmp_path: Path) -> None:
+    file = tmp_path / "demo.yaml"
+    freeze = "guards: {not_during: {timezone: UTC, on: [launches.ics]}}\n"
+    file.write_text(SOURCE + freeze)
+    with pytest.raises(PlaybookError, match=r"launches\.ics of a freeze does not reach the workers") as caught:
+        refuse_freeze_calendars(load_playbook(file, {"teepod": "prod-1"}))
+    assert caught.value.line == 7
+    file.write_text(SOURCE)
+    refuse_freeze_calendars(load_playbook(file, {"teepod": "prod-1"}))

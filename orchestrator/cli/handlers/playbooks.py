@@ -13,10 +13,11 @@ from orchestrator.playbook.calendars import MAX_BYTES, CalendarReader
 from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.schedule import CalendarFile
 from orchestrator.playbook.source import parse_source, read_source
-from orchestrator.playbook.timetable import list_freeze_calendars, load_freezes, load_timetable
+from orchestrator.playbook.timetable import load_freezes, load_timetable
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.playbooks import Change, PushedFolder, StoredPlaybook, push_playbooks, read_pushed
 from orchestrator.runs.start import find_actor
+from orchestrator.runs.submission import refuse_freeze_calendars
 from orchestrator.settings.load import load_settings
 from orchestrator.state_files import read_regular
 from orchestrator.text import plural, safe_text
@@ -90,7 +91,7 @@ def read_folder(folder: Path) -> PushedFolder:
             loaded = _load(file)
             load_timetable(loaded, read_calendar)
             load_freezes(loaded, read_calendar)
-            _refuse_freeze_calendars(loaded)
+            refuse_freeze_calendars(loaded)
             calendars |= _read_calendars(loaded)
             name = loaded.playbook.name
             if name in found:
@@ -113,15 +114,6 @@ def _load(file: Path) -> LoadedPlaybook:
     except MissingVariableError as error:
         error.hint = "give the variable a default: a firing can't ask for values"
         raise
-
-
-def _refuse_freeze_calendars(loaded: LoadedPlaybook) -> None:
-    """Refuse calendar files of freezes: a worker on another machine does not have the file."""
-    for path in list_freeze_calendars(loaded, None):
-        message = f"the calendar {path.name} of a freeze does not reach the workers"
-        raise PlaybookError(
-            message, file=loaded.file, line=_line_of(loaded, "guards"), hint="write the dates into the playbook"
-        )
 
 
 def _read_calendars(loaded: LoadedPlaybook) -> dict[str, bytes]:

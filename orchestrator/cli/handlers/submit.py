@@ -18,7 +18,7 @@ from orchestrator.postgres.lease import FORMAT
 from orchestrator.runs.fleet.plan import require_known
 from orchestrator.runs.prepare import Overrides
 from orchestrator.runs.start import find_actor
-from orchestrator.runs.submission import Submission, find_budget
+from orchestrator.runs.submission import Submission, find_budget, refuse_freeze_calendars
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.workspaces import match_workspaces
 from orchestrator.text import plural
@@ -55,6 +55,7 @@ def submit_playbook(
             hint = "change the settings of the worker, or the playbook"
             raise UsageError(f"--submit excludes --set {each.partition('=')[0]} and --profile", hint=hint)
     loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
+    refuse_freeze_calendars(loaded)
     narrowing = Narrowing.parse_options(only, exclude)
     order = Submission(loaded, expect, narrowing, ignore_running, overrides, skip=skip)
     settings = load_settings(config, assignments)
