@@ -14,6 +14,7 @@ from orchestrator.postgres.migrate import explain_errors
 if TYPE_CHECKING:
     import psycopg
 
+_CANCEL_TIMEOUT = 0.5
 _TIMEOUT = 10.0
 """Seconds for a statement, a new connection included."""
 
@@ -61,12 +62,13 @@ class Link:
     async def _abandon(self, executing: "asyncio.Task[Any]") -> None:
         """End a statement without an answer, and the connection.
 
-        The socket is shut down first: a cancelled statement of psycopg asks the server for an end, and waits for 10
-        seconds where the server does not answer.
+        Asks the server to cancel the statement, and then shuts down the socket. A cancelled task of psycopg would wait
+        for 10 seconds where the server does not answer.
         """
         if self._connection is None:
             executing.cancel()
         elif not executing.done():
+            await _cancel_statement(self._connection, executing)
             _shut_down(self._connection)
         with suppress(OrchestratorError, asyncio.CancelledError):
             await executing
@@ -87,6 +89,15 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+async def _cancel_statement(connection: "psycopg.AsyncConnection", executing: "asyncio.Task[Any]") -> None:
+    """Ask the server to cancel a statement, and wait a moment for its end."""
+    import psycopg  # noqa: PLC0415 - an extra; loaded before, with the connection
+
+    with suppress(psycopg.Error, TimeoutError, asyncio.CancelledError):
+        await connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
+        await asyncio.wait({executing}, timeout=_CANCEL_TIMEOUT)
 
 
 def _shut_down(connection: "psycopg.AsyncConnection") -> None:
