@@ -75,12 +75,17 @@ class Team:
         self.wait_for("SELECT FROM orchestrator.workers WHERE holder LIKE %s", [f"%:{worker.pid}"], 30)
         return worker
 
-    def end_workers(self) -> None:
-        """End all workers at once."""
+    def end_workers(self) -> float:
+        """End all workers at once; return the CPU seconds of the workers still alive."""
+        cpu_seconds = 0.0
         for worker in self._workers:
-            worker.kill()
-            worker.wait()
+            if worker.poll() is None:
+                worker.kill()
+                _, status, usage = os.wait4(worker.pid, 0)
+                worker.returncode = os.waitstatus_to_exitcode(status)
+                cpu_seconds += usage.ru_utime + usage.ru_stime
         self._workers.clear()
+        return cpu_seconds
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from itertools import count
 
 import anyio
 
+from bench.cases.fleet import WIDE, Shape, add_times
 from bench.cases.options import BenchOptions
 from bench.machine import find_file_system
 from bench.process import PYTHON, ServerProcess
@@ -15,6 +16,7 @@ from bench.work_folder import ROOT, fetch_json
 from orchestrator.audit.events import Event
 from orchestrator.audit.log import AuditLog
 from orchestrator.audit.store import FileRunStore, RunStore
+from orchestrator.text import plural
 
 FILES, POSTGRES = "files", "PostgreSQL"
 TAKEOVER = "takeover from a killed worker"
@@ -25,6 +27,8 @@ _LOTS = (1, 10, 50)
 _MANY = 100
 """Logs of the measurement of many runs with one writer."""
 _LEASE, _TIMEOUT = 15.0, 5.0
+_LONGEST_S = 300
+"""Seconds for a fleet run."""
 _RUN_IDS = count(1)
 
 
@@ -36,6 +40,7 @@ def measure_store(options: BenchOptions) -> CaseResult:
         Target("stops/s beside files", stops, "share_of_files", 0.6, at_most=False),
         Target("seconds beyond the lease", TAKEOVER, "seconds_beyond_lease", 5),
     ]
+    shape = Shape(options.choose_size(100, 20), options.choose_size(300, 50), 5)
     with open_team(options.work_folder) as team:
         for number in range(options.runs):
             options.print_progress(result.name, number, "stops")
@@ -45,6 +50,10 @@ def measure_store(options: BenchOptions) -> CaseResult:
                 _measure_intents(result, name, store, intents)
             options.print_progress(result.name, number, TAKEOVER)
             _measure_takeover(options, result.row(TAKEOVER), team)
+            for workers in (1, 2, 3):
+                label = f"{shape.label}, {plural(workers, 'worker')}"
+                options.print_progress(result.name, number, label)
+                _measure_fleet(options, result.row(label), team, shape, workers)
         result.add_note(f"logs and database on {find_file_system(options.work_folder.path)}, {team.describe_server()}")
     result.add_note(f"stops: {_IN_FLIGHT} in flight, no rate limit; server and database share the other core")
     result.add_note(f"takeover: a lease of {_LEASE:g} s; from SIGKILL to `run.resumed` by another worker")
@@ -154,3 +163,28 @@ def _measure_takeover(options: BenchOptions, row: Row, team: Team) -> None:
         finally:
             team.end_workers()
     row.add_values(takeover_seconds=seconds, seconds_beyond_lease=seconds - _LEASE)
+
+
+# Fleet runs over workers ---------------------------------------------------------------------------------------------
+
+
+def _measure_fleet(options: BenchOptions, row: Row, team: Team, shape: Shape, workers: int) -> None:
+    """Submit an order for all workspaces to some workers, and wait for its end."""
+    folder = options.work_folder
+    playbook, config = folder.write_playbook(WIDE), folder.path / "team.toml"
+    config.write_text(f"[worker]\nruns = {shape.workspaces + 1}\n{shape.settings()}", encoding="utf-8")
+    with shape.serve() as server:
+        url = json.loads(server.first_line)["url"]
+        env = folder.make_environment(url, "unused") | shape.keys()
+        try:
+            for _ in range(workers):
+                team.start_worker(config, env)
+            more = env | team.environment()
+            order = ("run", playbook, "--config", str(config), "--workspace", "ws-*", "--submit", "--json")
+            ended = folder.run_command(*order, url=url, api_key="unused", seconds=60, more_env=more).require_exit(0)
+            watch = ("watch", json.loads(ended.out)["fleet_id"], "--config", str(config), "--json")
+            folder.run_command(*watch, url=url, api_key="unused", seconds=_LONGEST_S, more_env=more).require_exit(0)
+        finally:
+            cpu_seconds = team.end_workers()
+        add_times(row, shape, fetch_json(url, "/__bench__/all"))
+    row.add_values(cpu_seconds=cpu_seconds)
