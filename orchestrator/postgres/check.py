@@ -156,6 +156,22 @@ def check_rights(connection: "psycopg.Connection") -> str:
     return f"{connection.info.user} has the rights of: {', '.join(roles)}"
 
 
+def check_service_rights(connection: "psycopg.Connection") -> None:
+    """Check for the rights of `serve`, of workers and of operators.
+
+    Raises:
+        SettingsError: when the user may not take the duty of the schedules.
+    """
+    row = connection.execute(
+        "SELECT bool_or(has_function_privilege(oid, 'execute')) FROM pg_proc"
+        " WHERE pronamespace = 'orchestrator'::regnamespace AND proname = 'take_duty'"
+    ).fetchone()
+    if row != (True,):
+        user = connection.info.user
+        hint = f"an administrator grants the role: GRANT orchestrator_worker TO {user}"
+        raise SettingsError(f"the user {user} may not run schedules", hint=hint)
+
+
 _SUBJECTS: "dict[str, Subject]" = {
     "connection": describe_connection,
     "server": check_server,

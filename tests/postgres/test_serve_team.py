@@ -11,14 +11,18 @@ import httpx
 import pytest
 
 from orchestrator.cli.handlers.playbooks import read_folder
+from orchestrator.cli.handlers.serve_team import check_store
+from orchestrator.errors import SettingsError
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.playbooks import push_playbooks
 from orchestrator.service.folder import PlaybookFolder
+from orchestrator.settings.load import load_settings
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
 from orchestrator.times import timestamp
 from tests.e2e.site import STILL, until
 from tests.postgres.cluster import PASSWORD, Cluster
+from tests.postgres.conftest import set_fsync
 from tests.postgres.test_worker import Team
 from tests.warm import WarmProcess
 
@@ -132,6 +136,42 @@ def test_a_service_without_a_key_schedules_only_and_says_so(team: ServingTeam) -
     assert time.monotonic() - stopped < 5
     second.terminate()
     assert second.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("user", "fault", "remedy"),
+    [
+        ("vic_viewer", "may not run schedules", "orchestrator_worker"),
+        ("sam_stranger", "no rights", "orchestrator_worker"),
+        ("nobody_known", "wrong user or password", "PGPASSWORD"),
+    ],
+)
+def test_a_user_without_the_rights_of_a_worker_is_refused_at_the_start(
+    team: ServingTeam, user: str, fault: str, remedy: str
+) -> None:
+    with pytest.raises(SettingsError, match=fault) as refused:
+        check_store(load_settings(None, (f"store.url={team.url(user)}",)))
+    assert remedy in str(refused.value.hint)
+
+
+def test_a_database_without_a_schema_or_without_durability_is_refused_at_the_start(
+    durable: Cluster, empty_database: str
+) -> None:
+    settings = load_settings(None, (f"store.url={durable.admin_url(empty_database)}",))
+    with pytest.raises(SettingsError, match="no schema") as refused:
+        check_store(settings)
+    assert "store migrate" in str(refused.value.hint)
+    set_fsync(durable, "off")
+    try:
+        with pytest.raises(SettingsError, match="fsync is off"):
+            check_store(settings)
+    finally:
+        set_fsync(durable, "on")
+
+
+def test_an_unreachable_database_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_store(load_settings(None, (f"store.url=postgresql://x@/x?host={tmp_path}",)))
+    assert "store.down" in capsys.readouterr().out
 
 
 def test_bad_input_of_serve_with_a_team_store(team: ServingTeam) -> None:

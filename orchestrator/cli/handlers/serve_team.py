@@ -15,10 +15,11 @@ from orchestrator.cli.handlers.store import require_url
 from orchestrator.cli.handlers.worker import find_workspaces, open_worker
 from orchestrator.errors import OrchestratorError, SettingsError, StoreDownError
 from orchestrator.outcome import Ending
-from orchestrator.postgres.check import check_durability, check_schema, check_server
+from orchestrator.postgres.check import check_durability, check_schema, check_server, check_service_rights
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.duty import StoreDuty
 from orchestrator.postgres.link import Link
+from orchestrator.postgres.migrate import explain_errors
 from orchestrator.runs.session import RunObserver
 from orchestrator.runs.start import find_actor
 from orchestrator.runs.worker import Worker
@@ -46,8 +47,8 @@ def check_store(settings: Settings) -> None:
     """
     store = settings.store
     try:
-        with connect(require_url(store), listen=store.listen) as connection:
-            for check in (check_server, check_durability, check_schema):
+        with connect(require_url(store), listen=store.listen) as connection, explain_errors():
+            for check in (check_server, check_durability, check_schema, check_service_rights):
                 check(connection)
     except StoreDownError as error:
         structlog.get_logger().warning("store.down", reason=str(error))
