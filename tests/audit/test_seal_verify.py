@@ -146,6 +146,12 @@ def test_the_seal_over_the_most_records_counts_wherever_it_is() -> None:
     assert (check(data, KEPT).good, check(data, KEPT).since) == (check(SEALED).good, 2)
 
 
+def test_the_first_of_two_seals_over_the_same_records_counts() -> None:
+    again = make_seal(KEY, RUN_ID, KEPT.covers, by="later", at=START)
+    found = check(log(), KEPT, again)
+    assert (found.good, found.file) == (KEPT, Path("/far/0.json"))
+
+
 def test_a_seal_elsewhere_leaves_out_the_records_after_it() -> None:
     assert [check(reconciled(log(), number), KEPT).since for number in (0, 1, 3)] == [0, 1, 3]
     assert check(log()).since == len(STORY)
