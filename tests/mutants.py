@@ -18,7 +18,7 @@ OWN_TESTS = {
     "engine/rate/adaptive": ["engine/rate/test_adaptive.py"],
     "engine/rate/backoff": ["engine/rate/test_backoff.py"],
     "engine/rate/breaker": ["engine/rate/test_breaker.py"],
-    "engine/rate/estimate": ["engine/rate/test_estimate.py", "engine/rate/test_adaptive.py"],
+    "engine/rate/estimate": ["engine/rate/test_estimate.py"],
     "engine/rate/gate": ["engine/rate/test_gate.py"],
     "engine/rate/gcra": ["engine/rate/test_gcra.py"],
     "engine/read/retry": ["engine/read/test_retry.py"],

@@ -43,10 +43,67 @@ def test_a_refusal_ends_the_count_of_accepted_requests() -> None:
 def test_the_mean_rate_counts_the_last_four_stretches_alone() -> None:
     estimator = BucketEstimator(100.0)
     for stretch in range(6):
-        for request in range(10):
-            estimator.count_accepted(100 + stretch * 10 + request / (1 + stretch))
+        for request in range(10 * (stretch + 1)):
+            estimator.count_accepted(100 + stretch * 10 + request / 10)
         estimator.count_refused(100.0 + (stretch + 1) * 10)
-    assert estimator.mean_rate(160.0) == pytest.approx(1.0)  # 40 requests in the 40 s since the second refusal
+    assert estimator.mean_rate(160.0) == pytest.approx(4.5)  # 180 requests in the 40 s since the second refusal
+
+
+def burst(estimator: BucketEstimator, at: float, requests: int) -> None:
+    """Send requests at once, and then one more request: refused."""
+    for _ in range(requests):
+        estimator.count_accepted(at)
+    estimator.count_refused(at)
+
+
+def test_a_single_refusal_gives_the_size_and_leaves_every_limit_open() -> None:
+    estimator = BucketEstimator(0.0)
+    assert estimator.size == 4
+    burst(estimator, 0.0, 6)
+    found = estimator.estimate_limits(10.0)
+    assert (found.size, found.misfit, estimator.size) == (6, 0, 6)
+    assert found.most == pytest.approx(10.1)
+    assert 0.25 <= found.least <= 0.25 * 1.025
+
+
+def test_a_second_refusal_shows_the_requests_given_back_since_the_first() -> None:
+    estimator = BucketEstimator(0.0)
+    burst(estimator, 0.0, 4)
+    burst(estimator, 1.0, 4)
+    found = estimator.estimate_limits(10.0)
+    assert (found.size, found.misfit) == (4, 0)
+    assert found.most == pytest.approx(10.1)
+    assert 2.92 <= found.least <= 2.92 * 1.025, "4 a second, less the tolerance of 1.08 requests"
+
+
+def test_refusals_that_no_limit_explains_leave_the_last_stretch_alone() -> None:
+    estimator = BucketEstimator(0.0)
+    burst(estimator, 0.0, 10)
+    burst(estimator, 10.0, 2)
+    found = estimator.estimate_limits(40.0)
+    assert (found.misfit, found.is_contradicted) == (8, True)
+    assert (found.size, estimator.size) == (2, 4), "the size of the whole stays as it was assumed"
+    assert estimator.mean_rate(10.0) == pytest.approx(0.2), "2 requests in the 10 s since the first refusal"
+    again = estimator.estimate_limits(40.0)
+    assert (again.misfit, again.is_contradicted) == (2, False), "with the assumed size of 4 at the beginning"
+
+
+def test_three_stretches_are_reduced_to_the_last_by_a_contradiction() -> None:
+    estimator = BucketEstimator(0.0)
+    for at, requests in ((0.0, 10), (10.0, 10), (20.0, 2)):
+        burst(estimator, at, requests)
+    assert estimator.estimate_limits(40.0).is_contradicted
+    assert estimator.mean_rate(20.0) == pytest.approx(0.2)
+
+
+def test_a_single_stretch_is_never_forgotten() -> None:
+    estimator = BucketEstimator(0.0)
+    estimator.count_accepted(0.0)
+    for _ in range(20):
+        estimator.count_accepted(0.5)
+    estimator.count_refused(30.0)
+    estimator.estimate_limits(40.0)
+    assert estimator.mean_rate(30.0) == pytest.approx(0.7)
 
 
 def test_the_mean_rate_of_the_first_moment_is_bounded() -> None:
