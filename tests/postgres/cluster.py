@@ -74,7 +74,7 @@ class Cluster:
             connection.execute(statement.encode())
 
 
-def _as_other_user() -> list[str]:
+def as_other_user() -> list[str]:
     """Begin of a command: the server refuses to run as root, so root runs the server as `nobody`."""
     return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
 
@@ -95,7 +95,7 @@ def _serve(binaries: Path, folder: Path) -> Iterator[Cluster]:
     options = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", f"unix_socket_directories={folder}"]
     options += ["-c", "max_connections=50", "-c", "autovacuum=off", "-c", "shared_buffers=64MB"]
     pg_ctl = [str(binaries / "pg_ctl"), "--pgdata", str(folder / "data"), "--wait", "--log", str(folder / "log")]
-    cluster = Cluster(binaries, folder, port, (*_as_other_user(), *pg_ctl, "--options", " ".join(options)))
+    cluster = Cluster(binaries, folder, port, (*as_other_user(), *pg_ctl, "--options", " ".join(options)))
     try:
         cluster.start()
         yield cluster
@@ -118,7 +118,7 @@ def start_cluster(binaries: Path, *, durable: bool = False) -> Iterator[Cluster]
     data = folder / "data"
     initdb = [str(binaries / "initdb"), "--pgdata", str(data), "--username=postgres", "--encoding=UTF8"]
     initdb += ["--locale=C", "--no-sync", "--no-instructions"]
-    subprocess.run([*_as_other_user(), *initdb], check=True, capture_output=True, cwd=folder)
+    subprocess.run([*as_other_user(), *initdb], check=True, capture_output=True, cwd=folder)
     (data / "pg_hba.conf").write_text(
         "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
     )
@@ -135,7 +135,7 @@ def start_standby(primary: Cluster) -> Iterator[Cluster]:
     source = f"postgresql://postgres@/?host={primary.folder}&port={primary.port}&application_name=standby"
     backup = [str(primary.binaries / "pg_basebackup"), "--pgdata", str(folder / "data"), "--write-recovery-conf"]
     backup += ["--checkpoint=fast", "--no-sync", f"--dbname={source}"]
-    subprocess.run([*_as_other_user(), *backup], check=True, capture_output=True, cwd=folder)
+    subprocess.run([*as_other_user(), *backup], check=True, capture_output=True, cwd=folder)
     with _serve(primary.binaries, folder) as standby:
         primary.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
         primary.execute("SELECT pg_reload_conf()")

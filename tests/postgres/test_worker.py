@@ -48,6 +48,7 @@ class Team:
         self._cluster, self._database = cluster, database
         self.workers: list[WarmProcess] = []
         self.proxy: Proxy | None = None
+        self.port = cluster.port
         (folder / "demo.yaml").write_text(PLAYBOOK)
         (folder / "prod.key").write_text(sim.api_key)
         (folder / "prod.key").chmod(0o600)
@@ -59,9 +60,9 @@ class Team:
 
     def url(self, user: str) -> str:
         """URL of the database; of workers and viewers through the proxy, if there is one."""
-        url = self._cluster.url(self._database, user)
+        url = self._cluster.url(self._database, user).replace(f":{self._cluster.port}/", f":{self.port}/")
         if self.proxy is not None and user != "oli_operator":
-            url = url.replace(f":{self._cluster.port}/", f":{self.proxy.port}/")
+            url = url.replace(f":{self.port}/", f":{self.proxy.port}/")
         return url
 
     def start(self, *words: str, user: str) -> WarmProcess:
