@@ -15,9 +15,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, TypeVar
 
+import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from orchestrator.audit.log import Batch
+from orchestrator.errors import OrchestratorError
 from orchestrator.postgres.claims import StoreClaims
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.lease import FORMAT, Fence, Lease, let_go_run, take_run
@@ -29,6 +31,8 @@ from orchestrator.times import boot_seconds
 
 _T = TypeVar("_T")
 _LONGEST_STATEMENT = 10.0
+_CLOCK_EVERY_S = 600.0
+_READ_CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +140,23 @@ class StoreThread:
         with connect(self.terms.url, listen=self.terms.listen) as connection:
             check_version(read_version(connection))
             asked_at = boot_seconds()
-            row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+            row = connection.execute(_READ_CLOCK).fetchone()
             assert row is not None  # noqa: S101 - one row
             self._offset = row[0] - asked_at
 
+    async def _follow_clock(self) -> None:
+        """Compare the clocks now and then: the clocks of two machines drift apart in a long process."""
+        while True:
+            await anyio.sleep(_CLOCK_EVERY_S)
+            asked_at = boot_seconds()
+            with suppress(OrchestratorError):
+                ((now,),) = await self._link.query(_READ_CLOCK)
+                self._offset = now - asked_at
+
     async def _serve(self) -> None:
         try:
-            async with self._keeper.keep(), self._writer.work():
+            async with self._keeper.keep(), self._writer.work(), anyio.create_task_group() as group:
+                group.start_soon(self._follow_clock)
                 await self.claims.run()
         finally:
             await self._link.close()

@@ -14,6 +14,8 @@ from orchestrator.errors import AlteredError, AuditError, RunHeldError, Settings
 from orchestrator.postgres.fleet_store import StoreFleetStore
 from orchestrator.postgres.run_store import StoreRunStore
 from orchestrator.postgres.store_thread import StoreTerms, StoreThread
+from orchestrator.times import utc_now
+from tests.e2e.site import until
 from tests.postgres.cluster import Cluster
 from tests.postgres.proxy import start_proxy
 from tests.run_store_contract import FIRST, ONE, TWO, RunStoreContract, add, finish, read_all
@@ -242,6 +244,16 @@ def test_a_log_that_cannot_be_begun_leaves_a_void_run(open_store: OpenProcess, c
             store.create_log(ONE, FIRST)
         proxy.is_down = False
         store.create_log(ONE, FIRST).close()
+
+
+def test_the_time_of_day_follows_the_clock_of_the_database(
+    open_store: OpenProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    monkeypatch.setattr("orchestrator.postgres.store_thread._CLOCK_EVERY_S", 0.01)
+    assert abs((store.thread.wall() - utc_now()).total_seconds()) < 5
+    monkeypatch.setattr(store.thread, "_offset", 0.0)
+    until(lambda: abs((store.thread.wall() - utc_now()).total_seconds()) < 5)
 
 
 async def test_an_outage_is_reported_at_its_beginning_and_end(
