@@ -65,7 +65,7 @@ async def agree_terms(
         "SELECT * FROM orchestrator.set_budget(%s, %s, %s, %s, %s)", arguments
     )
     present = BudgetTerms(rate, burst)
-    if not is_explicit or earlier_by in {None, by} or (earlier_rate, earlier_burst) == (rate, burst):
+    if earlier_by in {None, by} or (earlier_rate, earlier_burst) == (rate, burst):
         return present, None
     earlier = BudgetTerms(earlier_rate, earlier_burst)
     return present, f"workspace {workspace} has {present} from now on; {earlier_by} had set {earlier}"

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -99,6 +100,7 @@ async def test_a_fenced_run_gets_no_turn(url: str, fences: list[Fence], cluster:
     await sender.run(boot_seconds() + 0.5)
     assert sender.went == []
     assert sender.questions == 1
+    assert sender.attempts <= 30
     assert 0 < sender.budget.wait_seconds() < 10
     assert 0 < sender.budget.take_turn() < 10
 
@@ -177,6 +179,26 @@ async def test_waits_are_short_and_finite_while_the_answer_is_on_its_way() -> No
     assert waits[-1] == 0.25
     budget.close()
     database.answers.set()
+    await task
+
+
+async def test_a_longer_pause_follows_a_shorter_pause_and_no_pause_is_shortened() -> None:
+    database, asked = SilentDatabase(), list[Sequence[object]]()
+
+    async def query(statement: str, arguments: Sequence[object]) -> list[tuple[Any, ...]]:
+        asked.append([statement.partition("(")[0].rpartition(".")[2], *arguments[-1:]])
+        return await database.query(statement, arguments)
+
+    budget = StoreBudget(query, "prod", ANY_FENCE, clock=lambda: 5.0)
+    task = asyncio.create_task(budget.run())
+    for seconds in (10, 30, 20):
+        budget.pause(seconds)
+        await asyncio.sleep(0.01)
+    assert (budget.paused_for(), budget.take_turn()) == (30, 30)
+    database.answers.set()
+    await asyncio.sleep(0.05)
+    assert asked == [["pause_workspace", timedelta(seconds=seconds)] for seconds in (10, 30)], "and no turns are taken"
+    budget.close()
     await task
 
 
