@@ -13,6 +13,8 @@ from math import ceil
 
 LONGEST_ROUND = 0.25
 """Seconds of turns that all processes together hold. A pause reaches another process with its next slice."""
+_LEAST_TURNS = 4
+"""Turns that all processes together may hold at any rate, so that not every request needs a question."""
 _STEP = 0.02
 """Seconds of turns by which slices grow. Equal steps up and halves down lead to equal shares."""
 _LEAD, _LONGEST_LEAD = 0.05, 1.0
@@ -162,7 +164,8 @@ class TurnQueue:
     def begin_fetch(self) -> int:
         """Return the size of the slice to ask for, in turns."""
         is_unused = 4 * self._expired >= max(1, self._used + self._expired)
-        if is_unused or self._others_seconds + self._size * self._period > LONGEST_ROUND:
+        longest = max(LONGEST_ROUND, _LEAST_TURNS * self._period)
+        if is_unused or self._others_seconds + self._size * self._period > longest:
             self._size = max(1, self._size // 2)
         elif self._has_waited and self._period:
             self._size += max(1, int(_STEP / self._period))

@@ -41,7 +41,7 @@ class Process:
         self.origin = chance.uniform(0, 1e4)
         self.went: list[float] = []
         self.is_asking = False
-        self.wakes = self.most = 0
+        self.wakes = self.most = self.questions = 0
         self.begin = 0.0
 
     def request(self, now: float) -> Iterator[tuple[float, object]]:
@@ -62,6 +62,7 @@ class Process:
         """Ask the database for a slice."""
         turns, ahead = self.queue.begin_fetch(), self.queue.ahead
         self.most = max(self.most, turns)
+        self.questions += 1
         reached = now + self.chance.uniform(0, self.latency)
         yield reached, lambda at: self.answer(at, now, turns, ahead)
 
@@ -167,6 +168,13 @@ def test_a_new_process_beside_a_busy_process_soon_has_its_share() -> None:
     assert new.went[0] - new.begin <= 0.5
     assert len([at for at in new.went if at < 33]) >= 0.3 * 3 * 50
     assert busy.most <= 50 * LONGEST_ROUND + 1, "turns asked for at once"
+
+
+def test_at_a_slow_rate_not_every_request_needs_a_question() -> None:
+    database = Database(5, 3)
+    process = Process(database, random.Random(7), 0.002, 0.001, 0.0)
+    simulate([process], 200.0)
+    assert process.questions <= 0.45 * len(process.went)
 
 
 def test_a_process_with_fewer_requests_than_before_takes_smaller_slices() -> None:
