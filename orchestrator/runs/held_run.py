@@ -33,6 +33,10 @@ class LeaseTaker(Protocol):
         """End a lease; do nothing for a lease that ended before."""
         ...
 
+    def close(self) -> None:
+        """Give up all writes that wait for the database."""
+        ...
+
 
 @dataclass(slots=True)
 class HeldRun:

@@ -176,6 +176,9 @@ class Worker:
             with anyio.move_on_after(seconds):
                 for held in list(self._held.values()):
                     await held.ended.wait()
+        if self._held:  # the database is down, and the last records wait: the leases run out by themselves
+            self._emit("worker.gave_up", runs=len(self._held))
+            await anyio.to_thread.run_sync(self._leases.close)
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, do: Callable[[], object]) -> None:

@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from orchestrator.errors import AuditError, SettingsError, StoreDownError
@@ -63,6 +65,7 @@ class FakeLeases:
         self.taken: set[str] = set()
         self.held: dict[str, Lease] = {}
         self.let_go_as: dict[str, tuple[str | None, int | None, str | None]] = {}
+        self.is_closed = anyio.Event()
 
     def take(self, run_id: str, taker: str) -> Lease | None:
         assert taker == "worker"
@@ -71,6 +74,9 @@ class FakeLeases:
         self.taken.add(run_id)
         lease = self.held[run_id] = Lease(Fence(run_id, 1, uuid.uuid4()), 60, 0.0, workspace="prod")
         return lease
+
+    def close(self) -> None:
+        anyio.from_thread.run_sync(self.is_closed.set)
 
     def let_go(
         self,
@@ -97,6 +103,7 @@ class Crew:
         self.running: dict[str, HeldRun] = {}
         self.finish: dict[str, anyio.Event] = {}
         self.fail: dict[str, Exception] = {}
+        self.is_down = False
         self.worker = Worker(
             self.queue,
             self.leases,
@@ -115,6 +122,9 @@ class Crew:
                 group.start_soon(self._end_on, held.stop.at_once, group.cancel_scope)
                 await self.finish[held.run_id].wait()
                 group.cancel_scope.cancel()
+            if self.is_down:  # the last record waits for the database
+                with anyio.CancelScope(shield=True):
+                    await self.leases.is_closed.wait()
         finally:
             del self.running[held.run_id]
 
@@ -207,6 +217,17 @@ async def test_the_end_of_the_worker_hands_all_runs_over() -> None:
     assert (held.stop.ending, held.is_handed_over, held.ended.is_set()) == (Ending.SIGTERM, True, True)
     assert crew.leases.let_go_as == {"a": (None, None, None)}
     assert crew.queue.again == ["a"]
+
+
+async def test_a_worker_ends_within_seconds_while_the_database_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "LAST_RECORDS_S", 0.01)
+    crew = Crew()
+    crew.is_down = True
+    with anyio.fail_after(5):
+        async with working(crew):
+            await crew.queue.send.send("a")
+            await crew.until(lambda: crew.running)
+    assert "worker.gave_up" in crew.names()
 
 
 async def test_a_lost_lease_ends_the_run_here_at_once() -> None:
