@@ -336,11 +336,11 @@ class StoreRunStore(FileRunStore):
         def read(after: int) -> list[tuple[int, bytes]]:
             """Read lines from the store."""
             statement = "SELECT seq, line FROM orchestrator.read_records(%s, %s, %s)"
-            return [(seq, bytes(line)) for seq, line in self.thread.query(statement, [run_id, after, _MOST])]
+            return [(seq, bytes(line)) for seq, line in self.thread.read(statement, [run_id, after, _MOST])]
 
         def hash_lines(last: int) -> str:
             """Hash the lines in the store."""
-            return str(self.thread.query("SELECT orchestrator.hash_records(%s, %s)", [run_id, last])[0][0])
+            return str(self.thread.read("SELECT orchestrator.hash_records(%s, %s)", [run_id, last])[0][0])
 
         update_mirror(path, end, read)
         if self._compare:

@@ -30,7 +30,7 @@ from orchestrator.postgres.record_writer import RecordWriter
 from orchestrator.times import boot_seconds
 
 _T = TypeVar("_T")
-_LONGEST_STATEMENT = 10.0
+_LONGEST_STATEMENT, _LONGEST_TRANSFER = 10.0, 60.0
 _CLOCK_EVERY_S = 600.0
 _READ_CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
@@ -85,10 +85,11 @@ class StoreThread:
 
     def __init__(self, terms: StoreTerms) -> None:
         self.terms = terms
-        timeout = min(_LONGEST_STATEMENT, terms.lease / 3)
-        # A connection of its own for records: other statements never wait for a large commit.
-        self._link = Link(terms.url, listen=terms.listen, timeout=timeout)
-        self._record_link = Link(terms.url, listen=terms.listen, timeout=timeout)
+        self._link = Link(terms.url, listen=terms.listen, timeout=min(_LONGEST_STATEMENT, terms.lease / 3))
+        # Connections of their own for records, with more time: no other statement waits for a large record, and a slow
+        # network may take long. A silent network breaks these connections sooner, by `tcp_user_timeout`.
+        self._record_link = Link(terms.url, listen=terms.listen, timeout=_LONGEST_TRANSFER)
+        self._read_link = Link(terms.url, listen=terms.listen, timeout=_LONGEST_TRANSFER)
         self._keeper = LeaseKeeper(self._link.query, terms.lease)
         self._writer = RecordWriter(self._record_link.query, terms.lease, terms.outage)
         self.claims = StoreClaims(self._link.query, self.call, terms.lease, on_lost=self._lose)
@@ -161,6 +162,7 @@ class StoreThread:
         finally:
             await self._link.close()
             await self._record_link.close()
+            await self._read_link.close()
 
     # Statements ------------------------------------------------------------------------------------------------------
 
@@ -180,6 +182,10 @@ class StoreThread:
             SettingsError: when the database refuses the statement.
         """
         return self.start_query(statement, arguments).result()
+
+    def read(self, statement: str, arguments: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Execute a statement with a large result, as `query`."""
+        return self.call(partial(self._read_link.query, statement, arguments))
 
     def wall(self) -> datetime:
         """Return the time of day by the database's clock, as far as known: all machines have the same time."""
