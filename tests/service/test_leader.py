@@ -41,17 +41,17 @@ def events(crew: Crew, *names: str) -> list[tuple[str, str]]:
 
 async def test_one_process_leads_and_the_others_stand_by(host: OpenHost) -> None:
     home = host()
-    home.write("nightly", cron="0 1 * * *", timezone="UTC")
+    home.write("nightly", cron="5 0 * * *", timezone="UTC")
     crew = Crew(home)
     async with crew.work(*NAMES):
-        await home.until(MONDAY + timedelta(hours=2))
+        await home.until(MONDAY + timedelta(minutes=10))
         (leader,) = crew.leaders
         standby = crew.processes["b" if leader == "a" else "a"].leader.overview()
         leading = crew.processes[leader].leader.overview()
     assert (standby.is_standby, standby.leader, standby.rows, standby.troubles) == (True, leader, (), ())
     assert (leading.is_standby, leading.leader, [row.name for row in leading.rows]) == (False, leader, ["nightly"])
     assert leading.document()["standby"] is False
-    assert crew.database.carried_out("nightly") == [timestamp(MONDAY + timedelta(hours=1))]
+    assert crew.database.carried_out("nightly") == [timestamp(MONDAY + timedelta(minutes=5))]
     assert [each["exit_code"] for each in crew.database.records("firing.ended", "nightly")] == [0]
 
 
@@ -69,17 +69,17 @@ async def test_after_a_kill_another_process_leads_within_the_lease_and_five_seco
 
 async def test_a_stopped_process_gives_the_duty_away_within_five_seconds(host: OpenHost) -> None:
     home = host()
-    home.write("slow", cron="0 1 * * *", timezone="UTC")
+    home.write("slow", cron="2 0 * * *", timezone="UTC")
     crew = Crew(home)
     async with crew.work("a", seconds=600):
         await anyio.sleep(1)
         crew.start("b")
-        await home.until(MONDAY + timedelta(minutes=61))
+        await home.until(MONDAY + timedelta(minutes=3))
         stopped = home.wall.wall()
         await crew.processes["a"].stop()
         await home.until(stopped + 5 * SECOND)
         assert crew.leaders == ["b"]
-        await home.until(MONDAY + timedelta(minutes=80))
+        await home.until(MONDAY + timedelta(minutes=14))
     (ended,) = crew.database.records("firing.ended", "slow")
     assert (ended["result"], ended["exit_code"]) == ("ran", 0)
     assert len(crew.database.carried_out("slow")) == 1
@@ -197,15 +197,15 @@ async def test_a_playbook_that_cannot_be_submitted_ends_its_firing_with_the_reas
 
 async def test_a_waiting_firing_survives_the_loss_of_the_leader(host: OpenHost) -> None:
     home = host()
-    home.write("slow", cron="0 * * * *", timezone="UTC", on_overlap="queue")
+    home.write("slow", cron="*/10 * * * *", timezone="UTC", on_overlap="queue")
     crew = Crew(home)
-    async with crew.work("a", seconds=90 * 60):
+    async with crew.work("a", seconds=15 * 60):
         await anyio.sleep(1)
         crew.start("b")
-        await home.until(MONDAY + timedelta(minutes=60 + 90) - 5 * SECOND)  # the second firing waits
+        await home.until(MONDAY + timedelta(minutes=10 + 15) - 5 * SECOND)  # the second firing waits
         await crew.processes["a"].kill()
-        await home.until(MONDAY + timedelta(hours=3, minutes=-1))
-    assert crew.database.carried_out("slow") == [timestamp(MONDAY + timedelta(hours=hour)) for hour in (1, 2)]
+        await home.until(MONDAY + timedelta(minutes=29))
+    assert crew.database.carried_out("slow") == [timestamp(MONDAY + timedelta(minutes=each)) for each in (10, 20)]
 
 
 async def test_a_journal_of_a_later_version_is_left_to_another_process(host: OpenHost) -> None:
@@ -290,7 +290,7 @@ async def hold_to_once(
         home.write("lets-go", **when, on_missed="skip")
         home.write("waits", **when, on_missed="skip", on_overlap="queue")
     names = [path.stem for path in home.playbooks.iterdir()]
-    crew = Crew(home, seed=seed, lease=lease, try_every=lease / 10)
+    crew = Crew(home, seed=seed, lease=lease, try_every=lease / 5)
     crew.faults = faults
     end = MONDAY + span
     async with crew.work(*NAMES, seconds=10):
@@ -314,13 +314,13 @@ async def hold_to_once(
 async def test_each_firing_of_a_week_runs_once_on_three_machines(host: OpenHost) -> None:
     """With a long lease: virtual time is quick where little happens."""
     await hold_to_once(
-        host(), 7, every=timedelta(minutes=20), span=timedelta(days=7), lease=600.0, longest=6 * 3600, faults=0.001
+        host(), 7, every=timedelta(minutes=20), span=timedelta(days=7), lease=800.0, longest=6 * 3600, faults=0.001
     )
 
 
 async def test_each_firing_runs_once_in_time_under_faults_every_few_minutes(host: OpenHost) -> None:
     await hold_to_once(
-        host(), 1, every=timedelta(minutes=5), span=timedelta(hours=4), lease=20.0, longest=600, faults=0.002
+        host(), 1, every=timedelta(minutes=5), span=timedelta(hours=2), lease=20.0, longest=600, faults=0.002
     )
 
 
