@@ -442,6 +442,7 @@ async def test_the_first_target_wakes_a_watcher_without_targets() -> None:
         await anyio.sleep(5)
         assert watching.jobs[0].outcome is Outcome.SETTLED
         watching.watcher.close()
+    assert watching.backoff.polls[0][1] < 1, "the time without targets is no time between polls"
 
 
 @pytest.mark.parametrize(
@@ -512,6 +513,7 @@ async def test_polls_are_samples_of_one_batch_until_a_cvm_is_down_and_then_as_ma
     assert sizes[: first_down + 1] == [10] * (first_down + 1)
     assert sizes[first_down + 1] == 20, "half a second of reads: two batches at this rate"
     assert watching.backoff.polls[first_down][0] == 10
+    assert watching.rounds[1][0] - watching.rounds[0][0] > 0.3, "a sample without a CVM down is no reason to hurry"
     gap = watching.rounds[first_down + 1][0] - watching.rounds[first_down][0]
     assert gap < 0.5, "a sample that was down is followed by a poll at once"
 
@@ -571,3 +573,47 @@ async def test_a_status_read_before_it_became_unreadable_is_named() -> None:
     assert watching.reasons() == [
         "its status could not be read after the 10s for the stop, in 30 attempts; last seen 'stopping'"
     ]
+
+
+async def test_a_single_cvm_down_in_a_sample_is_followed_by_a_poll_at_once() -> None:
+    cloud = FakeCloud(45)
+    cloud.status_script = lambda ref, _since: (
+        DOWN if anyio.current_time() > (3 if ref.name == "web-0" else 9) else GOING
+    )
+    watching = Watching(cloud, *map(work_of, cloud.refs), settle=SMALL, rate=5)
+    await watching.run()
+    first_down = next(number for number, (settled, _) in enumerate(watching.backoff.polls) if settled)
+    assert watching.backoff.polls[first_down][0] == 1
+    assert watching.rounds[first_down + 1][0] - watching.rounds[first_down][0] < 0.5
+
+
+async def test_a_slow_rate_allows_one_batch_a_poll() -> None:
+    cloud = FakeCloud(45)
+    shows(cloud, (0, GOING), (3, DOWN))
+    watching = Watching(cloud, *map(work_of, cloud.refs), settle=SMALL, rate=2)
+    await watching.run()
+    assert max(len(names) for _, names in watching.rounds) == 10
+
+
+async def test_a_start_in_doubt_seen_running_settles_after_the_lag() -> None:
+    cloud = FakeCloud(1)
+    shows(cloud, (0, RUNS))
+    watching = Watching(cloud, in_doubt(cloud.refs[0], Action.START))
+    await watching.run(accepted=False)
+    assert (watching.jobs[0].outcome, len(watching.effects)) == (Outcome.SETTLED, 1)
+    assert anyio.current_time() >= 4, "2 seconds to the proof of the effect, 2 to the proof of the result"
+
+
+async def test_a_shutdown_escalates_in_time_beside_an_older_target_with_more_time() -> None:
+    cloud = FakeCloud(2)
+    shows(cloud, (0, GOING))
+    older, shutdown = work_of(cloud.refs[0]), work_of(cloud.refs[1], Action.SHUTDOWN)
+    watching = Watching(cloud, older, shutdown, escalate_after=30, timeout=2000)
+    watching.watcher.add_job(older, accepted=True, since=-1000.0)
+    with anyio.move_on_after(700):
+        async with anyio.create_task_group() as group:
+            group.start_soon(watching.watcher.run)
+            await anyio.sleep(600.05)
+            watching.watcher.add_job(shutdown, accepted=True)
+    ((_, at, _),) = watching.escalated
+    assert at == pytest.approx(630.05, abs=0.25)
