@@ -4,10 +4,10 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 from orchestrator.audit.record import GENESIS
 from orchestrator.errors import AlteredError, SettingsError
@@ -25,25 +25,45 @@ class LogEnd(NamedTuple):
     head: str
 
 
-ReadLines = Callable[[int], Sequence[tuple[int, bytes]]]
-"""Reads some of the lines after a record, with their numbers."""
+class LogSource(Protocol):
+    """The log in the store."""
+
+    def read_end(self) -> LogEnd:
+        """Read the number and the hash of the last record."""
+        ...
+
+    def read_lines(self, after: int) -> Sequence[tuple[int, bytes]]:
+        """Read some of the lines after a record, with their numbers."""
+        ...
+
+    def hash_lines(self, last: int) -> str:
+        """Return the SHA-256 of all lines up to a record."""
+        ...
 
 
-def update_mirror(path: Path, end: LogEnd, read: ReadLines) -> None:
+def update_mirror(path: Path, end: LogEnd, source: LogSource, *, compare: bool = False) -> None:
     """Append the missing lines to a mirror. Several processes may do so at once.
 
     Args:
         path: the file; may be missing.
-        end: the last record in the store.
-        read: reads lines from the store.
+        end: the last record in the store, as read a moment ago.
+        source: the log in the store.
+        compare: whether to compare every byte with the store.
 
     Raises:
         SettingsError: when the file can't be written, or ends otherwise than the log in the store.
+        AlteredError: when the bytes differ.
     """
     try:
         with closing(os.fdopen(_open(path), "r+b")) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            _append_missing(file, path, end, read)
+            seq = _append_missing(file, path, end, source)
+            if compare and _hash_file(file) != source.hash_lines(seq):
+                raise AlteredError(
+                    "the mirror and the log in the store differ: one of the two was altered",
+                    file=path,
+                    hint="move the mirror away, then verify again: this checks the bytes of the store alone",
+                )
     except OSError as error:
         raise SettingsError(
             f"the mirror of the log can't be written: {error.strerror or error}",
@@ -60,18 +80,22 @@ def _open(path: Path) -> int:
         return open_or_create(path, os.O_RDWR)
 
 
-def _append_missing(file: BinaryIO, path: Path, end: LogEnd, read: ReadLines) -> None:
+def _append_missing(file: BinaryIO, path: Path, end: LogEnd, source: LogSource) -> int:
+    """Append the missing lines; return the number of the last record."""
     have = _find_end(file, path)
+    if have.seq > end.seq:  # another process was quicker
+        end = source.read_end()
     if have.seq > end.seq or (have.seq == end.seq and have.head != end.head):
         raise _explain_difference(path)
     seq = have.seq
     while seq < end.seq:
-        rows = read(seq)
+        rows = source.read_lines(seq)
         if not rows:
             raise _explain_difference(path)
         file.write(b"".join(line for _, line in rows))
         seq = rows[-1][0]
     file.flush()
+    return seq
 
 
 def _find_end(file: BinaryIO, path: Path) -> LogEnd:
@@ -96,28 +120,12 @@ def _find_end(file: BinaryIO, path: Path) -> LogEnd:
         raise _explain_difference(path) from None
 
 
-def compare_mirror(path: Path, end: LogEnd, hash_lines: Callable[[int], str]) -> None:
-    """Compare every byte of a mirror with the store.
-
-    Args:
-        path: the file, up to date.
-        end: the last record in the store.
-        hash_lines: returns the SHA-256 of the lines in the store up to a record.
-
-    Raises:
-        AlteredError: when the bytes differ.
-        OSError: when the file can't be read.
-    """
+def _hash_file(file: BinaryIO) -> str:
     sha256 = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            sha256.update(chunk)
-    if sha256.hexdigest() != hash_lines(end.seq):
-        raise AlteredError(
-            "the mirror and the log in the store differ: one of the two was altered",
-            file=path,
-            hint="move the mirror away, then verify again: this checks the bytes of the store alone",
-        )
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        sha256.update(chunk)
+    return sha256.hexdigest()
 
 
 def _explain_difference(path: Path) -> SettingsError:

@@ -30,7 +30,7 @@ from orchestrator.postgres.check import check_durability, check_server
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.lease import FORMAT, Lease
 from orchestrator.postgres.migrate import check_version, explain_errors, read_version
-from orchestrator.postgres.mirror import LogEnd, compare_mirror, update_mirror
+from orchestrator.postgres.mirror import LogEnd, update_mirror
 from orchestrator.postgres.permit import LeasePermit
 from orchestrator.postgres.store_thread import NewRun, StoreThread
 from orchestrator.times import format_duration
@@ -209,6 +209,27 @@ class StoreRun(FileRun):
         )
 
 
+class _StoredLog:
+    """The log of a run in the store, for its mirror."""
+
+    def __init__(self, store: "StoreRunStore", run_id: str) -> None:
+        self._store, self._run_id = store, run_id
+
+    def read_end(self) -> LogEnd:
+        """Read the number and the hash of the last record."""
+        row = self._store.read_row(self._run_id)
+        return LogEnd(row["seq"], row["head"])
+
+    def read_lines(self, after: int) -> list[tuple[int, bytes]]:
+        """Read lines after a record."""
+        statement = "SELECT seq, line FROM orchestrator.read_records(%s, %s, %s)"
+        return [(seq, bytes(line)) for seq, line in self._store.thread.read(statement, [self._run_id, after, _MOST])]
+
+    def hash_lines(self, last: int) -> str:
+        """Hash the lines up to a record."""
+        return str(self._store.thread.read("SELECT orchestrator.hash_records(%s, %s)", [self._run_id, last])[0][0])
+
+
 class ListedRun(FileRun):
     """A run of a list: its mirror is up to date, and the lock is as at the time of the list."""
 
@@ -331,20 +352,8 @@ class StoreRunStore(FileRunStore):
         self._update(self.read_row(run_id))
 
     def _update(self, row: dict[str, Any]) -> None:
-        run_id, path, end = row["run_id"], self.path_of(row["run_id"]), LogEnd(row["seq"], row["head"])
-
-        def read(after: int) -> list[tuple[int, bytes]]:
-            """Read lines from the store."""
-            statement = "SELECT seq, line FROM orchestrator.read_records(%s, %s, %s)"
-            return [(seq, bytes(line)) for seq, line in self.thread.read(statement, [run_id, after, _MOST])]
-
-        def hash_lines(last: int) -> str:
-            """Hash the lines in the store."""
-            return str(self.thread.read("SELECT orchestrator.hash_records(%s, %s)", [run_id, last])[0][0])
-
-        update_mirror(path, end, read)
-        if self._compare:
-            compare_mirror(path, end, hash_lines)
+        run_id, end = row["run_id"], LogEnd(row["seq"], row["head"])
+        update_mirror(self.path_of(run_id), end, _StoredLog(self, run_id), compare=self._compare)
 
     def get_run(self, run_id: str) -> StoreRun:
         """Return a run by its id."""

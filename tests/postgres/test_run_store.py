@@ -1,6 +1,8 @@
 """Runs in PostgreSQL: the contract of the stores of runs, mirrors, takeovers, altered bytes."""
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
@@ -209,6 +211,31 @@ async def test_a_mirror_mends_a_torn_line_and_refuses_another_log(open_store: Op
         with pytest.raises(SettingsError, match="the mirror ends otherwise"):
             read_all(mine)
         assert path.read_bytes() == other
+
+
+async def test_readers_of_one_folder_share_a_mirror_while_the_log_grows(open_store: OpenProcess) -> None:
+    writer, readers = open_store(), [open_store(folder="shared", compare=number == 0) for number in range(3)]
+    log = writer.create_log(ONE, FIRST)
+    stopped = threading.Event()
+
+    def read_on(reader: StoreRunStore) -> list[bytes]:
+        while not stopped.is_set():
+            assert len(read_all(reader)) >= 2
+            assert [run.run_id for run in reader.list_runs()] == [ONE]
+        return read_all(reader)
+
+    with ThreadPoolExecutor(3) as pool:
+        reading = [pool.submit(read_on, reader) for reader in readers]
+        for number in range(100):
+            await add(log, Event.NOTICE, number=number)
+        stopped.set()
+        lines = [each.result(timeout=60) for each in reading]
+    log.close()
+    assert lines == [read_all(writer)] * 3
+    # A reader whose knowledge of the end is older than the mirror.
+    row = readers[1].read_row(ONE)
+    readers[1]._update({**row, "seq": 3, "head": "0" * 64})
+    assert len(read_all(readers[1])) == 102
 
 
 async def test_many_and_long_lines_come_into_the_mirror(open_store: OpenProcess) -> None:
