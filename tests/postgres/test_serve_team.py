@@ -14,7 +14,7 @@ from orchestrator.cli.handlers.playbooks import read_folder
 from orchestrator.cli.handlers.serve_team import check_store
 from orchestrator.errors import SettingsError
 from orchestrator.postgres.connect import connect
-from orchestrator.postgres.playbooks import push_playbooks
+from orchestrator.postgres.playbooks import StoredSnooze, push_playbooks, set_snooze
 from orchestrator.service.folder import PlaybookFolder
 from orchestrator.settings.load import load_settings
 from orchestrator.simulator.serve import BackgroundSimulator
@@ -121,12 +121,19 @@ def test_after_a_kill_of_the_leader_the_other_machine_continues_the_run_and_the_
     assert team.query("SELECT lease_until FROM orchestrator.leases") == [(None,)], "the duty was given away"
 
 
-def test_a_service_without_a_key_schedules_only_and_says_so(team: ServingTeam) -> None:
+def test_a_service_without_a_key_schedules_only_and_follows_pushes_and_snoozes(team: ServingTeam) -> None:
     (team.folder / "none.toml").write_text('[cloud]\ntimeout = "1s"\n[store]\nlease = "2s"\n')
     process = team.serve("one", "none.toml")
     until(lambda: team.said("one", "service.leading"))
     until(lambda: team.said("one", "service.no_playbooks"))
     assert len(team.said("one", "service.no_worker")) == 1
+    team.push(cron="0 1 1 1 *", rate=4)
+    until(lambda: team.said("one", "schedule.watched"))
+    (started,) = team.said("one", "service.started")
+    with connect(team.url("oli_operator")) as connection:
+        now = datetime.now(UTC)
+        set_snooze(connection, StoredSnooze("daily", now, now + timedelta(days=1), "oli@desk"))
+    until(lambda: httpx.get(started["url"]).json()["playbooks"][0]["snoozed_until"])
     second = team.serve("two", "none.toml")
     until(lambda: team.said("two", "service.standby"))
     process.terminate()
