@@ -243,9 +243,10 @@ class Trial:
         playbook.write_text(text.replace("RATE", str(self.terms.rate)).replace("BURST", str(BURST)))
         return str(playbook)
 
-    def submit(self, workspace: str, text: str = PLAYBOOK) -> str:
-        """Submit a run; return its id."""
-        self.command("run", self.write_playbook(text), "--submit", "--workspace", workspace)
+    def submit(self, workspace: str | None, text: str = PLAYBOOK) -> str:
+        """Submit a run, or a fleet run in the workspaces of the playbook; return its id."""
+        chosen = () if workspace is None else ("--workspace", workspace)
+        self.command("run", self.write_playbook(text), "--submit", *chosen)
         ((run_id,),) = self.query("SELECT run_id FROM orchestrator.runs ORDER BY submitted_at DESC LIMIT 1")
         return str(run_id)
 
@@ -366,6 +367,8 @@ class Trial:
             "SELECT run_id, workspace, exit_code FROM orchestrator.runs ORDER BY submitted_at"
         ):
             assert exit_code in {None, code}, self.output()
+            if name is None:
+                continue  # a fleet run sends nothing itself
             states.append(state := self.replay(run_id))
             assert self.find_late(run_id, name, state) == []
         return states

@@ -21,6 +21,7 @@ steps:
   - {name: look, action: pause, question: "Go on?", timeout: 2m}
   - {name: rest, action: stop, select: {name: "b-*"}}
 """
+FLEET = PLAYBOOK + "workspaces: ['*']\n"
 KINDS: tuple[Kind, ...] = ("kill", "pause", "restart", "down")
 LONG = Terms(cvms=60, workspaces=4, workers=3, rate=10, lease=4.0, timeout=1.8)
 
@@ -118,6 +119,18 @@ def test_two_runs_of_one_workspace_share_its_rate_under_kills(cluster: Cluster, 
         times = [each.at for each in trial.simulator.requests]
         window, most = 3.0, BURST + terms.rate * 4  # a second more: requests bunch on a busy machine
         assert max(bisect_left(times, at + window) - number for number, at in enumerate(times)) <= most
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(800, 808))
+def test_a_fleet_run_under_kills_loses_and_repeats_nothing(cluster: Cluster, tmp_path: Path, seed: int) -> None:
+    terms = Terms(workspaces=3, runs=4)
+    trial = Trial(cluster, tmp_path, terms, seed)
+    with trial.running():
+        trial.submit(None, FLEET)
+        trial.inflict(terms.plan_faults(seed, ("kill", "pause", "restart", "terminate"), 5))
+        trial.wait_for_the_end()
+        trial.check_promises()
 
 
 @pytest.mark.soak
