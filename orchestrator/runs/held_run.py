@@ -45,16 +45,20 @@ class HeldRun:
     Attributes:
         lease: the lease.
         leases: lets the lease go.
+        places: the free places for runs of this worker.
         stop: the request to end the run.
         scope: cancelled once another worker has the run.
         ended: set once the run is let go.
+        has_place: whether the run has one of the places.
     """
 
     lease: Lease
     leases: LeaseTaker
+    places: anyio.Semaphore
     stop: StopRequest = field(default_factory=StopRequest)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     ended: anyio.Event = field(default_factory=anyio.Event)
+    has_place: bool = True
 
     @property
     def run_id(self) -> str:
@@ -70,6 +74,18 @@ class HeldRun:
     def is_handed_over(self) -> bool:
         """Whether another worker is to continue the run."""
         return self.stop.requested.is_set() and self.stop.ending is Ending.SIGTERM
+
+    def give_place(self) -> None:
+        """Leave the place to another run, while this run waits for other runs or ends."""
+        if self.has_place:
+            self.has_place = False
+            self.places.release()
+
+    async def wait_for_place(self) -> None:
+        """Wait for a place again."""
+        if not self.has_place:
+            await self.places.acquire()
+            self.has_place = True
 
     async def let_go(
         self, state: str | None = None, *, code: int | None = None, reason: str | None = None, wait: float = 0.0

@@ -134,7 +134,7 @@ class Worker:
                 return None  # the sweep offers the run again
         if lease is None:
             return None
-        held = self._held[run_id] = HeldRun(lease, self._leases)
+        held = self._held[run_id] = HeldRun(lease, self._leases, self._free)
         if self._stopping.is_set():
             held.stop.request_end(Ending.SIGTERM)
         return held
@@ -164,7 +164,7 @@ class Worker:
             self._emit("worker.lost" if lease.is_lost else "worker.let_go", run_id=held.run_id)
             del self._held[held.run_id]
             held.ended.set()
-            self._free.release()
+            held.give_place()
 
     # The end ---------------------------------------------------------------------------------------------------------
 

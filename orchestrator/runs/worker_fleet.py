@@ -52,11 +52,14 @@ class Membership:
             AuditError: when another worker has taken the run.
         """
         await report_plan(self.query, self.held.lease.fence, sum_plan(plan))
+        # The other members need places to plan: with all places taken by waiting members, no verdict would come.
+        self.held.give_place()
         while True:
             verdict = await self._read_verdict()
             if verdict == REFUSE:
                 raise FleetRefusedError("the fleet run was refused", hint=f"see `orchestrator watch {self.fleet_id}`")
             if verdict is not None:
+                await self.held.wait_for_place()
                 return True
             await anyio.sleep(_POLL_EVERY_S)
 
@@ -120,6 +123,7 @@ class Coordinator:
             OrchestratorError: when the order is refused; nothing was sent.
             AuditError: when the fleet log can't be written.
         """
+        self._held.give_place()  # the members do the work
         with self._logs:
             end = await self._coordinate(order)
             if end is not None and not end.has_finished:

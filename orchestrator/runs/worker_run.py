@@ -135,11 +135,13 @@ class RunCarrier:
     async def _wait_for_others(self, held: HeldRun, settings: Settings, error: ClaimedError) -> None:
         """Wait until no live run acts on the same CVMs, or until this run is to end."""
         self._emit("worker.waits", run_id=held.run_id, reason=str(error))
+        held.give_place()  # the other run may wait for a place here
         claims = claim_store(settings)
         while await anyio.to_thread.run_sync(claims.is_any_live, error.run_ids):
             with anyio.move_on_after(_POLL_S):
                 await held.stop.requested.wait()
                 return
+        await held.wait_for_place()
 
     async def _refuse(
         self, held: HeldRun, settings: Settings, order: Submission | None, error: OrchestratorError

@@ -293,4 +293,4 @@ class WorkerSection(DocumentedModel):
     """Limits of `worker`."""
 
     runs: Count = 50
-    """Most runs of one worker at the same time."""
+    """Most runs of one worker at the same time, without runs that wait for the other runs of their fleet run."""

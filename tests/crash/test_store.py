@@ -124,7 +124,7 @@ def test_two_runs_of_one_workspace_share_its_rate_under_kills(cluster: Cluster, 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(800, 808))
 def test_a_fleet_run_under_kills_loses_and_repeats_nothing(cluster: Cluster, tmp_path: Path, seed: int) -> None:
-    terms = Terms(workspaces=3, runs=4)
+    terms = Terms(workspaces=3, runs=1 + seed % 2)  # too few places for all runs at once
     trial = Trial(cluster, tmp_path, terms, seed)
     with trial.running():
         trial.submit(None, FLEET)

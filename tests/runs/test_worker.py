@@ -193,6 +193,29 @@ async def test_a_full_worker_takes_no_run_until_a_run_ends() -> None:
         await crew.until(lambda: set(crew.running) == {"a", "c"})
 
 
+async def test_a_run_that_waits_for_other_runs_leaves_its_place_to_the_next_run() -> None:
+    crew = Crew(runs=1)
+    async with working(crew):
+        await crew.queue.send.send("a")
+        await crew.queue.send.send("b")
+        await crew.until(lambda: crew.running)
+        first = crew.running["a"]
+        first.give_place()
+        first.give_place()
+        await crew.until(lambda: "b" in crew.running)
+        async with anyio.create_task_group() as group:
+            group.start_soon(first.wait_for_place)
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+            assert not first.has_place
+            crew.finish["b"].set()
+        assert first.has_place
+        await crew.queue.send.send("c")
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        assert "c" not in crew.leases.taken
+
+
 async def test_a_wish_to_end_a_run_reaches_the_run_with_the_name_of_the_person() -> None:
     crew = Crew()
     async with working(crew):
