@@ -14,7 +14,7 @@ from orchestrator.engine.protocols import Answer, Approver
 from orchestrator.report.layout import print_lines, prose_lines
 from orchestrator.report.run.text import print_question
 from orchestrator.runs.approval import APPROVE, REFUSE, LeftAnswers
-from orchestrator.runs.start import find_actor
+from orchestrator.runs.stores import find_actor
 from orchestrator.text import safe_text
 from orchestrator.times import utc_now
 

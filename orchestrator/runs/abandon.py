@@ -10,7 +10,8 @@ from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.records import rebuild_jobs
 from orchestrator.runs.resume import ReopenedRun, record_resume
 from orchestrator.runs.session import Session, WorkspaceIdentity, read_workspace
-from orchestrator.runs.start import OpenRun, find_actor
+from orchestrator.runs.start import OpenRun
+from orchestrator.runs.stores import find_actor
 from orchestrator.times import parse_timestamp
 
 

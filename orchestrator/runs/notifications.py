@@ -26,7 +26,7 @@ from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.value_types import NoticeKind
 from orchestrator.runs.session import RunObserver, Session
-from orchestrator.runs.start import find_actor
+from orchestrator.runs.stores import find_actor
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import NotifySection
 from orchestrator.times import timestamp, utc_now

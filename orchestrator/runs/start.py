@@ -3,9 +3,6 @@
 The result is an open run, ready to be carried out by `execute`.
 """
 
-import getpass
-import os
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,16 +30,8 @@ from orchestrator.runs.fresh_status import read_open_statuses
 from orchestrator.runs.prepare import NO_OVERRIDES, Overrides, Prepared, find_refusal, prepare_plan
 from orchestrator.runs.records import planned_fields, started_fields
 from orchestrator.runs.session import Session, WorkspaceIdentity
+from orchestrator.runs.stores import find_actor
 from orchestrator.times import timestamp
-
-
-def find_actor() -> str:
-    """Return user@host. A user without a name on the system, as in many containers, appears as a number."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ from functools import partial
 from orchestrator.postgres.budget import BudgetTerms, StoreBudget, agree_terms
 from orchestrator.runs.session import workspace_rate
 from orchestrator.runs.shared_budget import SharedBudget
-from orchestrator.runs.start import find_actor
-from orchestrator.runs.stores import DEFAULT_WORKSPACE, team_store, workspace_budget
+from orchestrator.runs.stores import DEFAULT_WORKSPACE, find_actor, team_store, workspace_budget
 from orchestrator.settings.load import Settings
 
 

@@ -1,5 +1,6 @@
 """The stores of a command or of the service, built from the settings. The only place that chooses an implementation."""
 
+import getpass
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -44,7 +45,6 @@ def file_run_store(settings: Settings, *, compare: bool = False) -> FileRunStore
 def _store_logs(settings: Settings, workspace: str | None, *, compare: bool = False) -> "StoreRunStore":
     """Return the logs of the team store; new runs belong to this workspace, or are fleet runs."""
     from orchestrator.postgres.run_store import StoreRunStore  # noqa: PLC0415 - only where `store.url` is set
-    from orchestrator.runs.start import find_actor  # noqa: PLC0415 - imports this module
 
     thread, folder, budget = team_store(settings), settings.audit.state_dir, workspace_budget(settings)
     return StoreRunStore(thread, folder, workspace, budget, find_actor(), compare=compare)
@@ -62,7 +62,6 @@ def workspace_budget(settings: Settings) -> tuple[float, int]:
 def team_store(settings: Settings) -> "StoreThread":
     """Return this process's side of the team store; always the same one for the same settings with `store.url`."""
     from orchestrator.postgres.store_thread import StoreTerms, open_thread  # noqa: PLC0415 - the same
-    from orchestrator.runs.start import find_actor  # noqa: PLC0415 - imports this module
 
     store = settings.store
     assert store.url is not None  # noqa: S101 - by the caller
@@ -84,7 +83,6 @@ def keep_store(settings: Settings) -> "KeepStore":
     if settings.store.url is not None:
         from orchestrator.postgres.keeps import StoreKeeps  # noqa: PLC0415 - only where `store.url` is set
         from orchestrator.runs.keeping import COMMAND  # noqa: PLC0415 - the same
-        from orchestrator.runs.start import find_actor  # noqa: PLC0415 - imports this module
 
         return StoreKeeps(team_store(settings).query, COMMAND, find_actor())
     from orchestrator.runs.keeping import FileKeepStore  # noqa: PLC0415 - most commands know no exemption
@@ -119,3 +117,14 @@ def fleet_store(settings: Settings) -> "FleetStore":
     from orchestrator.audit.fleet_store import FileFleetStore  # noqa: PLC0415 - most commands know no fleet run
 
     return FileFleetStore(settings.audit.state_dir)
+
+
+def find_actor() -> str:
+    """Return user@host. A user without a name on the system, as in many containers, appears as a number."""
+    import socket  # noqa: PLC0415 - readers of logs do without
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

@@ -17,8 +17,7 @@ from orchestrator.errors import UsageError
 from orchestrator.report.run.text import print_question
 from orchestrator.runs.answer import AskedRun, answer_word, leave_answer, read_question
 from orchestrator.runs.approval import APPROVE, REFUSE
-from orchestrator.runs.start import find_actor
-from orchestrator.runs.stores import run_store
+from orchestrator.runs.stores import find_actor, run_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import safe_text
 from orchestrator.times import utc_now

@@ -13,8 +13,7 @@ from orchestrator.audit.store import FileRunStore
 from orchestrator.cli.confirmation import require_answer
 from orchestrator.errors import NotConfirmedError, UsageError
 from orchestrator.outcome import Exit
-from orchestrator.runs.start import find_actor
-from orchestrator.runs.stores import file_run_store, fleet_store
+from orchestrator.runs.stores import file_run_store, find_actor, fleet_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration, parse_time_span, timestamp, utc_now

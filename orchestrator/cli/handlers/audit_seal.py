@@ -14,8 +14,7 @@ from orchestrator.audit.seal_create import Sealed, seal_elsewhere, seal_log
 from orchestrator.audit.store import FileRun, seal_file
 from orchestrator.cli.named_runs import find_logs, open_log_file
 from orchestrator.errors import OrchestratorError, RunHeldError, UnfinishedError, UsageError
-from orchestrator.runs.start import find_actor
-from orchestrator.runs.stores import fleet_store
+from orchestrator.runs.stores import find_actor, fleet_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import plural, safe_text
 

@@ -9,7 +9,7 @@ import click
 from orchestrator.cli.handlers.store import require_url
 from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import UsageError
-from orchestrator.runs.start import find_actor
+from orchestrator.runs.stores import find_actor
 from orchestrator.settings.load import load_settings
 from orchestrator.text import safe_text
 

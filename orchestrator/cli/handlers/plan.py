@@ -67,7 +67,7 @@ def show_plan(
 def write_plan(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: str) -> str:
     """Write the plan file; returns its digest."""
     from orchestrator.runs.plan_file import build_plan_file, format_plan_file  # noqa: PLC0415 - the same
-    from orchestrator.runs.start import find_actor  # noqa: PLC0415 - the requests had to go out first
+    from orchestrator.runs.stores import find_actor  # noqa: PLC0415 - the requests had to go out first
 
     document = build_plan_file(
         found.plan,

@@ -16,7 +16,7 @@ from orchestrator.playbook.source import parse_source, read_source
 from orchestrator.playbook.timetable import load_freezes, load_timetable
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.playbooks import Change, PushedFolder, StoredPlaybook, push_playbooks, read_pushed
-from orchestrator.runs.start import find_actor
+from orchestrator.runs.stores import find_actor
 from orchestrator.runs.submission import refuse_freeze_calendars
 from orchestrator.settings.load import load_settings
 from orchestrator.state_files import read_regular

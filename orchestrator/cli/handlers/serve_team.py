@@ -21,7 +21,7 @@ from orchestrator.postgres.duty import StoreDuty
 from orchestrator.postgres.link import Link
 from orchestrator.postgres.migrate import explain_errors
 from orchestrator.runs.session import RunObserver
-from orchestrator.runs.start import find_actor
+from orchestrator.runs.stores import find_actor
 from orchestrator.runs.worker import Worker
 from orchestrator.service.duty import Term
 from orchestrator.service.duty_journal import DutyJournal

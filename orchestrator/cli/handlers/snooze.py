@@ -18,7 +18,7 @@ from orchestrator.playbook.load import find_playbook, load_playbook
 from orchestrator.playbook.schedule import load_zone
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.report.plan.schedule import format_firing, format_local
-from orchestrator.runs.start import find_actor
+from orchestrator.runs.stores import find_actor
 from orchestrator.service.protocols import JournalReader, SnoozeStore
 from orchestrator.service.scheduler import Snooze, Snoozed, forecast_firings, forecast_next_firing
 from orchestrator.service.state import StoredSchedule, read_kept_version, read_stored_schedule

@@ -17,7 +17,7 @@ from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.postgres.lease import FORMAT
 from orchestrator.runs.fleet.plan import require_known
 from orchestrator.runs.prepare import Overrides
-from orchestrator.runs.start import find_actor
+from orchestrator.runs.stores import find_actor
 from orchestrator.runs.submission import Submission, find_budget, refuse_freeze_calendars
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.workspaces import match_workspaces

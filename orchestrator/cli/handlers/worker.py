@@ -19,8 +19,7 @@ from orchestrator.postgres.budget import BudgetTerms, agree_terms
 from orchestrator.postgres.lease import FORMAT
 from orchestrator.postgres.queue import RunQueue
 from orchestrator.runs.session import RunObserver, workspace_rate
-from orchestrator.runs.start import find_actor
-from orchestrator.runs.stores import run_store, team_store, workspace_budget
+from orchestrator.runs.stores import find_actor, run_store, team_store, workspace_budget
 from orchestrator.runs.worker import Worker
 from orchestrator.runs.worker_run import RunCarrier
 from orchestrator.settings.load import Settings, load_settings

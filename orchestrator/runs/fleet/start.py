@@ -23,7 +23,8 @@ from orchestrator.playbook.value_types import Share
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspacePlan, find_fleet_refusal
 from orchestrator.runs.records import guard_fields
 from orchestrator.runs.session import Session
-from orchestrator.runs.start import ClaimedTargets, OpenRun, Wait, begin_run, claim_jobs, complete_claim, find_actor
+from orchestrator.runs.start import ClaimedTargets, OpenRun, Wait, begin_run, claim_jobs, complete_claim
+from orchestrator.runs.stores import find_actor
 from orchestrator.runs.workspaces import name_errors, name_workspace
 
 

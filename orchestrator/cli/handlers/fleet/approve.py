@@ -21,7 +21,7 @@ from orchestrator.outcome import Exit
 from orchestrator.report.fleet.questions import print_questions
 from orchestrator.report.fleet.totals import name_workspaces
 from orchestrator.runs.answer import AskedRun, answer_word, choose_by_step, leave_answers, read_question
-from orchestrator.runs.start import find_actor
+from orchestrator.runs.stores import find_actor
 from orchestrator.settings.load import load_settings
 from orchestrator.settings.workspaces import match_workspaces
 from orchestrator.text import plural, safe_text
