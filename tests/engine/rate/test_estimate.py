@@ -40,13 +40,16 @@ def test_a_refusal_ends_the_count_of_accepted_requests() -> None:
     assert estimator.since_refusal == 0
 
 
-def test_the_mean_rate_counts_the_last_four_stretches_alone() -> None:
+@pytest.mark.parametrize(("stretches", "mean"), [(5, 3.5), (6, 4.5)])
+def test_the_mean_rate_counts_the_last_four_stretches_alone(stretches: int, mean: float) -> None:
     estimator = BucketEstimator(100.0)
-    for stretch in range(6):
+    for stretch in range(stretches):
         for request in range(10 * (stretch + 1)):
             estimator.count_accepted(100 + stretch * 10 + request / 10)
         estimator.count_refused(100.0 + (stretch + 1) * 10)
-    assert estimator.mean_rate(160.0) == pytest.approx(4.5)  # 180 requests in the 40 s since the second refusal
+    assert estimator.mean_rate(100.0 + stretches * 10) == pytest.approx(
+        mean
+    )  # of 40 s: 20 to 50 requests each, or 30 to 60
 
 
 def burst(estimator: BucketEstimator, at: float, requests: int) -> None:
@@ -74,6 +77,17 @@ def test_a_second_refusal_shows_the_requests_given_back_since_the_first() -> Non
     assert (found.size, found.misfit) == (4, 0)
     assert found.most == pytest.approx(10.1)
     assert 2.92 <= found.least <= 2.92 * 1.025, "4 a second, less the tolerance of 1.08 requests"
+
+
+def test_requests_given_back_before_the_refusal_do_not_count_as_used() -> None:
+    estimator = BucketEstimator(0.0)
+    for _ in range(6):
+        estimator.count_accepted(0.0)
+    estimator.count_refused(1.0)
+    found = estimator.estimate_limits(2.0)
+    assert 5 <= found.size <= 5.05, "6 used at once need a bucket of 5 and a limit of 1 a second"
+    assert found.misfit == pytest.approx(0, abs=0.03)
+    assert 1.95 < found.most <= 2.02
 
 
 def test_refusals_that_no_limit_explains_leave_the_last_stretch_alone() -> None:
