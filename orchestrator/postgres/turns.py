@@ -19,6 +19,8 @@ _STEP = 0.02
 """Seconds of turns by which slices grow. Equal steps up and halves down lead to equal shares."""
 _LEAD, _LONGEST_LEAD = 0.05, 1.0
 """Seconds from the question for the next slice to the last turn held, beside the time of the last answers."""
+_IN_ROW = 4
+"""Longest distance of two requests in a row, in times of an answer of the database."""
 _AHEAD, _LONGEST_AHEAD = 0.005, 0.2
 """Seconds from the answer to the end of the first turn after an idle time, beside the time of the last answers."""
 _DRIFT = 5e-4
@@ -102,8 +104,8 @@ class Slice:
 class TurnQueue:
     """The turns that a process holds, and the size of the next slice.
 
-    A process with more requests than turns takes larger slices. Unused turns, and the turns of other processes, make
-    slices smaller.
+    A process with requests in a row takes larger slices, and the next slice ahead of time. Unused turns, and the turns
+    of other processes, make slices smaller. Without other processes, unused turns cost nothing.
 
     Attributes:
         paused_until: local time of the end of a pause.
@@ -117,9 +119,10 @@ class TurnQueue:
         self._is_wanted = self._is_asked = False
         self._used = self._expired = 0
         self._used_at = float("-inf")
-        self._has_waited = False  # for a turn, right after the use of another turn: requests wait in a row
+        self._is_busy = False  # requests came in a row
+        self._has_waited = False  # requests waited in a row
         self._others_seconds = 0.0
-        self._answer_seconds = 0.0
+        self._answer_seconds = self._asked_ahead = 0.0
         self._end = float("-inf")
         self._period = 0.0
 
@@ -141,6 +144,9 @@ class TurnQueue:
             self._note_wait(now, is_empty=wait is None)
             return wait
         self._slices[0] = self._slices[0].without_first(1)
+        if self._is_in_row(now):
+            self._is_busy = True
+            self._is_wanted = self._is_wanted or not self._is_asked
         self._used += 1
         self._used_at = now
         return 0.0
@@ -165,12 +171,14 @@ class TurnQueue:
         """Return the size of the slice to ask for, in turns."""
         is_unused = 4 * self._expired >= max(1, self._used + self._expired)
         longest = max(LONGEST_ROUND, _LEAST_TURNS * self._period)
-        if is_unused or self._others_seconds + self._size * self._period > longest:
+        is_alone = self._is_busy and self._others_seconds < self._period / 2
+        if (is_unused and not is_alone) or self._others_seconds + self._size * self._period > longest:
             self._size = max(1, self._size // 2)
-        elif self._has_waited and self._period:
+        elif (self._has_waited or is_alone) and self._period:
             self._size += max(1, int(_STEP / self._period))
-        self._is_asked, self._is_wanted, self._has_waited = True, False, False
+        self._is_asked, self._is_wanted, self._is_busy, self._has_waited = True, False, False, False
         self._used = self._expired = 0
+        self._asked_ahead = self.ahead
         return self._size
 
     def add_slice(self, taken: Slice, pause: float, asked: float, answered: float, database_time: float) -> None:
@@ -189,7 +197,9 @@ class TurnQueue:
             self.paused_until = max(self.paused_until, self._local(database_time) + pause)
         self._period = 1 / taken.rate
         own_end, self._end = self._end, taken.end
-        self._others_seconds = max(0.0, taken.first - max(own_end, database_time))
+        # Without turns of other processes, the slice begins after the own turns, or anew after an idle time or a pause.
+        anew = database_time + max(self._asked_ahead, pause) - taken.tolerance
+        self._others_seconds = max(0.0, taken.first - max(own_end, anew))
         self._slices.append(taken)
         self._is_asked = False
 
@@ -199,11 +209,15 @@ class TurnQueue:
 
     def _note_wait(self, now: float, *, is_empty: bool = False) -> None:
         """Note a waiting request. A request without a turn, or right behind another request, wants another slice."""
-        if self._used and now - self._used_at <= self._period:
-            self._has_waited = True
+        if self._is_in_row(now):
+            self._is_busy = self._has_waited = True
             self._is_wanted = self._is_wanted or not self._is_asked
         if is_empty and not self._is_asked:
             self._is_wanted = True
+
+    def _is_in_row(self, now: float) -> bool:
+        """Whether the request before was a moment ago: a wait for the database would be felt."""
+        return now - self._used_at <= max(self._period, _IN_ROW * self._answer_seconds)
 
     def _drop_expired(self, now: float) -> float | None:
         """Drop turns past their time; return the seconds to the next turn, 0 or less for now; None without a turn."""

@@ -145,12 +145,22 @@ def test_processes_with_many_requests_use_nearly_the_whole_rate(
     assert sum(process.wakes for process in each) <= 6 * (len(went) + 10 * rate), "and the processes sleep between"
 
 
-def test_a_process_with_few_requests_wastes_few_turns_of_a_process_with_many() -> None:
+@pytest.mark.parametrize("gap", [2.0, 0.5, 0.1, 0.02])
+def test_a_process_with_few_requests_wastes_few_turns_of_a_process_with_many(gap: float) -> None:
     database, chance = Database(50, 3), random.Random(7)
-    busy, idle = (Process(database, chance, 0.002, 0.001, gap) for gap in (0.0, 2.0))
+    busy, idle = (Process(database, chance, 0.002, 0.001, each) for each in (0.0, gap))
     went = [at for at in simulate([busy, idle], 70.0) if at >= 10]
     assert len(idle.went) >= 40
     assert len(went) >= 0.95 * 60 * 50
+
+
+@pytest.mark.parametrize("rate", [1_000, 100_000])
+def test_a_process_slower_than_the_rate_does_not_wait_for_the_database(rate: float) -> None:
+    database = Database(rate, 50)
+    process = Process(database, random.Random(7), 0.005, 0.0, 0.004)
+    went = [at for at in simulate([process], 12.0) if at >= 2]
+    assert len(went) >= 0.95 * 10 / 0.002
+    assert process.questions <= 10 * 12
 
 
 def test_a_single_request_takes_a_single_turn() -> None:
