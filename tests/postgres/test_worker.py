@@ -349,7 +349,7 @@ def test_a_worker_without_a_key_or_a_database_does_not_start(team: Team) -> None
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_run_ends_with_each_stop_sent_once_whatever_happens_to_its_workers(
     tmp_path: Path, durable: Cluster, database: str, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
