@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -11,15 +12,17 @@ import anyio
 import pytest
 
 from orchestrator.errors import StoreDownError
-from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.load import LoadedPlaybook, load_playbook
 from orchestrator.postgres.firing_run import FiringRun
 from orchestrator.runs.firing import FiringClaim
+from orchestrator.runs.status import StopRequest
 from orchestrator.service import duty_journal
 from orchestrator.service.duty import Term
 from orchestrator.service.duty_journal import open_journal
+from orchestrator.service.duty_runner import DutyRunner
 from orchestrator.service.scheduler import GRACE
 from orchestrator.times import parse_timestamp, timestamp
-from tests.service.crew import Crew
+from tests.service.crew import Crew, build_run
 from tests.service.fake_duty import Database, FakeDutyStore
 from tests.service.host import MONDAY, Host
 
@@ -104,6 +107,35 @@ async def test_a_paused_leader_writes_nothing_after_another_take(host: OpenHost)
     assert epochs == sorted(epochs)
     assert ("a", "service.stepped_down") in events(crew, "service.stepped_down")
     assert max(Counter(crew.database.carried_out("often")).values()) == 1
+
+
+async def test_a_paused_leader_without_a_write_steps_down_at_its_next_renewal(host: OpenHost) -> None:
+    crew = Crew(host())
+    async with crew.work("a"):
+        await anyio.sleep(1)
+        crew.start("b")
+        await anyio.sleep(10)
+        crew.processes["a"].store.pause()
+        await anyio.sleep(30)
+        crew.processes["a"].store.goes_on.set()
+        await anyio.sleep(crew.lease / 5 + 1)
+        assert crew.leaders == ["b"]
+
+
+async def test_a_leader_with_an_older_epoch_submits_nothing_and_steps_down(host: OpenHost, tmp_path: Path) -> None:
+    database = Database(host().wall)
+    older, newer = (FakeDutyStore(database, name, 20.0, Random(1)) for name in "ab")
+    term = Term(older, (await older.take()).epoch or 0)
+    await anyio.sleep(21)
+    await newer.take()
+    file = tmp_path / "a.yaml"
+    file.write_text("name: a\nsteps:\n  - {action: stop, select: {name: ['dev-*']}}\n")
+    loaded, claim = load_playbook(file, {}), FiringClaim("a", MONDAY, MONDAY, "20270301T000000Z-0001")
+    runner = DutyRunner(term, lambda claim, loaded: build_run(claim, loaded, MONDAY), lambda _loaded: False)
+    with anyio.move_on_after(60) as waited:  # the leader cancels the tasks of a lost term
+        await runner.start(claim, loaded, StopRequest())
+    assert waited.cancelled_caught
+    assert (term.reason, database.runs) == (duty_journal.TAKEN, {})
 
 
 async def test_the_leader_with_the_older_epoch_writes_nothing(host: OpenHost) -> None:
