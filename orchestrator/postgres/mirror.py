@@ -18,6 +18,10 @@ _TAIL = 4096
 _CHUNK = 1 << 20
 
 
+class MirrorEndError(SettingsError):
+    """Raised when a mirror ends otherwise than the log in the store."""
+
+
 class LogEnd(NamedTuple):
     """The last record of a log: its number and its hash."""
 
@@ -51,7 +55,8 @@ def update_mirror(path: Path, end: LogEnd, source: LogSource, *, compare: bool =
         compare: whether to compare every byte with the store.
 
     Raises:
-        SettingsError: when the file can't be written, or ends otherwise than the log in the store.
+        MirrorEndError: when the file ends otherwise than the log in the store.
+        SettingsError: when the file can't be written.
         AlteredError: when the bytes differ.
     """
     try:
@@ -128,8 +133,8 @@ def _hash_file(file: BinaryIO) -> str:
     return sha256.hexdigest()
 
 
-def _explain_difference(path: Path) -> SettingsError:
-    return SettingsError(
+def _explain_difference(path: Path) -> MirrorEndError:
+    return MirrorEndError(
         "the mirror ends otherwise than the log in the store",
         file=path,
         hint="was the file changed, or did a failover of the database lose records? move the file away, then try again",

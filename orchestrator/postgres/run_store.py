@@ -4,6 +4,7 @@ import asyncio
 from asyncio import wrap_future
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from errno import EIO
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from orchestrator.postgres.check import check_durability, check_server
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.lease import FORMAT, Lease
 from orchestrator.postgres.migrate import check_version, explain_errors, read_version
-from orchestrator.postgres.mirror import LogEnd, update_mirror
+from orchestrator.postgres.mirror import LogEnd, MirrorEndError, update_mirror
 from orchestrator.postgres.permit import LeasePermit
 from orchestrator.postgres.store_thread import NewRun, StoreThread
 from orchestrator.times import format_duration
@@ -250,6 +251,22 @@ class ListedRun(FileRun):
         return self._store.get_run(self.run_id).open_approvals()
 
 
+class UnreadableRun(ListedRun):
+    """A run of a list: its mirror ends otherwise than the log in the store."""
+
+    def __init__(self, store: "StoreRunStore", run_id: str, reason: str, *, is_held: bool) -> None:
+        super().__init__(store, run_id, is_held=is_held)
+        self._reason = reason
+
+    def read_lines(self) -> Iterator[bytes]:
+        """Raise OSError with the reason."""
+        raise OSError(EIO, self._reason)
+
+    def read_version(self) -> LogVersion:
+        """Raise OSError with the reason."""
+        raise OSError(EIO, self._reason)
+
+
 class StoreRunStore(FileRunStore):
     """The runs of the team store, as `RunStore`. The files are mirrors of the logs.
 
@@ -397,16 +414,30 @@ class StoreRunStore(FileRunStore):
         return self.list_logs(is_run_id)
 
     def list_logs(self, includes: Callable[[str], bool]) -> Iterator[FileRun]:
-        """List logs, newest first, with their mirrors up to date.
+        """List logs, newest first, with their mirrors up to date; a bad mirror is an unreadable run of the list.
 
         Args:
             includes: returns True for the ids of the list.
+
+        Raises:
+            SettingsError: at a bad mirror, for a comparison of every byte.
         """
-        for row in self._read_rows():
-            if row["seq"] and includes(row["run_id"]):
+        for row in self._list_rows(includes):
+            run_id, is_held = row["run_id"], (row["lease_left"] or 0) > 0
+            try:
                 self._update(row)
-                yield ListedRun(self, row["run_id"], is_held=(row["lease_left"] or 0) > 0)
+            except MirrorEndError as error:
+                if self._compare:
+                    raise
+                yield UnreadableRun(self, run_id, error.message, is_held=is_held)
+            else:
+                yield ListedRun(self, run_id, is_held=is_held)
+
+    def _list_rows(self, includes: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
+        return (row for row in self._read_rows() if row["seq"] and includes(row["run_id"]))
 
     def __iter__(self) -> Iterator[Path]:
-        """Iterate over the mirrors, newest first, each up to date."""
-        return (run.path for run in self.list_runs())
+        """Iterate over the mirrors, newest first, each up to date; a bad mirror raises as in `update`."""
+        for row in self._list_rows(is_run_id):
+            self._update(row)
+            yield self.path_of(row["run_id"])

@@ -13,6 +13,8 @@ from orchestrator.audit.fleet_log import FleetEvent
 from orchestrator.audit.store import read_run
 from orchestrator.audit.verify import Verdict, ignore_record, read_log
 from orchestrator.errors import AlteredError, AuditError, RunHeldError, SettingsError, StoreDownError
+from orchestrator.history.index import Index
+from orchestrator.history.logs import read_rows
 from orchestrator.postgres.fleet_store import StoreFleetStore
 from orchestrator.postgres.run_store import StoreRunStore
 from orchestrator.postgres.store_thread import StoreTerms, StoreThread
@@ -236,6 +238,28 @@ async def test_readers_of_one_folder_share_a_mirror_while_the_log_grows(open_sto
     row = readers[1].read_row(ONE)
     readers[1]._update({**row, "seq": 3, "head": "0" * 64})
     assert len(read_all(readers[1])) == 102
+
+
+async def test_a_mirror_with_another_end_does_not_end_the_list_of_runs(
+    open_store: OpenProcess, cluster: Cluster, database: str, tmp_path: Path
+) -> None:
+    mine = open_store()
+    await finish(mine, ONE)
+    await finish(mine, TWO)
+    assert len(list(mine)) == 2  # as before a failover without a synchronous standby
+    cluster.execute(
+        "SET session_replication_role = replica;"
+        " DELETE FROM orchestrator.records r USING (SELECT max(run_id) AS id FROM orchestrator.runs) AS newest"
+        " WHERE r.run_id = newest.id AND seq = 3;"
+        " UPDATE orchestrator.runs SET seq = 2 WHERE run_id = (SELECT max(run_id) FROM orchestrator.runs)",
+        database,
+    )
+    with Index(tmp_path) as index:
+        rows = {run.run_id: row for run, row in read_rows(mine.list_runs(), index)}
+    assert rows[ONE]["verdict"] == "whole"
+    assert rows[TWO]["reason"] == "the mirror ends otherwise than the log in the store"
+    with pytest.raises(SettingsError, match="the mirror ends otherwise"):
+        list(mine)
 
 
 async def test_many_and_long_lines_come_into_the_mirror(open_store: OpenProcess) -> None:
