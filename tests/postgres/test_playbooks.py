@@ -13,7 +13,7 @@ from orchestrator.errors import PlaybookError, SettingsError, UsageError
 from tests.postgres.cluster import PASSWORD, Cluster
 
 STEPS = "steps:\n  - {action: stop, select: {name: ['dev-*']}}\n"
-NIGHTLY = 'name: nightly\nschedule: {cron: "0 2 * * *", timezone: Europe/Berlin}\n' + STEPS
+NIGHTLY = 'name: nightly\nschedule: {cron: "0 2 * * *", timezone: Europe/Berlin}\nworkspaces: [prod]\n' + STEPS
 ICS = (
     "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//x//x//EN\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20261101T000000Z\r\n"
     "DTSTART;VALUE=DATE:20261225\r\nSUMMARY:Christmas\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
@@ -64,11 +64,20 @@ def test_a_push_says_what_it_changed_and_the_list_names_the_person(folder: Path,
     assert json.loads(out) == {
         "playbooks": [{"name": "byhand", "change": "removed"}, {"name": "nightly", "change": "unchanged"}],
         "calendars": [],
+        "warnings": [],
     }
     _, out, _ = call(list_playbooks, as_json=True)
     (listed,) = json.loads(out)
     assert (listed["playbook"], listed["file"], "@" in listed["pushed_by"]) == ("nightly", "nightly.yaml", True)
     assert call(list_playbooks)[1].startswith("nightly  pushed by ")
+
+
+def test_a_schedule_without_a_workspace_is_warned_about(folder: Path, call: Call) -> None:
+    (folder / "nightly.yaml").write_text(NIGHTLY.replace("workspaces: [prod]\n", ""))
+    code, out, err = call(push_folder, folder, prune=False)
+    assert (code, "added nightly" in out) == (0, True)
+    assert err.startswith("warning: nightly.yaml: the schedule names no workspace")
+    assert len(json.loads(call(push_folder, folder, prune=False, as_json=True)[1])["warnings"]) == 1
 
 
 @pytest.mark.usefixtures("folder")

@@ -31,14 +31,17 @@ def push_folder(folder: Path, config: Path | None, assignments: tuple[str, ...],
     pushed = read_folder(folder)
     with connect(url, listen=store.listen) as connection:
         changes = push_playbooks(connection, pushed, prune=prune, by=find_actor())
+    warnings = _list_warnings(pushed)
     if as_json:
-        documents = {
+        documents: dict[str, object] = {
             f"{kind}s": [{"name": each.name, "change": each.change} for each in changes if each.kind == kind]
             for kind in ("playbook", "calendar")
         }
-        click.echo(json.dumps(documents, indent=2))
-    else:
-        _print_changes(changes, folder)
+        click.echo(json.dumps({**documents, "warnings": warnings}, indent=2))
+        return 0
+    for warning in warnings:
+        click.echo(f"warning: {safe_text(warning)}", err=True)
+    _print_changes(changes, folder)
     return 0
 
 
@@ -104,6 +107,17 @@ def read_folder(folder: Path) -> PushedFolder:
         errors[0].more = tuple(errors[1:])
         raise errors[0]
     return PushedFolder(0, list(found.values()), calendars)
+
+
+def _list_warnings(pushed: PushedFolder) -> list[str]:
+    """List the playbooks with a schedule and without a workspace: valid, but perhaps without a place to run."""
+    found = []
+    for each in pushed.playbooks:
+        playbook = load_source(parse_source(each.source, Path(each.file)), {}, allow_undefined=True).playbook
+        if playbook.schedule is not None and not playbook.workspaces:
+            hint = "add `workspaces: [NAME]`, unless the settings of `serve` have exactly one"
+            found.append(f"{each.file}: the schedule names no workspace; {hint}")
+    return found
 
 
 def _load(file: Path) -> LoadedPlaybook:
