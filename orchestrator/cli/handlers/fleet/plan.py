@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
+from orchestrator.audit.events import Event
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.print_error import print_error
 from orchestrator.errors import UsageError
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.audit.record import Record
     from orchestrator.audit.replay import RunState
 
-_BEGINNINGS = frozenset({"run.started", "run.resumed"})
+_BEGINNINGS = frozenset({Event.RUN_STARTED, Event.RUN_RESUMED})
 
 
 @dataclass(frozen=True, slots=True)
