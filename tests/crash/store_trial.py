@@ -34,7 +34,7 @@ DATABASE = "store"
 BURST = 4
 PLAYBOOK = """
 name: crash
-limits: {requests_per_second: RATE, burst: BURST, max_in_flight: 8, per_teepod: 8}
+limits: {requests_per_second: RATE, burst: BURST, max_in_flight: 8, per_teepod: 8, dispatch: DISPATCH}
 steps:
   - action: stop
     select: {all: true}
@@ -50,6 +50,7 @@ END $$;
 CREATE TRIGGER log_lease AFTER UPDATE ON orchestrator.runs FOR EACH ROW EXECUTE FUNCTION log_lease();
 """
 _SLOWEST_S = 150.0
+_BATCH = "several CVMs"
 
 Kind = Literal["kill", "terminate", "pause", "pause_and_restart", "restart", "down", "failover"]
 
@@ -181,6 +182,11 @@ class Trial:
                         worker.wait(10)
 
     @property
+    def dispatch(self) -> str:
+        """Dispatch of requests: one CVM in a request, or several."""
+        return "batch" if self.seed % 2 else "single"
+
+    @property
     def names(self) -> list[str]:
         """Names of the workspaces."""
         return [f"w{number}" for number in range(self.terms.workspaces)]
@@ -240,7 +246,10 @@ class Trial:
     def write_playbook(self, text: str = PLAYBOOK) -> str:
         """Write a playbook; return its path."""
         playbook = self.folder / f"crash-{len(list(self.folder.glob('*.yaml')))}.yaml"
-        playbook.write_text(text.replace("RATE", str(self.terms.rate)).replace("BURST", str(BURST)))
+        values = {"RATE": str(self.terms.rate), "BURST": str(BURST), "DISPATCH": self.dispatch}
+        for name, value in values.items():
+            text = text.replace(name, value)
+        playbook.write_text(text)
         return str(playbook)
 
     def submit(self, workspace: str | None, text: str = PLAYBOOK) -> str:
@@ -417,14 +426,15 @@ class Trial:
         """Find the stop requests without a lease at their arrival, or of an earlier holder after another take.
 
         A request of an earlier holder shows as one more request for the CVM than the present holder has announced.
+        Requests for several CVMs are counted together; only one run of the workspace may send such requests.
         """
         cloud = self.simulator.workspaces.by_name[workspace]
         mine = {target.ref.id for target in state.targets.values()}
         began = time.time() - cloud.now()
         stops = [
-            (began + each.at, str(each.cvm_hashid))
+            (began + each.at, each.cvm_hashid or _BATCH)
             for each in cloud.requests
-            if each.operation == "stop_cvm" and each.cvm_hashid in mine
+            if (each.operation == "stop_cvm" and each.cvm_hashid in mine) or each.operation == "batch_stop"
         ]
         changes = [
             LeaseChange(*row)
@@ -437,8 +447,11 @@ class Trial:
         announced = Counter(
             (epoch, hashid)
             for epoch, hashid in self.query(
-                "SELECT epoch, convert_from(line, 'UTF8')::jsonb -> 'cvm' ->> 'id' FROM orchestrator.records"
-                " WHERE run_id = %s AND event = 'action.intent'",
+                "SELECT epoch, CASE WHEN line ? 'batch' THEN %s ELSE line -> 'cvm' ->> 'id' END FROM ("
+                " SELECT DISTINCT ON (epoch, coalesce(line ->> 'batch', seq || 'th')) epoch, line FROM ("
+                " SELECT epoch, seq, convert_from(line, 'UTF8')::jsonb AS line FROM orchestrator.records"
+                " WHERE run_id = %s AND event = 'action.intent') AS intents) AS requests",
+                _BATCH,
                 run_id,
             )
         )
