@@ -135,6 +135,16 @@ def test_a_fleet_run_under_kills_loses_and_repeats_nothing(cluster: Cluster, tmp
 
 
 @pytest.mark.soak
+def test_a_fleet_run_in_a_hundred_workspaces_survives_a_kill(cluster: Cluster, tmp_path: Path) -> None:
+    trial = Trial(cluster, tmp_path, Terms(cvms=6, workspaces=100, workers=3, runs=20, lease=10, timeout=5), 900)
+    with trial.running():
+        trial.submit(None, FLEET)
+        trial.inflict([Fault(6, "kill", 0), Fault(4, "pause", 1)])
+        trial.wait_for_the_end()
+        trial.check_promises()
+
+
+@pytest.mark.soak
 def test_a_killed_run_is_taken_over_within_the_default_lease(cluster: Cluster, tmp_path: Path) -> None:
     slowest_take = carry_out(cluster, tmp_path, 600, Terms(lease=60, timeout=30), [Fault(0.5, "kill", 0)])
     assert 30 < slowest_take <= 65
