@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
+import anyio
 import pytest
 
 from orchestrator.audit.events import Event
@@ -18,6 +19,7 @@ from orchestrator.history.logs import read_rows
 from orchestrator.postgres.fleet_store import StoreFleetStore
 from orchestrator.postgres.run_store import StoreRunStore
 from orchestrator.postgres.store_thread import StoreTerms, StoreThread
+from orchestrator.runs.execute import _end_wait_when_cancelled
 from orchestrator.times import utc_now
 from tests.e2e.site import until
 from tests.postgres.cluster import Cluster
@@ -41,11 +43,16 @@ def open_store(cluster: Cluster, database: str, tmp_path: Path) -> Iterator[Open
     threads, numbers = [], count(1)
 
     def open_process(
-        user: str = "oli_operator", *, folder: str | None = None, url: str | None = None, compare: bool = False
+        user: str = "oli_operator",
+        *,
+        folder: str | None = None,
+        url: str | None = None,
+        compare: bool = False,
+        outage: float = 0.3,
     ) -> StoreRunStore:
         number = next(numbers)
         url = url or f"postgresql://{user}@/{database}?host={cluster.folder}&port={cluster.port}"
-        thread = StoreThread(StoreTerms(url, f"ann@host:{number}", outage=0.3))
+        thread = StoreThread(StoreTerms(url, f"ann@host:{number}", outage=outage))
         threads.append(thread)
         state_dir = tmp_path / (folder or f"host-{number}")
         return StoreRunStore(thread, state_dir, "prod", (50.0, 10), "ann@host", compare=compare)
@@ -337,6 +344,52 @@ async def test_an_outage_is_reported_at_its_beginning_and_end(
         proxy.is_down = False
         assert len(read_all(store)) == 4
         assert state_of(store)[0] == "ready"
+
+
+async def test_a_second_signal_ends_a_run_while_the_store_is_down(
+    open_store: OpenProcess, cluster: Cluster, database: str
+) -> None:
+    with start_proxy(cluster.folder, cluster.port) as proxy:
+        url = f"postgresql://oli_operator@127.0.0.1:{proxy.port}/{database}"
+        store = open_store(url=url, outage=60.0)
+        log = store.create_log(ONE, FIRST)
+        proxy.break_off()
+        log.record(Event.NOTICE)
+        ended: list[AuditError] = []
+
+        async def write() -> None:
+            try:
+                await log.flush()
+            except AuditError as error:
+                ended.append(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(_end_wait_when_cancelled, log)
+            group.start_soon(write)
+            await anyio.sleep(0.05)
+            assert ended == []
+            group.cancel_scope.cancel()
+        assert "no answer for" in str(ended[0])
+        log.close()
+
+
+async def test_a_run_whose_claims_are_lost_sends_and_writes_nothing_more(open_store: OpenProcess) -> None:
+    store = open_store()
+    log = store.create_log(ONE, FIRST)
+    lease = store.thread.find_lease(ONE)
+    assert lease is not None
+    lost: list[str] = []
+    lease.when_lost(lambda: lost.append(ONE))
+    store.thread._lose(TWO)
+    assert log.backing.permit is not None
+    assert log.backing.permit.may_send()
+    store.thread._lose(ONE)
+    assert not log.backing.permit.may_send()
+    log.record(Event.NOTICE)
+    with pytest.raises(AuditError, match="took the run over"):
+        await log.flush()
+    assert (lost, len(read_all(store)), store.thread.find_lease(ONE)) == ([ONE], 2, None)
+    log.close()
 
 
 async def test_a_mirror_named_by_its_path_is_the_run_of_the_store(open_store: OpenProcess) -> None:
