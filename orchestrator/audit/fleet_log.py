@@ -112,6 +112,11 @@ class FleetInterrupted(LogEvent):
     reason = Required[str]()
     exit_code = Optional[int]()
 
+    @property
+    def unbegun(self) -> list[Json]:
+        """The planned runs without a log: they ended before their first record."""
+        return self.record.get("unbegun") or []
+
 
 class FleetResumed(LogEvent):
     """`fleet.resumed`."""
@@ -163,6 +168,11 @@ class FleetFinished(LogEvent):
         """The end of every run."""
         return map(FinishedRun, self.record.get("runs") or ())
 
+    @property
+    def unbegun(self) -> list[Json]:
+        """The planned runs without a log, with `workspace`, `run_id` and `reason`."""
+        return self.record.get("unbegun") or []
+
 
 _TYPES: Mapping[str, type[LogEvent]] = {
     FleetEvent.FLEET_STARTED: FleetStarted,
@@ -187,7 +197,8 @@ class FleetState:
         started: the start; a view of an empty record if the log has no start.
         planned: the runs; a view of an empty record if the log has no plan, so that nothing was sent.
         interrupted: the last interruption, unless the fleet run was resumed since.
-        left_out: the unreachable workspaces left out of the order, and of the last resume.
+        left_out: the workspaces left out of the order and of the last resume, and those of planned runs without a log.
+        unbegun: ids of the planned runs that ended without a log.
         was_resumed: whether the fleet run was resumed or abandoned.
         finished: the end of the fleet run.
         last_ts: timestamp of the last record.
@@ -198,6 +209,7 @@ class FleetState:
     planned: FleetPlanned = field(default_factory=lambda: FleetPlanned({}))
     interrupted: FleetInterrupted | None = None
     left_out: list[Json] = field(default_factory=list)
+    unbegun: set[str] = field(default_factory=set)
     was_resumed: bool = False
     finished: FleetFinished | None = None
     last_ts: str = ""
@@ -209,9 +221,9 @@ class FleetState:
 
     @property
     def runs(self) -> tuple[FleetRun, ...]:
-        """The run of every workspace; without a plan, the runs abandoned since, if any."""
+        """The run of every workspace with a log; without a plan, the runs abandoned since, if any."""
         if self.has_plan or self.finished is None:
-            return tuple(self.planned.runs)
+            return tuple(run for run in self.planned.runs if run.run_id not in self.unbegun)
         return tuple(FleetRun(run.record) for run in self.finished.runs)
 
     @property
@@ -231,8 +243,15 @@ class FleetState:
                 self.planned = event
             case FleetInterrupted():
                 self.interrupted = event
+                self._leave_out(event.unbegun)
             case FleetResumed():
                 self.interrupted, self.was_resumed = None, True
                 self.left_out = [*self.started.left_out, *event.left_out]
             case FleetFinished():
                 self.finished = event
+                self._leave_out(event.unbegun)
+
+    def _leave_out(self, unbegun: list[Json]) -> None:
+        new = [each for each in unbegun if each["run_id"] not in self.unbegun]
+        self.left_out = [*self.left_out, *({"workspace": each["workspace"], "reason": each["reason"]} for each in new)]
+        self.unbegun.update(each["run_id"] for each in new)

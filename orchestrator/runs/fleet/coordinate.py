@@ -77,9 +77,16 @@ class Member:
         """Whether no worker will continue the run by itself."""
         return self.state in _ENDED
 
+    @property
+    def is_void(self) -> bool:
+        """Whether the run ended without a log, such as cancelled during its wait for another run."""
+        return self.state == "void"
+
     def describe_end(self) -> MemberEnd:
         """Describe the end, or the present state."""
         code = None if self.exit_code is None else Exit(self.exit_code)
+        if self.is_void:
+            return MemberEnd(self.workspace, self.run_id, Ending.CANCELLED if code is Exit.ENDED_EARLY else None, code)
         if self.end is None:
             return MemberEnd(self.workspace, self.run_id, None, code if self.has_ended else None)
         return MemberEnd(self.workspace, self.run_id, Ending(self.end["ending"]), code, self.end["hash"])
@@ -203,7 +210,7 @@ def choose_verdicts(
     canary = next((member for member in members if member.workspace == first), None)
     others: str | None = GO
     if canary is not None:
-        after = decide_after_canary(canary.describe_end())
+        after = AfterCanary.END if canary.is_void else decide_after_canary(canary.describe_end())
         others = {AfterCanary.BEGIN: GO, AfterCanary.END: Ending.CANARY_FAILED.value}.get(after)
     has_failed = limit is not None and sum(member.failed for member in members) > limit.of(targets)
     for member in members:
@@ -216,7 +223,7 @@ def choose_verdicts(
 def is_over(members: Sequence[Member], first: str | None) -> bool:
     """Return True once every member ended, or the canary's run waits for a person."""
     canary = next((member for member in members if member.workspace == first), None)
-    waits = canary is not None and canary.has_ended and canary.end is None
+    waits = canary is not None and canary.has_ended and canary.end is None and not canary.is_void
     return waits or all(member.has_ended for member in members)
 
 
@@ -308,13 +315,21 @@ def _planned_fields(members: Sequence[Member], checked: CheckedOrder) -> dict[st
 
 
 async def _record_end(log: AuditLog, state: FleetState, members: Sequence[Member]) -> FleetEnd:
-    """Write the last record: the fleet run is finished once every member is."""
+    """Write the last record: the fleet run is finished once every member is, or ended without a log."""
     ends = tuple(member.describe_end() for member in members)
+    void = {member.run_id for member in members if member.is_void}
+    unbegun = [
+        {"workspace": member.workspace, "run_id": member.run_id, "reason": member.reason or "the run did not begin"}
+        for member in members
+        if member.is_void
+    ]
     codes = [end.exit_code for end in ends if end.exit_code is not None]
-    left_out = bool(state.started.left_out) or len(codes) < len(ends)
+    left_out = bool(state.started.left_out or unbegun) or len(codes) < len(ends)
     code = combine_exit_codes(codes, left_out=left_out)
-    if not all(end.has_finished for end in ends):
-        log.record(FleetEvent.FLEET_INTERRUPTED, reason=name_interruption(ends), exit_code=int(code))
+    logged = tuple(end for end in ends if end.run_id not in void)
+    if not all(end.has_finished for end in logged):
+        reason = name_interruption(logged)
+        log.record(FleetEvent.FLEET_INTERRUPTED, reason=reason, exit_code=int(code), unbegun=unbegun)
         await log.flush()
         return FleetEnd(code, has_finished=False)
     counts = sum_counts(
@@ -327,8 +342,9 @@ async def _record_end(log: AuditLog, state: FleetState, members: Sequence[Member
         exit_code=int(code),
         ending=choose_ending(ends).value,
         counts={outcome.value: number for outcome, number in counts.items()},
-        runs=[end.document() for end in ends],
+        runs=[end.document() for end in logged],
         left_out=state.started.left_out,
+        unbegun=unbegun,
     )
     await log.flush()
     return FleetEnd(code)

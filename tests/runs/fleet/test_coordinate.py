@@ -187,6 +187,43 @@ async def test_a_failed_canary_ends_the_order_early(tmp_path: Path) -> None:
     assert board.given == [("b", GO), ("a", Ending.CANARY_FAILED.value)]
 
 
+@pytest.mark.parametrize("first", [None, "a"])
+async def test_a_member_cancelled_before_its_log_does_not_keep_the_fleet_run_open(
+    tmp_path: Path, first: str | None
+) -> None:
+    board = Board(tmp_path, [member("a"), member("b")])
+    cancelled = member("a", "void", verdict=GO, exit_code=8, reason="cancelled by ann@host before the first request")
+    give = board.give_verdict
+
+    async def end_the_first_at_once(run_ids: Collection[str], verdict: str) -> None:
+        await give(run_ids, verdict)
+        if cancelled.run_id in run_ids:
+            board.members[cancelled.run_id] = cancelled
+
+    board.give_verdict = end_the_first_at_once  # type: ignore[method-assign] # as the run waits for another run
+    end = await coordinate_fleet(board, order(first=first), has_log=False)
+    assert (end.exit_code, end.has_finished) == (Exit.ENDED_EARLY, True)
+    assert dict(board.given)["b"] == (GO if first is None else Ending.CANARY_FAILED.value)
+    assert board.log is not None
+    state = FleetState()
+    read_log(log_path(board.log), state.apply_record)
+    assert [run.workspace for run in state.runs] == ["b"]
+    assert state.left_out == [{"workspace": "a", "reason": "cancelled by ann@host before the first request"}]
+    assert state.finished is not None
+    assert state.finished.ending == Ending.CANCELLED
+
+
+async def test_a_member_without_a_log_is_not_resumed_with_the_others(tmp_path: Path) -> None:
+    left = member("b", "left", verdict=GO, exit_code=8)
+    board = Board(tmp_path, [member("a", "void", verdict=GO, exit_code=8), left])
+    assert not (await coordinate_fleet(board, order(), has_log=False)).has_finished
+    assert board.log is not None
+    state = FleetState()
+    read_log(log_path(board.log), state.apply_record)
+    assert [run.workspace for run in state.runs] == ["b"]
+    assert state.left_out == [{"workspace": "a", "reason": "the run did not begin"}]
+
+
 async def test_a_refused_order_has_no_log_and_ends_all_members(tmp_path: Path) -> None:
     board = Board(tmp_path, [member("a"), member("b")])
     with pytest.raises(GuardError, match="20 targets"):
