@@ -171,6 +171,7 @@ _EXAMPLES: dict[str, str] = {
     "guards.protect.name": '["kms-*", "gateway-*"]',
     "guards.protect.app_id": '["0x0123456789abcdef0123456789abcdef01234567"]',
     "guards.protect.teepod": '["prod-1"]',
+    "keep.file": '"keep.yaml"',
     "audit.state_dir": '"/var/lib/orchestrator"',
     "workspaces.NAME.api_key_file": '"/etc/orchestrator/keys/name"',
     "workspaces.NAME.api_key_env": '"NAME_API_KEY"',

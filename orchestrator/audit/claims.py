@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -313,7 +313,25 @@ class FileClaimBatch:
         return claim
 
 
-class FileClaim:
+class ClaimBesideOthers:
+    """A claim with the other claims on its CVMs, as found when the claim was made."""
+
+    _overlaps: Sequence[Overlap] = ()
+
+    def wait_before_reading(self, since: float, recheck_after: float) -> float | None:
+        """Seconds to wait before a new read of the statuses, as `Claim.wait_before_reading`."""
+        waits = []
+        for other in self._overlaps:
+            # A run that ended with all its requests answered has seen their effect.
+            lag = 0.0 if other.has_ended else recheck_after
+            if other.is_live:
+                waits.append(0.0)
+            elif other.last_at + lag >= since - _CLOCK_STEP_S:
+                waits.append(min(recheck_after, max(0.0, other.last_at + lag - time.time())))
+        return max(waits, default=None)
+
+
+class FileClaim(ClaimBesideOthers):
     """The claim of a run in a file, as `Claim`; a lock on the file ends with the process.
 
     Attributes:
@@ -346,10 +364,6 @@ class FileClaim:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release(has_ended=False)
-
-    def wait_before_reading(self, since: float, recheck_after: float) -> float | None:
-        """Seconds to wait before a new read of the statuses, as `Claim.wait_before_reading`."""
-        return wait_for_others(self._overlaps, since, recheck_after)
 
     def keep_only(self, refs: Iterable[CvmRef]) -> None:
         """Reduce the claim to these CVMs for now, as `Claim.keep_only`."""
@@ -392,19 +406,6 @@ class FileClaim:
         if self._size < len(data):
             raise OSError(28, os.strerror(28))
         self._cvms = refs
-
-
-def wait_for_others(overlaps: Iterable[Overlap], since: float, recheck_after: float) -> float | None:
-    """Seconds to wait for the effect of other runs' requests, as `Claim.wait_before_reading`."""
-    waits = []
-    for other in overlaps:
-        # A run that ended with all its requests answered has seen their effect.
-        lag = 0.0 if other.has_ended else recheck_after
-        if other.is_live:
-            waits.append(0.0)
-        elif other.last_at + lag >= since - _CLOCK_STEP_S:
-            waits.append(min(recheck_after, max(0.0, other.last_at + lag - time.time())))
-    return max(waits, default=None)
 
 
 def refuse_live(overlaps: list[Overlap]) -> None:

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -146,19 +147,20 @@ class HasNote(Protocol):
     note: str | None
 
 
+@dataclass
 class Signals:
-    """Signal handler: the first Ctrl-C or SIGTERM stops sending and sets the exit code; a second exits at once."""
+    """Signal handler: the first Ctrl-C or SIGTERM stops sending and sets the exit code; a second exits at once.
 
-    def __init__(self, interrupt: Callable[[Ending], object], progress: HasNote) -> None:
-        """Set up.
+    Attributes:
+        interrupt: ends the run, or all runs.
+        progress: the view with a note for a person.
+        exit_code: exit code of the command after a signal.
+    """
 
-        Args:
-            interrupt: ends the run, or all runs.
-            progress: the view with a note for a person.
-        """
-        self.exit_code = 128 + signal.SIGINT
-        self._interrupt, self._progress = interrupt, progress
-        self._seen = 0
+    interrupt: Callable[[Ending], object]
+    progress: HasNote
+    exit_code: int = 128 + signal.SIGINT
+    _seen: int = 0
 
     async def listen(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
         """Handle signals until cancelled."""
@@ -173,9 +175,9 @@ class Signals:
             everything.cancel()
             return
         self.exit_code = 128 + number
-        self._interrupt(_ENDINGS[number])
-        self._progress.note = "Sending nothing more; watching the sent requests. Press Ctrl-C again to exit at once."
-        structlog.get_logger().warning("interrupting", note=self._progress.note)
+        self.interrupt(_ENDINGS[number])
+        self.progress.note = "Sending nothing more; watching the sent requests. Press Ctrl-C again to exit at once."
+        structlog.get_logger().warning("interrupting", note=self.progress.note)
 
 
 class Display(Protocol):

@@ -23,6 +23,8 @@ _When = Literal["auto", "always", "never"]
 WHEN: tuple[_When, ...] = ("auto", "always", "never")
 
 _chosen: _When = "auto"
+_DUMB = frozenset({"dumb", "unknown"})
+"""Values of TERM without colours and without lines to replace."""
 
 
 def choose(args: Sequence[str]) -> None:
@@ -42,7 +44,7 @@ def colour() -> bool | None:
         return False
     if os.environ.get("FORCE_COLOR", "0") not in {"", "0"}:  # some programs set 0 for "not forced"
         return True
-    return False if _is_dumb() else None
+    return False if os.environ.get("TERM", "") in _DUMB else None
 
 
 def is_coloured(stream: TextIO) -> bool:
@@ -53,11 +55,7 @@ def is_coloured(stream: TextIO) -> bool:
 
 def redraws(stream: TextIO) -> bool:
     """Return True if a line on this stream can be replaced."""
-    return stream.isatty() and not _is_dumb()
-
-
-def _is_dumb() -> bool:
-    return os.environ.get("TERM", "") in {"dumb", "unknown"}
+    return stream.isatty() and os.environ.get("TERM", "") not in _DUMB
 
 
 PIPE_WIDTH = 200

@@ -7,9 +7,8 @@ import anyio.lowlevel
 class AutoResetEvent:
     """Event for a single waiting task; a signal sent between two waits is kept for the next wait."""
 
-    def __init__(self) -> None:
-        self._is_set = False
-        self._event: anyio.Event | None = None  # created only for a wait that blocks
+    _is_set: bool = False
+    _event: anyio.Event | None = None  # created only for a wait that blocks
 
     def set(self) -> None:
         """End the current wait, or the next wait if no task waits now."""

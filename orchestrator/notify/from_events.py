@@ -32,6 +32,10 @@ _MOST_FAILURES = 5
 """Number of failed CVMs named in a notice."""
 
 
+_HANDED_OVER = frozenset({Ending.SIGTERM})
+"""Endings of a part of a run after which another worker continues the run at once."""
+
+
 def notice_of_start(state: RunState) -> Notice:
     """Make the notice for the start of a run, or for its resume.
 
@@ -60,7 +64,7 @@ def notice_of(record: Record, state: RunState) -> Notice | None:
             return _notice_of_first_failure(record, state)
         case RunFinished() as event:
             return _notice_of_finish(event, state)
-        case RunInterrupted() as event if event.reason == Ending.SIGTERM and state.started.submitted is not None:
+        case RunInterrupted() as event if event.reason in _HANDED_OVER and state.started.submitted is not None:
             return None  # another worker continues the run at once
         case RunInterrupted() as event:
             return _notice_of_interruption(event, state)

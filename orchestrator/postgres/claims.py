@@ -17,7 +17,7 @@ from typing import Any, Self
 import anyio
 import anyio.to_thread
 
-from orchestrator.audit.claims import Overlap, refuse_live, wait_for_others
+from orchestrator.audit.claims import ClaimBesideOthers, Overlap, refuse_live
 from orchestrator.cvm import CvmRef
 from orchestrator.errors import ClaimedError, OrchestratorError
 from orchestrator.postgres.link import Query
@@ -106,7 +106,7 @@ class StoreClaims:
                     self._on_lost(claim.run_id)
 
 
-class StoreClaim:
+class StoreClaim(ClaimBesideOthers):
     """The claim of a run in the team store, as `Claim`.
 
     Attributes:
@@ -151,10 +151,6 @@ class StoreClaim:
         if not self._ignore_running:
             refuse_live(overlaps)
         self._overlaps, self._cvms = overlaps, refs
-
-    def wait_before_reading(self, since: float, recheck_after: float) -> float | None:
-        """Seconds to wait before a new read of the statuses, as `Claim.wait_before_reading`."""
-        return wait_for_others(self._overlaps, since, recheck_after)
 
     def keep_only(self, refs: Iterable[CvmRef]) -> None:
         """Reduce the claim to these CVMs for now, as `Claim.keep_only`."""
