@@ -21,6 +21,7 @@ steps:
   - {name: look, action: pause, question: "Go on?", timeout: 2m}
   - {name: rest, action: stop, select: {name: "b-*"}}
 """
+ESCALATING = PLAYBOOK.replace("- action: stop", "- action: shutdown\n    escalate: {after: 0.8}")
 FLEET = PLAYBOOK + "workspaces: ['*']\n"
 KINDS: tuple[Kind, ...] = ("kill", "pause", "restart", "down")
 LONG = Terms(cvms=60, workspaces=4, workers=3, rate=10, lease=4.0, timeout=1.8)
@@ -120,6 +121,18 @@ def test_two_runs_of_one_workspace_share_its_rate_under_kills(cluster: Cluster, 
         times = [each.at for each in trial.simulator.requests]
         window, most = 3.0, BURST + terms.rate * 4  # a second more: requests bunch on a busy machine
         assert max(bisect_left(times, at + window) - number for number, at in enumerate(times)) <= most
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1000, 1008))
+def test_a_shutdown_that_takes_too_long_is_followed_by_one_stop(cluster: Cluster, tmp_path: Path, seed: int) -> None:
+    trial = Trial(cluster, tmp_path, MIDDLE, seed)
+    with trial.running():
+        for name in trial.names:
+            trial.submit(name, ESCALATING)
+        trial.inflict(MIDDLE.plan_faults(seed, ("kill", "pause", "restart", "down"), 5))
+        trial.wait_for_the_end()
+        trial.check_promises()
 
 
 @pytest.mark.soak
