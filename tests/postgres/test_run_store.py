@@ -1,8 +1,11 @@
 """Runs in PostgreSQL: the contract of the stores of runs, mirrors, takeovers, altered bytes."""
 
+import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from orchestrator.postgres.fleet_store import StoreFleetStore
 from orchestrator.postgres.run_store import StoreRunStore
 from orchestrator.postgres.store_thread import StoreTerms, StoreThread
 from orchestrator.runs.execute import _end_wait_when_cancelled
-from orchestrator.times import utc_now
+from orchestrator.times import parse_timestamp, utc_now
 from tests.e2e.site import until
 from tests.postgres.cluster import Cluster
 from tests.postgres.proxy import start_proxy
@@ -421,3 +424,28 @@ async def test_a_fleet_run_is_a_log_beside_the_runs_and_is_finished_by_its_last_
     assert [run.run_id for run in runs.list_runs()] == [TWO]
     assert fleets.find_fleet("fleet-2026").run_id == fleet_id
     assert read_run(fleets.get_fleet(fleet_id)).verdict is not Verdict.ALTERED
+
+
+async def test_two_processes_of_one_name_never_hold_one_run(open_store: OpenProcess) -> None:
+    first, second = open_store(), open_store()
+    second.thread.terms = replace(second.thread.terms, holder=first.thread.terms.holder)
+    log = first.create_log(ONE, FIRST)
+    with pytest.raises(RunHeldError):
+        second.get_run(ONE).open_log(ignore_record)
+    log.close()
+    other, _ = second.get_run(ONE).open_log(ignore_record)
+    with pytest.raises(RunHeldError):
+        first.get_run(ONE).open_log(ignore_record)
+    other.close()
+
+
+@pytest.mark.parametrize("minutes", [-7, 7])
+async def test_a_machine_with_a_wrong_clock_records_the_time_of_the_database(
+    open_store: OpenProcess, minutes: int
+) -> None:
+    store = open_store()
+    store.thread.query("SELECT 1")
+    store.thread._offset += 60 * minutes  # as for a database with another time than this machine
+    store.create_log(ONE, FIRST).close()
+    recorded = parse_timestamp(json.loads(next(iter(store.get_run(ONE).read_lines())))["ts"])
+    assert abs(recorded.timestamp() - time.time() - 60 * minutes) < 60
