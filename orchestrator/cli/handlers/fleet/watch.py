@@ -32,12 +32,15 @@ def watch_fleet(settings: Settings, fleet_id: str, *, as_json: bool) -> int:
     if run.state != "finished":
         message = run.reason or "the fleet run was interrupted"
         hint = f"see `orchestrator show {fleet_id}`" if run.seq else None
+        if run.is_left:
+            message = f"no worker continues the fleet run: {run.reason or 'it was interrupted by a person'}"
+            hint = f"`orchestrator resume {fleet_id}`, or `orchestrator abandon {fleet_id}`"
         print_error(OrchestratorError(message, hint=hint), as_json=False)
     return code
 
 
 def _follow(settings: Settings, fleet_id: str) -> RunRow:
-    """Log every change of a member until the fleet run has ended, or waits for a person.
+    """Log every change of a member until the fleet run has ended, or only a person can continue the fleet run.
 
     Raises:
         StoreDownError: when the database is down at the start, or for longer than `store.outage`.
@@ -52,7 +55,7 @@ def _follow(settings: Settings, fleet_id: str) -> RunRow:
                     members = list_members(connection, fleet_id)
                     wait = explain_wait(run, list_workers(connection)) if run.is_free else None
                     _report(said, fleet_id, members, wait)
-                    if run.finished_at is not None or run.state == "left":
+                    if run.finished_at is not None or run.is_left:
                         return run
                     down_since = None
                     time.sleep(_POLL_S)
