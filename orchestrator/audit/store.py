@@ -110,6 +110,10 @@ class StoredRun(Protocol):
         """
         ...
 
+    def is_continued(self) -> bool:
+        """Return True if another process continues the run by itself after the end of its process."""
+        ...
+
     def read_version(self) -> LogVersion:
         """Read the version of the log, which changes with every record.
 
@@ -232,6 +236,10 @@ class FileRun:
     def is_locked(self) -> bool:
         """Return True if a process is carrying the run out, as `StoredRun.is_locked`."""
         return is_held(self.path)
+
+    def is_continued(self) -> bool:
+        """Return False: only a person continues the run, as `StoredRun.is_continued`."""
+        return False
 
     def read_version(self) -> LogVersion:
         """Read the version from the state of the file: every write changes the state."""

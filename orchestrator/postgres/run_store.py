@@ -159,6 +159,11 @@ class StoreRun(FileRun):
         row = self._store.read_row(self.run_id)
         return (row["lease_left"] or 0) > 0
 
+    def is_continued(self) -> bool:
+        """Return True if a worker continues the run, as `StoredRun.is_continued`."""
+        statement = "SELECT adopt AND state IN ('planning', 'ready') FROM orchestrator.runs WHERE run_id = %s"
+        return self._store.thread.query(statement, [self.run_id]) == [(True,)]
+
     def open_log(self, take: Take) -> tuple[AuditLog, Reading]:
         """Take the run, then read its log, as `StoredRun.open_log`."""
         thread = self._store.thread

@@ -17,17 +17,25 @@ _WAIT = 10.0
 _POLL_EVERY = 0.1
 _POLLS_A_SECOND = 10
 _WIDTH = 400
+_CONTINUED = "another worker continues the run and asks again soon; answer then"
 _ANSWERS = {"approved": "approved", "refused": "refused", "timed_out": "no answer in time"}
 
 
 def find_question(
-    state: RunState, *, held: bool, now: datetime, step: str | None = None, asked: ApprovalRequested | None = None
+    state: RunState,
+    *,
+    held: bool,
+    now: datetime,
+    step: str | None = None,
+    asked: ApprovalRequested | None = None,
+    is_continued: bool = False,
 ) -> ApprovalRequested:
     """Return the question open for an answer.
 
     Args:
         state: the replayed state of the run's log.
         held: whether a process carries the run out.
+        is_continued: whether another process continues a run without a process.
         now: the time of day.
         step: the step of the question; None for any step.
         asked: the expected question; None for any question.
@@ -39,7 +47,7 @@ def find_question(
     if state.finished is not None:
         raise NotAskedError("the run is finished", hint="; ".join([*_last_answer(state), show]))
     if not held:
-        again = f"`orchestrator resume {state.resume_id}` asks again"
+        again = _CONTINUED if is_continued else f"`orchestrator resume {state.resume_id}` asks again"
         hint = "its simulated cloud ended with the run" if state.cloud_ended else again
         raise NotAskedError("no process executes the run, so no process can read an answer", hint=hint)
     question = state.question
@@ -91,7 +99,10 @@ def read_question(
 ) -> AskedRun:
     """Read the log of a run with an open question; arguments and errors as in `find_question`."""
     state = read_state(run)
-    return AskedRun(run, state, find_question(state, held=run.is_locked(), now=now, step=step, asked=asked))
+    held = run.is_locked()
+    is_continued = not held and run.is_continued()
+    question = find_question(state, held=held, now=now, step=step, asked=asked, is_continued=is_continued)
+    return AskedRun(run, state, question)
 
 
 def choose_by_step(found: Mapping[str, AskedRun], step: str | None) -> dict[str, AskedRun]:
@@ -176,7 +187,7 @@ async def leave_answer(run: StoredRun, answer: ApprovalAnswer) -> bool:
 def _ended_before(run: StoredRun, answers: ApprovalStore, answer: ApprovalAnswer) -> NotAskedError:
     """Withdraw an answer after the end of the run's process, and return the error."""
     answers.withdraw_answer(answer)
-    hint = f"`orchestrator resume {run.run_id}` asks again"
+    hint = _CONTINUED if run.is_continued() else f"`orchestrator resume {run.run_id}` asks again"
     return NotAskedError("the process of the run ended before it read the answer", hint=hint)
 
 

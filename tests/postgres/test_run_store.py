@@ -79,6 +79,7 @@ async def test_the_state_of_a_run_follows_from_its_records(open_store: OpenProce
     store = open_store()
     log = store.create_log(ONE, FIRST)
     assert state_of(store) == ("ready", None, False, False)
+    assert not store.get_run(ONE).is_continued()
     await add(log, Event.RUN_INTERRUPTED, reason="sigint", open=1, exit_code=130)
     log.close()
     assert state_of(store) == ("ready", None, False, True)

@@ -253,6 +253,12 @@ def test_where_nothing_can_be_answered_it_says_why_and_what_to_do(
     assert re.search(says, f"{refused.value} {refused.value.hint}")
 
 
+def test_after_the_loss_of_a_worker_nobody_is_asked_to_resume_a_run_that_another_worker_continues() -> None:
+    with pytest.raises(NotAskedError) as refused:
+        find_question(standing(OPEN), held=False, now=EPOCH, is_continued=True)
+    assert refused.value.hint == "another worker continues the run and asks again soon; answer then"
+
+
 def test_a_question_that_was_asked_anew_while_its_answer_was_confirmed_is_another_one() -> None:
     first, second = standing(OPEN), standing(OPEN, ("run.resumed", {}), OPEN)
     with pytest.raises(NotAskedError, match="has a different question"):
