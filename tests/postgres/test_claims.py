@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+import psycopg
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -102,6 +103,18 @@ def test_a_run_ends_if_another_run_claimed_its_cvms_during_an_outage(
 def test_a_viewer_claims_nothing(open_store: OpenStore) -> None:
     with pytest.raises(Exception, match="permission denied"):
         open_store("vic_viewer").create_claim(ONE, CLOUD, [A])
+
+
+def test_a_viewer_with_locks_of_its_own_delays_no_claim(claims: StoreClaims, cluster: Cluster, database: str) -> None:
+    url = f"postgresql://vic_viewer@/{database}?host={cluster.folder}&port={cluster.port}"
+    with psycopg.connect(url) as viewer:
+        viewer.execute("SELECT pg_advisory_lock(hashtextextended('orchestrator.claims', 0))")
+        viewer.execute("LOCK TABLE orchestrator.claims, orchestrator.meta IN ACCESS SHARE MODE")
+        for lock in ("SELECT FROM orchestrator.meta FOR SHARE", "LOCK TABLE orchestrator.claims IN SHARE MODE"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), viewer.transaction():
+                viewer.execute(lock)
+        with claims.create_claim(ONE, CLOUD, [A]):
+            pass
 
 
 def test_without_the_database_a_claim_is_refused_and_a_release_is_quiet(
