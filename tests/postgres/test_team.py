@@ -176,7 +176,7 @@ def test_a_run_that_only_a_person_can_continue_is_not_watched_for_ever(call: Cal
     worker = Holder(connect("wes_worker"))
     worker.let_go(require(worker.take(run_id)), "left")
     code, _, err = call(watch_run, run_id, as_json=False)
-    assert (code, "no worker continues the run" in err, f"orchestrator resume {run_id}" in err) == (8, True, True)
+    assert (code, "no worker continues the run" in err, f"orchestrator cancel {run_id}" in err) == (8, True, True)
     other = submit(call)
     fence = require(worker.take(other))
     worker.append(fence, 1)

@@ -115,7 +115,10 @@ def test_an_order_refused_by_its_total_sends_nothing_in_any_workspace(team: Flee
 def test_watch_ends_at_a_fleet_run_that_no_worker_continues(team: FleetTeam) -> None:
     fleet_id = team.submit_fleet()
     team.query("UPDATE orchestrator.runs SET adopt = false, epoch = 1")  # as after a kill of `run` without --submit
-    assert "no worker continues the fleet run" in team.call("watch", fleet_id, code=8)
+    for run_id in (fleet_id, team.members()["red"]):
+        said = " ".join(team.call("watch", run_id, code=8).split())
+        assert "no worker continues the" in said
+        assert f"`orchestrator cancel {run_id}`, then submit again" in said  # there is no log to resume
 
 
 def test_a_cancelled_order_ends_every_run_for_good(team: FleetTeam) -> None:

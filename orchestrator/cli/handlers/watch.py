@@ -155,4 +155,6 @@ class _Watch:
             return None if self.state.has_plan or run.reason is None else OrchestratorError(run.reason)
         message = f"no worker continues the run: {run.reason or 'it was interrupted by a person'}"
         hint = f"`orchestrator resume {run.run_id}`, or `orchestrator abandon {run.run_id}`"
+        if run.seq == 0:  # no log to resume
+            hint = f"nothing was sent: `orchestrator cancel {run.run_id}`, then submit again"
         return OrchestratorError(message, hint=hint)

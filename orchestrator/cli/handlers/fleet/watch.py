@@ -35,6 +35,8 @@ def watch_fleet(settings: Settings, fleet_id: str, *, as_json: bool) -> int:
         if run.is_left:
             message = f"no worker continues the fleet run: {run.reason or 'it was interrupted by a person'}"
             hint = f"`orchestrator resume {fleet_id}`, or `orchestrator abandon {fleet_id}`"
+            if run.seq == 0:  # no log to resume
+                hint = f"nothing was sent: `orchestrator cancel {fleet_id}`, then submit again"
         print_error(OrchestratorError(message, hint=hint), as_json=False)
     return code
 
