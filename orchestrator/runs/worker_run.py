@@ -148,6 +148,7 @@ class RunCarrier:
     ) -> None:
         """End a run that did not begin; while the database is down, leave the run to the next worker."""
         if isinstance(error, StoreDownError | AuditError):
+            await held.let_go(reason=explain(error), wait=RETRY_S)
             return
         if isinstance(error, _NoKeyError):
             self._emit("worker.no_key", run_id=held.run_id, workspace=held.lease.workspace, reason=explain(error))

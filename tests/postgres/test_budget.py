@@ -111,3 +111,17 @@ def test_a_run_takes_no_turns_of_another_workspace_and_a_process_without_a_run_t
     assert len(worker.call("take_turns", "dev", None, None, None, 1, "0 s")) == 1
     assert worker.call("pause_workspace", "dev", None, None, None, "30 s") == [(True,)]
     assert worker.call("take_turns", "nowhere", None, None, None, 1, "0 s") == []
+
+
+def test_no_process_takes_the_budget_for_long(connect: Connect) -> None:
+    holder = Holder(connect("wes_worker"))
+    holder.call("set_budget", "prod", RATE, BURST, False, "ann@host")
+    for turns, ahead in ((2_000_000_000, "0 s"), (1, "1000 years"), (0, "0 s")):
+        assert holder.call("take_turns", "prod", None, None, None, turns, ahead) == []
+    for _ in range(60):
+        holder.call("take_turns", "prod", None, None, None, 1000, "0 s")
+    ((now, first, *_),) = holder.call("take_turns", "prod", None, None, None, 1, "0 s")
+    assert first - now < 660, "ten minutes at the most, whatever was taken"
+    holder.call("pause_workspace", "prod", None, None, None, "1000 years")
+    ((*_, paused),) = holder.call("take_turns", "prod", None, None, None, 1, "0 s")
+    assert paused <= 86_400

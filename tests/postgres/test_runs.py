@@ -162,6 +162,17 @@ def test_a_batch_with_a_number_that_exists_changes_nothing(worker: Holder, chang
     assert len(worker.call("read_records", RUN, 0)) == 2
 
 
+def test_a_take_that_ends_in_order_with_a_wait_does_not_count_as_a_take_without_a_record(
+    worker: Holder, change: Callable[[str], None]
+) -> None:
+    worker.submit()
+    for _ in range(7):
+        assert worker.let_go(require(worker.take()), wait="30 s")
+        assert worker.take() is None, "nobody takes the run during the wait"
+        change("UPDATE orchestrator.runs SET not_before = 'epoch'")
+    assert worker.take() is not None
+
+
 def test_five_takes_without_a_record_leave_the_run_to_a_person(
     worker: Holder, operator: Holder, change: Callable[[str], None]
 ) -> None:

@@ -163,8 +163,11 @@ CREATE FUNCTION take_turns(
   OUT at float8, OUT first_turn float8, OUT rate float8, OUT burst int, OUT paused float8
 ) RETURNS SETOF record LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   UPDATE orchestrator.workspaces w
-    SET tat = greatest(w.tat, w.paused_until, clock_timestamp() + p_ahead) + make_interval(secs => p_turns / w.rate)
-    WHERE p_turns > 0 AND w.name = p_workspace
+    SET tat = greatest(
+        -- Never far in the future, whatever a process took, and after a failover to a server with an earlier clock.
+        least(w.tat, greatest(w.paused_until, clock_timestamp()) + make_interval(secs => 600 + 100 / w.rate)),
+        w.paused_until, clock_timestamp() + p_ahead) + make_interval(secs => p_turns / w.rate)
+    WHERE p_turns BETWEEN 1 AND greatest(1000, 60 * w.rate) AND p_ahead <= interval '10 minutes' AND w.name = p_workspace
       AND (p_run IS NULL OR EXISTS (
         SELECT FROM orchestrator.runs r
           WHERE r.run_id = p_run AND r.epoch = p_epoch AND r.lease_id = p_lease_id AND r.workspace = p_workspace))
@@ -178,7 +181,7 @@ $$;
 CREATE FUNCTION pause_workspace(p_workspace text, p_run text, p_epoch bigint, p_lease_id uuid, p_pause interval) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WITH paused AS (
-    UPDATE orchestrator.workspaces w SET paused_until = greatest(w.paused_until, clock_timestamp() + p_pause)
+    UPDATE orchestrator.workspaces w SET paused_until = greatest(w.paused_until, clock_timestamp() + least(p_pause, interval '1 day'))
       WHERE w.name = p_workspace
         AND (p_run IS NULL OR EXISTS (
           SELECT FROM orchestrator.runs r
@@ -315,12 +318,16 @@ RETURNS SETOF record LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog,
     WHERE r.run_id = held.run_id RETURNING r.run_id, r.stop_wanted
 $$;
 
--- End a lease, and set what the run is from then on; a state of NULL keeps the state. False after another take.
+-- End a lease, and set what the run is from then on; a state of NULL keeps the state. A take that ends so with a wait, such
+-- as for a slow database, does not count as a take without a record. False after another take.
 CREATE FUNCTION let_go_run(p_run text, p_epoch bigint, p_lease_id uuid, p_state text, p_exit_code int, p_reason text, p_wait interval)
 RETURNS boolean LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WITH freed AS (
     UPDATE orchestrator.runs r SET lease_id = NULL, holder = NULL, lease_until = NULL,
         not_before = clock_timestamp() + coalesce(p_wait, interval '0'), state = coalesce(p_state, r.state),
+        takes_without_progress = CASE
+          WHEN p_state IS NULL AND p_wait > interval '0' THEN greatest(r.takes_without_progress - 1, 0)
+          ELSE r.takes_without_progress END,
         exit_code = coalesce(p_exit_code, r.exit_code), reason = coalesce(p_reason, r.reason),
         finished_at = CASE WHEN p_state IN ('finished', 'void') THEN coalesce(r.finished_at, clock_timestamp()) ELSE r.finished_at END
       WHERE r.run_id = p_run AND r.epoch = p_epoch AND r.lease_id = p_lease_id
