@@ -169,7 +169,7 @@ def test_a_take_that_ends_in_order_with_a_wait_does_not_count_as_a_take_without_
     for _ in range(7):
         assert worker.let_go(require(worker.take()), wait="30 s")
         assert worker.take() is None, "nobody takes the run during the wait"
-        change("UPDATE orchestrator.runs SET not_before = 'epoch'")
+        change("not_before = 'epoch'")
     assert worker.take() is not None
 
 
