@@ -31,8 +31,8 @@ $(STAMP): requirements/dev.lock pyproject.toml
 demo: $(STAMP)  ## stop a simulated teepod: plan, live progress, summary, audit log
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh playbooks/demo.sh
 
-# Four for each core, since most of the time the tests wait for processes.
-WORKERS ?= $(shell expr 4 \* $$(getconf _NPROCESSORS_ONLN))
+# Five for each core, since the tests often wait for processes: fewer leave the cores idle.
+WORKERS ?= $(shell expr 5 \* $$(getconf _NPROCESSORS_ONLN))
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder

@@ -5,6 +5,7 @@ import gc
 from collections.abc import Generator
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 import trio
@@ -59,13 +60,16 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
 _SLOW = ("docs", "released", "packages", "chaos", "crash", "e2e", "service", "virtual")
 """Folders of slow tests: begun first, the longest before all, and shared out one by one among the test processes."""
 
-_TOGETHER = ("postgres",)
-"""Folders with one costly fixture for the whole session, such as a database server: all tests in one test process."""
+_SERVERS = {"postgres": 3}
+"""Folders with one costly fixture for the whole session, such as a database server, and how many servers are worth it.
+
+The tests of the folder run in that many test processes, each with a server of its own.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the folders of one process, then with the slow tests."""
-    first = (*_TOGETHER, *_SLOW)
+    """Begin with the folders of few processes, then with the slow tests."""
+    first = (*_SERVERS, *_SLOW)
     ranks = {room: number - len(first) for number, room in enumerate(first)}
     items.sort(key=lambda item: ranks.get(_room_of(item.nodeid), 0))
 
@@ -79,8 +83,8 @@ class _FilesAndSlowTests(LoadScopeScheduling):  # type: ignore[misc] # xdist has
     def _split_scope(self, nodeid: str) -> str:
         room = _room_of(nodeid)
         file, _, test = nodeid.partition("::")
-        if room in _TOGETHER:
-            return room
+        if room in _SERVERS:
+            return f"{room} {crc32(nodeid.encode()) % _SERVERS[room]}"
         return nodeid if room in _SLOW and test.partition("[")[0] not in _tests_with_common_fixture(file) else file
 
 
