@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -313,10 +314,49 @@ class FileClaimBatch:
         return claim
 
 
-class ClaimBesideOthers:
-    """A claim with the other claims on its CVMs, as found when the claim was made."""
+class ClaimBesideOthers(ABC):
+    """A claim with the other claims on its CVMs, as found when the claim was made.
 
+    Attributes:
+        errors: the errors of `claim_all` that may pass with time.
+    """
+
+    errors: tuple[type[Exception], ...]
     _overlaps: Sequence[Overlap] = ()
+    _narrowed_at: float
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release(has_ended=False)
+
+    @abstractmethod
+    def release(self, *, has_ended: bool) -> None:
+        """End the claim, as `Claim.release`."""
+
+    @abstractmethod
+    async def claim_all(self) -> None:
+        """Try once to claim all CVMs of the run again.
+
+        Raises:
+            Exception: one of `errors`.
+        """
+
+    async def claim_again(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
+        """Claim all CVMs of the run again, as `Claim.claim_again`."""
+        has_warned = False
+        while True:
+            try:
+                await self.claim_all()
+                return self.wait_before_reading(self._narrowed_at, recheck_after)
+            except self.errors as error:
+                if not has_warned:
+                    waiting(str(error))
+                has_warned = True
+            await anyio.sleep(_LOOK_EVERY_S)
 
     def wait_before_reading(self, since: float, recheck_after: float) -> float | None:
         """Seconds to wait before a new read of the statuses, as `Claim.wait_before_reading`."""
@@ -338,6 +378,8 @@ class FileClaim(ClaimBesideOthers):
         run_id: the run.
     """
 
+    errors = (ClaimedError, OSError)
+
     def __init__(
         self,
         claims: FileClaimStore,
@@ -357,37 +399,20 @@ class FileClaim(ClaimBesideOthers):
         os.ftruncate(fd, 0)
         self._write_claim(self._all)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release(has_ended=False)
-
     def keep_only(self, refs: Iterable[CvmRef]) -> None:
         """Reduce the claim to these CVMs for now, as `Claim.keep_only`."""
         with suppress(OSError, ClaimedError), self._claims.hold_lock():
             self._write_claim(tuple(refs))
             self._narrowed_at = time.time()
 
-    async def claim_again(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
-        """Claim all CVMs of the run again, as `Claim.claim_again`."""
-        has_warned = False
-        while True:
-            try:
-                with self._claims.hold_lock():
-                    batch = FileClaimBatch(self._claims)
-                    self._overlaps = batch.list_overlaps(self._cloud_url, self._all, without=self._path)
-                    if not self._ignore_running:
-                        refuse_live(self._overlaps)
-                    self._write_claim(self._all)
-                    return self.wait_before_reading(self._narrowed_at, recheck_after)
-            except (ClaimedError, OSError) as error:
-                if not has_warned:
-                    waiting(str(error))
-                has_warned = True
-            await anyio.sleep(_LOOK_EVERY_S)
+    async def claim_all(self) -> None:
+        """Try once to claim all CVMs of the run again."""
+        with self._claims.hold_lock():
+            batch = FileClaimBatch(self._claims)
+            self._overlaps = batch.list_overlaps(self._cloud_url, self._all, without=self._path)
+            if not self._ignore_running:
+                refuse_live(self._overlaps)
+            self._write_claim(self._all)
 
     def release(self, *, has_ended: bool) -> None:
         """End the claim, as `Claim.release`."""

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 import anyio
@@ -24,7 +23,6 @@ from orchestrator.postgres.link import Query
 
 _SHARE = 5
 """Renewals in the length of a lease."""
-_LOOK_EVERY_S = 1.0
 _CLAIM = (
     "SELECT run_id, cvms, is_live, has_ended, age FROM"
     " orchestrator.claim_cvms(%s, %s, %s, %s::text[], %s::jsonb, %s, %s)"
@@ -114,6 +112,8 @@ class StoreClaim(ClaimBesideOthers):
         claim_id: the claim.
     """
 
+    errors = (OrchestratorError,)
+
     def __init__(
         self, claims: StoreClaims, run_id: str, cloud_url: str, refs: tuple[CvmRef, ...], *, ignore_running: bool
     ) -> None:
@@ -123,14 +123,6 @@ class StoreClaim(ClaimBesideOthers):
         self._cvms = refs
         self._overlaps: list[Overlap] = []
         self._is_released, self._narrowed_at = False, time.time()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release(has_ended=False)
 
     async def make(self, *, narrowed: bool = False) -> None:
         """Make the claim, in the event loop of the store.
@@ -161,18 +153,9 @@ class StoreClaim(ClaimBesideOthers):
             self._claims.call(ask)
             self._cvms, self._narrowed_at = kept, time.time()
 
-    async def claim_again(self, recheck_after: float, waiting: Callable[[str], None]) -> float | None:
-        """Claim all CVMs of the run again, as `Claim.claim_again`."""
-        has_warned = False
-        while True:
-            try:
-                await anyio.to_thread.run_sync(self._claims.call, self.make)
-                return self.wait_before_reading(self._narrowed_at, recheck_after)
-            except OrchestratorError as error:
-                if not has_warned:
-                    waiting(str(error))
-                has_warned = True
-            await anyio.sleep(_LOOK_EVERY_S)
+    async def claim_all(self) -> None:
+        """Try once to claim all CVMs of the run again."""
+        await anyio.to_thread.run_sync(self._claims.call, self.make)
 
     def release(self, *, has_ended: bool) -> None:
         """End the claim, as `Claim.release`. Without the database the claim ends by itself after a lease."""
