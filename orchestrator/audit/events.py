@@ -7,7 +7,7 @@ is a view of a record, so a fold decodes only the fields in use. Fields unknown 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from orchestrator.audit.record import Record
 from orchestrator.cvm import CvmRef, normal_uuid
@@ -81,9 +81,9 @@ class Required(Generic[T]):
         # A property is read twice as fast as a descriptor in Python, and a fold reads every record of a log.
         setattr(owner, name, property(lambda view: view.record[name]))
 
-    def __get__(self, view: "RecordView", owner: type) -> T:
-        """For type checkers only: at run time, a property has taken the place of this object."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # at run time, a property has taken the place of this object
+
+        def __get__(self, view: "RecordView", owner: type) -> T: ...
 
 
 class Optional(Generic[T]):
@@ -92,9 +92,9 @@ class Optional(Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         setattr(owner, name, property(lambda view: view.record.get(name)))
 
-    def __get__(self, view: "RecordView", owner: type) -> T | None:
-        """For type checkers only, as above."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def __get__(self, view: "RecordView", owner: type) -> T | None: ...
 
 
 @dataclass(frozen=True)

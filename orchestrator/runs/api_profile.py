@@ -6,6 +6,7 @@ to stop CVMs.
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -99,7 +100,7 @@ class _Api(_Model):
     settle: dict[str, _Settled] = {}
 
 
-class DocumentApiProfileStore:
+class DocumentApiProfileStore(ABC):
     """The profiles in a JSON document, as `ApiProfileStore`. Reading an unusable document returns an empty profile."""
 
     _warn: Callable[..., object]
@@ -107,21 +108,21 @@ class DocumentApiProfileStore:
     _place: str
     """The place of the document, for people."""
 
+    @abstractmethod
     def _read_content(self) -> bytes | None:
         """Read the document; None without a document.
 
         Raises:
             OSError: when the document can't be read.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _write_content(self, content: bytes) -> None:
         """Replace the document.
 
         Raises:
             OSError: when the document can't be written.
         """
-        raise NotImplementedError
 
     def read_profile(self, base_url: str, workspace: str, now: datetime) -> ApiProfile:
         """Read a profile, as `ApiProfileStore.read_profile`."""
