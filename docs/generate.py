@@ -172,6 +172,8 @@ _EXAMPLES: dict[str, str] = {
     "guards.protect.app_id": '["0x0123456789abcdef0123456789abcdef01234567"]',
     "guards.protect.teepod": '["prod-1"]',
     "keep.file": '"keep.yaml"',
+    "approval.keys": '[{ name = "ann", public_key_file = "keys/ann.pub.pem" }, '
+    '{ name = "ben", public_key_file = "keys/ben.pub.pem" }]',
     "audit.state_dir": '"/var/lib/orchestrator"',
     "workspaces.NAME.api_key_file": '"/etc/orchestrator/keys/name"',
     "workspaces.NAME.api_key_env": '"NAME_API_KEY"',
@@ -211,6 +213,7 @@ def _section(
             later.append((f"{section}.{key}", inner))
             continue
         words = in_words(node["properties"][key]).replace("(#", "(playbook.md#")
+        words = words.replace("(playbook.md#approvalkey", "(#approvalkey")
         yield (
             section,
             key,
@@ -239,7 +242,9 @@ def settings_tables() -> str:
         shown = f"`{default}`" if default is not None else _no_default(f"{section}.{key}")
         sections.setdefault(section, []).append((f"`{key}`", words, shown, meaning, f"`{variable(section, key)}`"))
     head = ("key", "value", "default", "meaning", "in the environment")
-    return "\n".join(f"### `[{section}]`\n\n{table(head, rows)}" for section, rows in sections.items())
+    parts = [f"### `[{section}]`\n\n{table(head, rows)}" for section, rows in sections.items()]
+    parts.append(_mapping("ApprovalKey", Settings.model_json_schema()["$defs"]["ApprovalKey"]))
+    return "\n".join(parts)
 
 
 def _no_default(name: str) -> str:

@@ -8,6 +8,7 @@
     │   └── PlanFileError             an invalid plan file
     ├── NotConfirmedError     exit 3  no person confirmed
     ├── GuardError            exit 3  a guard refuses the plan
+    ├── ApprovalError         exit 3  a signed approval is missing or wrong
     ├── DriftedError          exit 3  all targets of a plan file, or of a run to undo, have changed
     ├── RunHeldError          exit 3  another process carries the run out
     ├── ClaimedError          exit 3  another run is acting on the same CVMs
@@ -110,6 +111,13 @@ class GuardError(OrchestratorError):
 
     exit_code = Exit.GUARD
     code = "guard"
+
+
+class ApprovalError(OrchestratorError):
+    """Raised when a signed approval of a plan is missing, wrong, expired or used already."""
+
+    exit_code = Exit.GUARD
+    code = "approval"
 
 
 class DriftedError(OrchestratorError):

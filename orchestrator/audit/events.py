@@ -188,10 +188,11 @@ class RunStarted(LogEvent):
         break_freeze: the reason to act during a freeze.
         ignore_keep: the reason to act on exempted CVMs.
         submitted: `by`, `db_user` and `at` of a run submitted to a team store.
+        approval: the signed approvals and the starter's signature; `exempt` for an exempt playbook; None without keys.
     """
 
     __slots__ = ()
-    submitted = Optional[Json]()
+    submitted, approval = Optional[Json](), Optional[Json]()
     actor, version = Optional[str](), Optional[str]()
     cloud_url = Required[str]()
     simulated, simulator = Optional[bool](), Optional[str]()

@@ -1,4 +1,4 @@
-"""Ed25519 keys to make and check seals, in PEM files compatible with openssl.
+"""Ed25519 keys to make and check seals and approvals, in PEM files compatible with openssl.
 
 The private key is never shown, logged or copied. A private key file with access for other users is refused.
 """
@@ -85,7 +85,7 @@ def read_private_key(path: Path, ask: Callable[[], str | None] = lambda: None) -
     """
     data, mode = _read_key_file(path)
     if b"PUBLIC KEY" in data:
-        raise UsageError("this is a public key; sealing takes the private one", file=path, hint=_HOW)
+        raise UsageError("this is a public key; a signature needs the private one", file=path, hint=_HOW)
     if mode & _OTHERS_MAY_USE:
         raise UsageError("others may use this private key", file=path, hint=f"chmod 600 {path}")
     try:
@@ -94,7 +94,7 @@ def read_private_key(path: Path, ask: Callable[[], str | None] = lambda: None) -
         except TypeError:
             passphrase = ask()
             if passphrase is None:
-                hint = "seal on a terminal, which is asked for it"
+                hint = "use a terminal, to type the passphrase"
                 raise UsageError("this private key has a passphrase", file=path, hint=hint) from None
             key = load_pem_private_key(data, passphrase.encode())
     except (ValueError, UnsupportedAlgorithm):
@@ -116,7 +116,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     data, _ = _read_key_file(path)
     if b"PRIVATE KEY" in data:
         raise UsageError(
-            "this is a private key, which has no business where logs are checked",
+            "this is a private key; here belongs the public one",
             file=path,
             hint=f"give its public part: openssl pkey -in {path} -pubout",
         )

@@ -93,3 +93,13 @@ def _open_screen(fd: int) -> TextIO | None:
     with suppress(OSError):
         return text_on(SafeStream(os.open(os.ttyname(fd), _SCREEN), "w", closefd=False), sys.stderr)
     return None
+
+
+def ask_passphrase() -> str | None:
+    """Ask for the passphrase of a private key; None without a terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return None
+    import click  # noqa: PLC0415 - few keys have a passphrase
+
+    answer: str = click.prompt("Passphrase of the key", hide_input=True, err=True)
+    return answer

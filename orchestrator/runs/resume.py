@@ -201,9 +201,14 @@ class ReopenedRun:
             CloudError: when a status or the inventory can't be read.
             UsageError: when the key belongs to another workspace.
             GuardError: when a guard stricter than the plan's guard, or a freeze, refuses the rest of the run.
+            ApprovalError: when the settings want an approved plan, and the log has no approval.
             PlaybookError: when a calendar of a freeze in the playbook is unusable.
             SettingsError: when a calendar of a freeze in the settings is unusable.
         """
+        if session.settings.approval.keys:
+            from orchestrator.runs.signed_start import require_recorded  # noqa: PLC0415 - most settings have no keys
+
+            require_recorded(session, self.state)
         freeze = await load_recorded_freeze(session.settings, self.state.started.freeze, break_freeze)
         if claim is not None:
             await wait_for_statuses(session, claim)

@@ -6,7 +6,7 @@ The result is an open run, ready to be carried out by `execute`.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from orchestrator import __version__
 from orchestrator.audit.claims import Claim, ClaimBatch
@@ -32,6 +32,9 @@ from orchestrator.runs.records import planned_fields, started_fields
 from orchestrator.runs.session import Session, WorkspaceIdentity
 from orchestrator.runs.stores import find_actor
 from orchestrator.times import timestamp
+
+if TYPE_CHECKING:
+    from orchestrator.runs.signed_start import SignedStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class RunRequest:
         is_named: whether a person named every CVM.
         fleet_id: the fleet run of the run; None for a run of its own.
         overrides: the decisions to act despite freezes and exemptions.
+        signed: the approved plan file and the starter's key; None without a plan file.
     """
 
     loaded: LoadedPlaybook
@@ -110,6 +114,7 @@ class RunRequest:
     is_named: bool = False
     fleet_id: str | None = None
     overrides: Overrides = NO_OVERRIDES
+    signed: "SignedStart | None" = None
 
 
 Confirm = Callable[[Plan], Awaitable[bool]]
@@ -150,6 +155,7 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
     Raises:
         NoMatchError: when the selectors match no CVM.
         GuardError: when a guard refuses the plan.
+        ApprovalError: when the settings want an approved plan, and the plan is not approved.
         DriftedError: when all targets of the plan file or the run to undo have changed.
         NotConfirmedError: when the plan is not confirmed.
         ClaimedError: when a live run claims one of the CVMs, unless ignored.
@@ -161,6 +167,7 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
     refusal = find_refusal(prepared.plan, request.constraint, is_named=request.is_named, may_be_empty=in_fleet)
     if refusal is not None:
         raise refusal
+    require_approval(session, request)
     wait = Wait(session.clock)
     run_id = request.run_id or new_run_id(wait.asked_on)
     if not await confirm(prepared.plan):
@@ -168,6 +175,18 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
     claimed = claim_jobs(session, request, prepared, run_id)
     targets = await complete_claim(session, prepared, claimed, waited=wait.seconds)
     return begin_run(session, request, prepared, targets)
+
+
+def require_approval(session: Session, request: RunRequest) -> None:
+    """Refuse an unapproved plan where the settings want approved plans; `begin_run` checks again.
+
+    Raises:
+        ApprovalError: when the plan is not approved.
+    """
+    if session.settings.approval.keys:
+        from orchestrator.runs.signed_start import check_start  # noqa: PLC0415 - most settings have no keys
+
+        check_start(session, request)
 
 
 class Wait:
@@ -255,8 +274,13 @@ def begin_run(session: Session, request: RunRequest, prepared: Prepared, targets
 
     Raises:
         SettingsError: when the log can't be written; the claim is then released.
+        ApprovalError: when the plan is not approved any more, or was used already; the claim is then released.
     """
     try:
+        if session.settings.approval.keys:
+            from orchestrator.runs.signed_start import use_approval  # noqa: PLC0415 - most settings have no keys
+
+            request = use_approval(session, request, targets.run_id)
         log, state = _begin_log(session, request, prepared, targets.run_id)
     except BaseException:
         targets.claim.release(has_ended=True)

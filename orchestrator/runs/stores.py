@@ -12,6 +12,7 @@ from orchestrator.settings.load import Settings
 if TYPE_CHECKING:
     from orchestrator.audit.claims import ClaimStore
     from orchestrator.audit.fleet_store import FleetStore
+    from orchestrator.audit.plan_uses import PlanUseStore
     from orchestrator.postgres.run_store import StoreRunStore
     from orchestrator.postgres.store_thread import StoreThread
     from orchestrator.runs.api_profile import ApiProfileStore
@@ -88,6 +89,17 @@ def keep_store(settings: Settings) -> "KeepStore":
     from orchestrator.runs.keeping import FileKeepStore  # noqa: PLC0415 - most commands know no exemption
 
     return FileKeepStore(settings.audit.state_dir)
+
+
+def plan_use_store(settings: Settings) -> "PlanUseStore":
+    """Return the store of the used plans."""
+    if settings.store.url is not None:
+        from orchestrator.postgres.plan_uses import StorePlanUses  # noqa: PLC0415 - only where `store.url` is set
+
+        return StorePlanUses(team_store(settings).query, find_actor())
+    from orchestrator.audit.plan_uses import FilePlanUseStore  # noqa: PLC0415 - only for approved plans
+
+    return FilePlanUseStore(settings.audit.state_dir)
 
 
 def api_profile_store(settings: Settings, warn: Callable[..., object]) -> "ApiProfileStore":

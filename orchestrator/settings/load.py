@@ -22,6 +22,7 @@ from orchestrator.settings.error_source import EXCLUSIVE, KEY_SETTINGS, error_at
 from orchestrator.settings.key_command import read_key_from_command
 from orchestrator.settings.merge import COMMAND_LINE, Origin, merge_sources
 from orchestrator.settings.model import (
+    ApprovalSection,
     AuditSection,
     BillingSection,
     CloudSection,
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     settle: SettleSection = SettleSection()
     guards: GuardsSection = GuardsSection()
     keep: KeepSection = KeepSection()
+    approval: ApprovalSection = ApprovalSection()
     audit: AuditSection = Field(default_factory=AuditSection)
     billing: BillingSection = BillingSection()
     notify: NotifySection = NotifySection()

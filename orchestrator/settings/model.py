@@ -215,6 +215,97 @@ class KeepSection(DocumentedModel):
     """A reviewed file of exemptions; a missing or broken file refuses every action."""
 
 
+_KEY_BYTES = 32
+_KEY_PREFIX = bytes.fromhex("302a300506032b6570032100")
+"""The DER bytes before the 32 bytes of an Ed25519 public key."""
+
+
+def read_key_bytes(text: str) -> bytes:
+    """Return the 32 bytes of an Ed25519 public key, from PEM or from base64 with or without the DER bytes before.
+
+    Raises:
+        ValueError: when the text is no such key.
+    """
+    if "PRIVATE KEY" in text:
+        raise ValueError("is a private key; give its public part: openssl pkey -in KEY -pubout")
+    lines = [line.strip() for line in text.strip().splitlines()]
+    if lines and lines[0] == "-----BEGIN PUBLIC KEY-----" and lines[-1] == "-----END PUBLIC KEY-----":
+        lines = lines[1:-1]
+    try:
+        data = b64decode("".join(lines), validate=True)
+    except ValueError:
+        data = b""
+    raw = data.removeprefix(_KEY_PREFIX)
+    if len(raw) != _KEY_BYTES:
+        raise ValueError("is not an Ed25519 public key in PEM or base64; `orchestrator audit keygen` makes a pair")
+    return raw
+
+
+def _check_public_key(text: str) -> str:
+    read_key_bytes(text)
+    return text
+
+
+def _check_key_name(name: str) -> str:
+    if not name.isprintable() or not name.strip() or len(name) > _LONGEST_NAME:
+        raise ValueError(f"must be 1 to {_LONGEST_NAME} printable characters")
+    return name
+
+
+_LONGEST_NAME = 64
+
+
+class ApprovalKey(DocumentedModel):
+    """The key of a person who may approve or start runs."""
+
+    name: Annotated[str, AfterValidator(_check_key_name)]
+    """Name of the person."""
+    public_key: Annotated[str, AfterValidator(_check_public_key)] | None = None
+    """Ed25519 public key, in PEM or base64."""
+    public_key_file: FilePath | None = None
+    """File with only that key."""
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> Self:
+        if (self.public_key is None) == (self.public_key_file is None):
+            raise ValueError("needs public_key or public_key_file, and only one of them")
+        return self
+
+
+class ApprovalSection(DocumentedModel):
+    """Signed approvals of plans: with `keys`, nothing changes CVMs without an approved plan."""
+
+    keys: tuple[ApprovalKey, ...] = ()
+    """Keys of the people who may approve or start runs; without keys, no approval is needed."""
+    at_least: Count = 1
+    """Number of people who have to approve a plan."""
+    not_the_starter: bool = True
+    """Whether the starter of a run has to sign too, and can't be one of its approvers."""
+    valid_for: PositiveDuration = 86_400.0
+    """Longest validity of an approval."""
+    exempt: tuple[str, ...] = ()
+    """Names of playbooks that need no approval, such as those with a schedule."""
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        if not self.keys:
+            return self
+        names = [key.name for key in self.keys]
+        double = next((name for name in names if names.count(name) > 1), None)
+        if double is not None:
+            raise ValueError(f"keys: two keys have the name {double!r}; give every key its own name")
+        holders: dict[bytes, str] = {}
+        for key in self.keys:
+            raw = None if key.public_key is None else read_key_bytes(key.public_key)
+            if raw is not None and holders.setdefault(raw, key.name) != key.name:
+                raise ValueError(f"keys: {holders[raw]!r} and {key.name!r} have the same key; one person is one key")
+        needed = self.at_least + self.not_the_starter
+        if len(self.keys) < needed:
+            starter = ", the key of the starter included" if self.not_the_starter else ""
+            raise ValueError(f"at_least = {self.at_least} needs {needed} keys or more{starter}")
+        return self
+
+
 class AuditSection(DocumentedModel):
     """Storage of runs."""
 

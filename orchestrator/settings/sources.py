@@ -191,7 +191,7 @@ def _parse_variable(origin: Origin, path: SettingPath, text: str, lists: Collect
 
 
 def locate_files(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the values of a file; the paths of calendars and of exemptions go by the folder of the file.
+    """Return the values of a file; the paths of calendars, exemptions and public keys go by the folder of the file.
 
     Args:
         tree: the values, perhaps invalid.
@@ -203,12 +203,21 @@ def locate_files(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     keep = changed.get("keep")
     if isinstance(keep, Mapping) and isinstance(keep.get("file"), str) and keep["file"]:
         changed["keep"] = {**keep, "file": str(folder / Path(keep["file"]).expanduser())}
+    approval = changed.get("approval")
+    if isinstance(approval, Mapping) and isinstance(approval.get("keys"), list):
+        changed["approval"] = {**approval, "keys": [_locate_key(key, folder) for key in approval["keys"]]}
     if isinstance(changed.get("workspaces"), Mapping):
         changed["workspaces"] = {
             name: locate_files(section, folder) if isinstance(section, Mapping) and "guards" in section else section
             for name, section in changed["workspaces"].items()
         }
     return changed
+
+
+def _locate_key(key: object, folder: Path) -> object:
+    if isinstance(key, Mapping) and isinstance(key.get("public_key_file"), str) and key["public_key_file"]:
+        return {**key, "public_key_file": str(folder / Path(key["public_key_file"]).expanduser())}
+    return key
 
 
 def _locate_in_guards(guards: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def test_what_is_no_such_key_is_refused_and_nothing_of_it_is_shown(tmp_path: Pat
 
 
 def test_where_logs_are_checked_a_private_key_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no business"):
+    with pytest.raises(UsageError, match="here belongs the public one"):
         read_public_key(file_of(tmp_path, pem()))
     with pytest.raises(UsageError, match="no public key"):
         read_public_key(file_of(tmp_path, b"hello"))
@@ -106,9 +106,9 @@ CURVE_PUBLIC = CURVE.public_key().public_bytes(Encoding.PEM, PublicFormat.Subjec
 @pytest.mark.parametrize(
     ("data", "mode", "message", "hint"),
     [
-        (PUBLIC, 0o600, "this is a public key; sealing takes the private one", HOW),
+        (PUBLIC, 0o600, "this is a public key; a signature needs the private one", HOW),
         (pem(), 0o644, "others may use this private key", "chmod 600 {}"),
-        (pem(b"words"), 0o600, "this private key has a passphrase", "seal on a terminal, which is asked for it"),
+        (pem(b"words"), 0o600, "this private key has a passphrase", "use a terminal, to type the passphrase"),
         (b"hello", 0o600, "there is no private key in PEM in this file", HOW),
         (CURVE_PRIVATE, 0o600, "this is not an Ed25519 key", HOW),
     ],
@@ -136,7 +136,7 @@ def test_a_wrong_passphrase_is_named_with_the_file(tmp_path: Path) -> None:
     [
         (
             pem(),
-            "this is a private key, which has no business where logs are checked",
+            "this is a private key; here belongs the public one",
             "give its public part: openssl pkey -in {} -pubout",
         ),
         (b"hello", "there is no public key in PEM in this file", HOW),

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
@@ -128,7 +130,14 @@ CODES: dict[str, dict[str, tuple[int, ...]]] = {
         "--only": (0, 4),
     },
     # Of another fleet, or finished; stopped before; a restart is nothing to undo.
-    "docs/reference/cli.md": {"restore": (4,), "--expect 12": (3,), "approve": (3,), "abandon": (2,), "--from": (0, 3)},
+    "docs/reference/cli.md": {
+        "restore": (4,),
+        "--expect 12": (3,),
+        "stop.plan": (2,),
+        "approve": (3,),
+        "abandon": (2,),
+        "--from": (0, 3),
+    },
 }
 """Exit codes other than 0 that a page says, or that belong to its matter, by words of the command."""
 STAYS_DOWN = frozenset({"docs/how-to/undo-a-run.md"})
@@ -200,7 +209,19 @@ def no_copy(reader: Reader, sim: BackgroundSimulator) -> None:
     (reader.folder / "playbooks" / "emergency-stop-teepod.yaml").unlink()
 
 
+def with_approvers(reader: Reader, sim: BackgroundSimulator) -> None:
+    """Have the settings of the page, with Ann's new key and Ben's key of the test vector."""
+    del sim
+    (reader.folder / "keys").mkdir()
+    shutil.copy(reader.folder / "ann.pub.pem", reader.folder / "keys")
+    ben = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    (reader.folder / "ben.pem").write_bytes(ben.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (reader.folder / "ben.pem").chmod(0o600)
+    (reader.folder / "config.toml").write_text(file_named("docs/how-to/approve-a-plan.md", "[approval]"))
+
+
 HOOKS: dict[tuple[str, str], Callable[[Reader, BackgroundSimulator], None]] = {
+    ("docs/how-to/approve-a-plan.md", "orchestrator plan"): with_approvers,
     ("docs/how-to/ask-before-going-on.md", "orchestrator approve"): asking,
     ("docs/how-to/emergency-stop.md", "mkdir"): no_copy,
     ("docs/how-to/have-a-plan-read.md", "--expect"): up,

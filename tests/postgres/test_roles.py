@@ -11,6 +11,7 @@ RUN_FUNCTIONS = {
     *("set_budget", "take_turns", "pause_workspace", "submit_run", "take_run", "take_finished_run", "append_records"),
     *("renew_leases", "let_go_run", "list_free_runs", "read_records", "read_answers", "read_signed_answers"),
     *("take_duty", "let_go_duty", "append_journal", "read_journal", "record_worker", "read_version"),
+    "use_plan",
 }
 QUEUE_FUNCTIONS = {"queue_run", "queue_free_runs", "read_submission", "list_stops", "forget_worker"}
 SCHEDULE_FUNCTIONS = {"submit_firing", "claim_firing", "give_up_firing", "retry_firing"}
@@ -54,7 +55,7 @@ def list_tables(connection: "psycopg.Connection", privilege: str) -> set[str]:
 
 TABLES = {
     *("meta", "migrations", "workspaces", "runs", "records", "answers", "signed_answers", "leases", "journal"),
-    *("workers", "snoozes", "pushes", "playbooks", "calendars", "claims", "keeps"),
+    *("workers", "snoozes", "pushes", "playbooks", "calendars", "claims", "keeps", "plan_uses"),
 }
 
 

@@ -1,14 +1,60 @@
 """`orchestrator approve`."""
 
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
 
-from orchestrator.cli.options import fleet_handler, json_option, run_argument, settings_options, yes_option
+from orchestrator.cli.options import (
+    fleet_handler,
+    json_option,
+    key_option,
+    run_argument,
+    settings_options,
+    yes_option,
+)
+from orchestrator.state_files import is_plan_file
 
 
-@click.command("approve", epilog="\b\nExample: orchestrator approve 20261123T080000Z-4f2a --comment 'disk is copied'")
-@run_argument()
+def _plan_handler(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Hand a plan file over to the approval of plans, and every other argument to the command."""
+
+    @wraps(command)
+    def decorated(*, run_id: str, **options: Any) -> object:
+        if not is_plan_file(Path(run_id)):
+            if options.pop("valid_for") is not None:
+                raise click.UsageError("--valid-for needs a plan file.")
+            if options.pop("key") is not None:
+                raise click.UsageError("--key needs a plan file.")
+            return command(run_id=run_id, **options)
+        for name, excluded in (
+            ("refuse", "--refuse"),
+            ("step", "--step"),
+            ("comment", "--comment"),
+            ("workspaces", "--workspace"),
+        ):
+            if options.pop(name):
+                raise click.UsageError(f"a plan file and {excluded} exclude each other.")
+        from orchestrator.cli.handlers.approve_plan import approve_plan
+
+        approve_plan(Path(run_id), **options)
+        return None
+
+    return decorated
+
+
+@click.command(
+    "approve",
+    epilog="\b\nExample: orchestrator approve 20261123T080000Z-4f2a --comment 'disk is copied'\n"
+    "Example: orchestrator approve stop.plan --key ann.pem",
+)
+@run_argument("RUN_ID|PLAN_FILE")
+@key_option("Sign with this private key; its public key is in approval.keys of the settings.")
+@click.option(
+    "--valid-for", metavar="DURATION", help="Approve a plan for this time; default 24h, at most approval.valid_for."
+)
 @click.option("--refuse", is_flag=True, help="Refuse: end the run and send nothing more.")
 @click.option("--step", metavar="NAME", help="Answer only a question of this step.")
 @click.option("--comment", metavar="TEXT", help="Comment; recorded in the audit log.")
@@ -22,9 +68,10 @@ from orchestrator.cli.options import fleet_handler, json_option, run_argument, s
 )
 @json_option
 @settings_options
+@_plan_handler
 @fleet_handler("approve.answer_fleet_questions", changes=True)
 def command(**options: Any) -> None:
-    """Answer the open question of a run, asked by a `pause` step.
+    """Answer the open question of a run, or approve a plan file with a signature.
 
     Shows the question, the progress of the run and the next steps, and asks you to type a word. The process that
     executes the run reads the answer. Without a team store, it runs on the same machine and as the same user. The audit
@@ -32,6 +79,9 @@ def command(**options: Any) -> None:
     run.
 
     With the id of a fleet run: lists the open questions of all runs, and answers all runs at the same step.
+
+    With a plan file and --key: shows the plan, asks you to type approve, and appends your signature to
+    PLAN_FILE.approvals.jsonl. Then `orchestrator run --plan PLAN_FILE --key KEY` starts the run, once.
     """
     from orchestrator.cli.handlers.approve import answer_question
 

@@ -9,6 +9,7 @@ import click
 from orchestrator.cli.options import (
     ignore_running_option,
     json_option,
+    key_option,
     narrow_options,
     override_options,
     playbook_options,
@@ -28,6 +29,7 @@ from orchestrator.cli.options import (
     metavar="FILE",
     help="Execute the plan in FILE, written by `plan --out FILE`. Changed CVMs are skipped.",
 )
+@key_option("With --plan: sign the start with this private key (approval.keys of the settings).")
 @narrow_options
 @yes_option("Do not ask for confirmation. A pause step still asks.")
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets.")
@@ -46,7 +48,8 @@ def command(**options: Any) -> int:
     """Execute a playbook: plan, confirm, send requests, watch until settled.
 
     With --plan FILE, only the targets in FILE are touched. CVMs changed since the plan are listed and
-    skipped. An edited plan file is refused.
+    skipped. An edited plan file is refused. Where the settings have approval.keys, the plan has to be approved first:
+    see `orchestrator approve`.
 
     On a terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or --expect;
     otherwise it changes nothing.
@@ -61,14 +64,16 @@ def command(**options: Any) -> int:
         return run_plan_file(**options)
     if options["playbook"] is None:
         raise click.UsageError("Missing argument 'PLAYBOOK'.")
+    if options.pop("key") is not None:
+        raise click.UsageError("--key needs --plan FILE.")
     del options["plan_file"]
     return run_playbook(**options)
 
 
-def _submit(*, plan_file: Path | None, simulate: bool, yes: bool, **options: Any) -> int:
+def _submit(*, plan_file: Path | None, key: Path | None, simulate: bool, yes: bool, **options: Any) -> int:
     """Submit the run; `--submit` itself is the confirmation, as a schedule is."""
     del yes
-    for given, name in ((plan_file, "--plan"), (simulate, "--simulate")):
+    for given, name in ((plan_file, "--plan"), (key, "--key"), (simulate, "--simulate")):
         if given:
             raise click.UsageError(f"--submit and {name} exclude each other.")
     if options["playbook"] is None:

@@ -1,7 +1,6 @@
 """`orchestrator audit seal`."""
 
 import json
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from orchestrator.audit.keys import read_private_key
 from orchestrator.audit.seal_create import Sealed, seal_elsewhere, seal_log
 from orchestrator.audit.store import FileRun, seal_file
 from orchestrator.cli.named_runs import find_logs, open_log_file
+from orchestrator.cli.terminal_input import ask_passphrase
 from orchestrator.errors import OrchestratorError, RunHeldError, UnfinishedError, UsageError
 from orchestrator.runs.stores import find_actor, fleet_store
 from orchestrator.settings.load import load_settings
@@ -35,7 +35,7 @@ def seal_logs(
         paths += tuple(Path(fleet.location) for fleet in fleet_store(load_settings(config, assignments)).list_fleets())
     if out is not None and not out.is_dir() and (every or len(paths) > 1):
         raise UsageError("--out must be an existing folder for several logs", file=out, hint="create it first")
-    signer = read_private_key(key, _ask_passphrase)
+    signer = read_private_key(key, ask_passphrase)
     sealed: list[tuple[Path, Sealed]] = []
     refused: list[tuple[Path, OrchestratorError]] = []
     for path in paths:
@@ -66,13 +66,6 @@ def _seal_log(run: FileRun, signer: Ed25519PrivateKey, out: Path | None) -> Seal
         path = run.path
         return seal_elsewhere(path, out / seal_file(path).name if out.is_dir() else out, signer, by=find_actor())
     return anyio.run(partial(seal_log, run, signer, by=find_actor()))
-
-
-def _ask_passphrase() -> str | None:
-    if sys.stdin is None or not sys.stdin.isatty():
-        return None
-    answer: str = click.prompt("Passphrase of the key", hide_input=True, err=True)
-    return answer
 
 
 def _format_line(path: Path, each: Sealed) -> str:

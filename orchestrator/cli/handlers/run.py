@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import anyio
 import click
@@ -33,6 +33,9 @@ from orchestrator.runs.workspaces import choose_names, settings_of_name
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import safe_text
 from orchestrator.times import format_duration, utc_now
+
+if TYPE_CHECKING:
+    from orchestrator.runs.signed_start import SignedStart
 
 
 def run_playbook(
@@ -75,6 +78,7 @@ def run_playbook(
 def run_plan_file(
     *,
     plan_file: Path,
+    key: Path | None,
     playbook: str | None,
     variables: tuple[str, ...],
     config: Path | None,
@@ -102,12 +106,31 @@ def run_plan_file(
     require_no_skip(skip)
     lock = read_plan(read_plan_file(plan_file), plan_file)
     settings = settings_of_name(load_settings(config, assignments), lock.workspace_name, "the plan file")
+    signed = _read_signed_start(plan_file, key, settings)
     run_store(settings).prepare()
     request = request_plan(lock, plan_file, settings, assignments, ignore_running=ignore_running)
-    order = replace(request, origin=_describe_origin(lock, plan_file, utc_now()), overrides=overrides)
+    origin = _describe_origin(lock, plan_file, utc_now())
+    order = replace(request, origin=origin, overrides=overrides, signed=signed)
     with open_endpoint(settings, simulate=False) as where:
         require_cloud(lock, where.base_url, plan_file)
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
+
+
+def _read_signed_start(plan_file: Path, key: Path | None, settings: Settings) -> "SignedStart | None":
+    """Read the starter's key; None where the settings want no approvals.
+
+    Raises:
+        UsageError: when the key is unusable, or would have no effect.
+    """
+    if not settings.approval.keys:
+        if key is not None:
+            raise UsageError("--key would have no effect: the settings have no approval.keys", hint="remove --key")
+        return None
+    from orchestrator.audit.keys import read_private_key  # noqa: PLC0415 - most settings have no keys
+    from orchestrator.cli.terminal_input import ask_passphrase  # noqa: PLC0415 - the same
+    from orchestrator.runs.signed_start import SignedStart  # noqa: PLC0415 - the same
+
+    return SignedStart(plan_file, None if key is None else read_private_key(key, ask_passphrase))
 
 
 async def open_and_run(

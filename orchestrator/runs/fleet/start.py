@@ -23,7 +23,15 @@ from orchestrator.playbook.value_types import Share
 from orchestrator.runs.fleet.plan import FleetPlan, WorkspacePlan, find_fleet_refusal
 from orchestrator.runs.records import guard_fields
 from orchestrator.runs.session import Session
-from orchestrator.runs.start import ClaimedTargets, OpenRun, Wait, begin_run, claim_jobs, complete_claim
+from orchestrator.runs.start import (
+    ClaimedTargets,
+    OpenRun,
+    Wait,
+    begin_run,
+    claim_jobs,
+    complete_claim,
+    require_approval,
+)
 from orchestrator.runs.stores import find_actor
 from orchestrator.runs.workspaces import name_errors, name_workspace
 
@@ -113,6 +121,7 @@ async def start_fleet(
     Raises:
         NoMatchError: when the selectors match no CVM in any workspace.
         GuardError: when a guard refuses the plan of a workspace, or the total.
+        ApprovalError: when the settings want an approved plan, and the playbook is not exempt.
         DriftedError: when all targets of an earlier plan have changed.
         NotConfirmedError: when the plan is not confirmed.
         ClaimedError: when a live run claims one of the CVMs, unless ignored.
@@ -123,6 +132,8 @@ async def start_fleet(
     refusal = find_fleet_refusal(plan)
     if refusal is not None:
         raise refusal
+    for each in plan.workspaces:
+        require_approval(each.session, each.request)
     clock = plan.workspaces[0].session.clock
     wait = Wait(clock)
     if not await confirm(plan):

@@ -1,0 +1,138 @@
+"""`orchestrator approve PLAN_FILE`."""
+
+import json
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from orchestrator.audit.keys import read_private_key
+from orchestrator.audit.signed_approval import (
+    CLOCKS_DIFFER,
+    Decision,
+    Role,
+    SignedApproval,
+    decide_approvals,
+    sign_plan,
+)
+from orchestrator.cli.confirmation import require_answer
+from orchestrator.cli.plan_file import read_plan_file
+from orchestrator.cli.terminal_input import ask_passphrase
+from orchestrator.errors import ApprovalError, UsageError
+from orchestrator.playbook.frozen_plan import FrozenPlan
+from orchestrator.runs.approval import APPROVE
+from orchestrator.runs.plan_file import read_plan
+from orchestrator.runs.signed_start import (
+    append_approval,
+    approvals_file,
+    load_terms,
+    read_approvals,
+    require_known_key,
+    signed_plan,
+)
+from orchestrator.settings.load import load_settings
+from orchestrator.text import plural, safe_text
+from orchestrator.times import format_clock, format_duration, parse_duration, parse_timestamp, utc_now
+
+_USUAL = timedelta(hours=24)
+_MOST_NAMES = 20
+
+
+def approve_plan(
+    plan_file: Path,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    key: Path | None,
+    valid_for: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Sign a plan file as an approver."""
+    if key is None:
+        raise UsageError("the approval of a plan needs a signature", hint="add --key KEY")
+    settings = load_settings(config, assignments)
+    if not settings.approval.keys:
+        raise UsageError("the settings have no approval.keys", hint="add the public key of every approver and starter")
+    terms = load_terms(settings)
+    span = _choose_span(valid_for, terms.valid_for)
+    frozen = read_plan(read_plan_file(plan_file), plan_file)
+    private = read_private_key(key, ask_passphrase)
+    name = require_known_key(private, terms)
+    earlier = read_approvals(plan_file)
+    now = utc_now()
+    if frozen.made_at > now + CLOCKS_DIFFER:
+        raise ApprovalError("the plan is from the future by this machine's clock", file=plan_file, hint="set the clock")
+    if not as_json or not yes:
+        click.echo(describe_plan(frozen, plan_file), err=yes or as_json)
+    if not yes:
+        question = f"\nType {APPROVE} to sign as {safe_text(name, 64)}, for {format_duration(span.total_seconds())}: "
+        require_answer(question, APPROVE, hint="add --yes after the review")
+        now = utc_now()
+    plan = signed_plan(frozen)
+    approval = sign_plan(private, name, plan, Role.APPROVE, at=now, expires_at=now + span)
+    append_approval(plan_file, approval)
+    decision = decide_approvals([*earlier, approval], plan, terms, None, now)
+    if as_json:
+        document = _build_document(plan_file, frozen, approval, decision, terms.at_least)
+        click.echo(json.dumps(document, indent=2))
+        return
+    until = format_clock(parse_timestamp(approval.expires_at))
+    click.echo(f"Approved by {safe_text(name, 64)} until {until}, in {safe_text(approvals_file(plan_file), 4096)}.")
+    if decision.needed:
+        click.echo(f"{plural(decision.needed, 'more approval')} needed.")
+    else:
+        path = safe_text(plan_file, 4096)
+        click.echo(f"To start: orchestrator run --plan {path}{' --key KEY' if terms.not_the_starter else ''}")
+
+
+def _choose_span(given: str | None, most: timedelta) -> timedelta:
+    """Return the validity of the approval.
+
+    Raises:
+        UsageError: when the duration is invalid, or longer than the settings allow.
+    """
+    if given is None:
+        return min(_USUAL, most)
+    try:
+        span = timedelta(seconds=parse_duration(given))
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"--valid-for: {error}", hint="write a duration, such as 8h") from error
+    if span > most:
+        ceiling = format_duration(most.total_seconds())
+        raise UsageError(f"--valid-for is longer than approval.valid_for ({ceiling})", hint=f"give {ceiling} or less")
+    if not span:
+        raise UsageError("--valid-for must be above 0", hint="write a duration, such as 8h")
+    return span
+
+
+def describe_plan(frozen: FrozenPlan, plan_file: Path) -> str:
+    """Describe a plan file in lines, for the approver."""
+    counts = Counter(f"{target.action} in step {target.step}" for target in frozen.targets)
+    names = [safe_text(target.cvm.ref.name, 64) for target in frozen.targets[:_MOST_NAMES]]
+    more = len(frozen.targets) - len(names)
+    facts = {
+        "plan": f"{safe_text(plan_file, 4096)}, digest {frozen.digest}",
+        "made": f"{format_clock(frozen.made_at)} by {safe_text(frozen.actor, 100)}",
+        "playbook": safe_text(frozen.loaded.playbook.name, 100),
+        "cloud": safe_text(frozen.cloud_url, 200),
+        "workspace": safe_text(frozen.workspace or "not known", 100),
+        "targets": ", ".join(f"{number} to {safe_text(what, 100)}" for what, number in counts.items()) or "none",
+        "CVMs": ", ".join(names) + (f" and {more} more, all in the plan file" if more else ""),
+    }
+    return "\n".join(f"{label:<10} {text}" for label, text in facts.items() if text)
+
+
+def _build_document(
+    plan_file: Path, frozen: FrozenPlan, approval: SignedApproval, decision: Decision, at_least: int
+) -> dict[str, object]:
+    """Build the document of `approve PLAN_FILE --json`."""
+    return {
+        "exit_code": 0,
+        "plan_file": {"path": str(plan_file), "digest": frozen.digest},
+        "approvals_file": str(approvals_file(plan_file)),
+        **{name: text for name, text in approval.document().items() if name != "signature"},
+        "approvals": len(decision.counted),
+        "at_least": at_least,
+    }

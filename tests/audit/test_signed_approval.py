@@ -1,0 +1,228 @@
+"""Signed approvals: the signed bytes, the file, and the decision over a plan."""
+
+import base64
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.audit.signed_approval import (
+    ApprovalTerms,
+    DamagedLineError,
+    Role,
+    SignedApproval,
+    SignedPlan,
+    check_recorded,
+    decide_approvals,
+    parse_approvals,
+    sign_plan,
+)
+from orchestrator.times import timestamp
+from tests.docs.pages import ROOT
+
+NOW = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+PLAN = SignedPlan("ab" * 32, "https://cloud-api.phala.com/api/v1", "ws_1")
+NAMES = ("ann", "ben", "cem")
+KEYS = {name: Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()) for name in NAMES}
+PUBLIC = {name: key.public_key() for name, key in KEYS.items()}
+
+
+def terms(at_least: int = 1, *, not_the_starter: bool = True) -> ApprovalTerms:
+    return ApprovalTerms(PUBLIC, at_least, not_the_starter, DAY)
+
+
+def approval(
+    name: str = "ann",
+    plan: SignedPlan = PLAN,
+    *,
+    role: Role = Role.APPROVE,
+    at: datetime = NOW,
+    span: timedelta = DAY,
+    by: str | None = None,
+) -> SignedApproval:
+    return sign_plan(KEYS[by or name], name, plan, role, at=at, expires_at=at + span)
+
+
+def lines(*approvals: SignedApproval) -> bytes:
+    return b"".join(json.dumps(each.document()).encode() + b"\n" for each in approvals)
+
+
+def test_the_signed_bytes_are_the_domain_tag_and_canonical_json() -> None:
+    assert PLAN.build_statement(Role.APPROVE, "2026-11-28T08:00:00.000000Z") == (
+        b"orchestrator-approval-v1\n"
+        b'{"cloud_url":"https://cloud-api.phala.com/api/v1","expires_at":"2026-11-28T08:00:00.000000Z",'
+        b'"plan_digest":"' + b"ab" * 32 + b'","role":"approve","workspace":"ws_1"}'
+    )
+
+
+def test_an_approval_is_read_back_from_its_line() -> None:
+    given_here = [approval("ann"), approval("ben", span=timedelta(hours=1))]
+    assert parse_approvals(lines(*given_here)) == given_here
+    assert parse_approvals(b"") == []
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "reason"),
+    [
+        (lines(approval())[:-1], 1, "the line is cut off"),
+        (lines(approval()) + b"{", 2, "the line is cut off"),
+        (lines(approval()) + b"{]\n", 2, "the line is no JSON"),
+        (b"[]\n", 1, "key_name, at, expires_at or signature is missing"),
+        (lines(approval()).replace(b"signature", b"sign"), 1, "key_name, at, expires_at or signature is missing"),
+        (lines(approval()).replace(b'"expires_at": "2026', b'"expires_at": "never'), 1, "time data"),
+        (b"\n", 1, "the line is no JSON"),
+        (b"\xff\n", 1, "can't decode"),
+    ],
+)
+def test_a_damaged_file_names_its_line(data: bytes, line: int, reason: str) -> None:
+    with pytest.raises(DamagedLineError, match=reason) as found:
+        parse_approvals(data)
+    assert found.value.line == line
+
+
+@pytest.mark.parametrize(
+    ("approvals", "starter", "at_least", "counted", "ignored"),
+    [
+        ([approval("ann")], "ben", 1, ["ann"], []),
+        ([], "ben", 1, [], []),
+        ([approval("ben")], "ben", 1, [], ["line 1 'ben' starts the run"]),
+        ([approval("ann"), approval("ben")], "ben", 1, ["ann"], ["line 2 'ben' starts the run"]),
+        ([approval("ann"), approval("ann")], "ben", 2, ["ann"], []),
+        ([approval("ann"), approval("cem")], "ben", 2, ["ann", "cem"], []),
+        ([approval("ann", at=NOW - DAY)], "ben", 1, [], ["line 1 the approval by 'ann' expired"]),
+        ([approval("ann", span=2 * DAY)], "ben", 1, [], ["line 1 the approval by 'ann' is valid for longer"]),
+        ([approval("ann", at=NOW + timedelta(minutes=6))], "ben", 1, [], ["line 1 the approval by 'ann' is from the"]),
+        ([approval("ann", at=NOW + timedelta(minutes=4))], "ben", 1, ["ann"], []),
+    ],
+)
+def test_enough_other_people_have_to_approve(
+    approvals: list[SignedApproval], starter: str, at_least: int, counted: list[str], ignored: list[str]
+) -> None:
+    decision = decide_approvals(approvals, PLAN, terms(at_least), starter, NOW)
+    assert [each.key_name for each in decision.counted] == counted
+    assert [
+        f"line {line} {why}"[: len(begin)] for (line, why), begin in zip(decision.ignored, ignored, strict=True)
+    ] == (ignored)
+    assert (decision.needed, decision.is_approved) == (at_least - len(counted), len(counted) >= at_least)
+
+
+def test_the_starter_may_approve_where_the_terms_allow() -> None:
+    assert decide_approvals([approval("ben")], PLAN, terms(not_the_starter=False), "ben", NOW).is_approved
+
+
+def test_a_key_that_is_no_longer_in_the_settings_does_not_count() -> None:
+    reduced = ApprovalTerms({"ann": PUBLIC["ann"]}, 1, not_the_starter=True, valid_for=DAY)
+    decision = decide_approvals([approval("ben"), approval("ann")], PLAN, reduced, None, NOW)
+    assert (decision.ignored, len(decision.counted)) == (((1, "the settings have no key 'ben'"),), 1)
+
+
+OTHERS = [
+    SignedPlan("cd" * 32, PLAN.cloud_url, PLAN.workspace),
+    SignedPlan(PLAN.digest, "https://other.example/api/v1", PLAN.workspace),
+    SignedPlan(PLAN.digest, PLAN.cloud_url, "ws_2"),
+    SignedPlan(PLAN.digest, PLAN.cloud_url, None),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_signature_of_another_plan_cloud_or_workspace_is_wrong(other: SignedPlan) -> None:
+    decision = decide_approvals([approval("ann"), approval("cem", other)], PLAN, terms(), "ben", NOW)
+    assert (decision.wrong, decision.is_approved) == ((2,), False)
+
+
+def test_a_signature_in_another_role_or_by_another_key_is_wrong() -> None:
+    wrong = [approval("ann", role=Role.START), approval("ann", by="cem")]
+    assert decide_approvals(wrong, PLAN, terms(), "ben", NOW).wrong == (1, 2)
+
+
+@given(
+    signers=st.lists(st.tuples(st.sampled_from(NAMES), st.integers(-30, 30), st.integers(1, 60)), max_size=6),
+    starter=st.sampled_from(NAMES),
+    at_least=st.integers(1, 3),
+    not_the_starter=st.booleans(),
+)
+def test_a_plan_is_approved_exactly_if_enough_people_have_signed(
+    signers: list[tuple[str, int, int]], starter: str, at_least: int, not_the_starter: bool
+) -> None:
+    hour, limit = timedelta(hours=1), timedelta(hours=24)
+    approvals = [approval(name, at=NOW + at * hour, span=span * hour) for name, at, span in signers]
+    valid = {
+        name
+        for name, at, span in signers
+        if at <= 0 < at + span and span * hour <= limit and not (not_the_starter and name == starter)
+    }
+    decision = decide_approvals(approvals, PLAN, terms(at_least, not_the_starter=not_the_starter), starter, NOW)
+    assert decision.is_approved == (len(valid) >= at_least)
+    assert {each.key_name for each in decision.counted} == valid
+    if decision.counted:
+        assert NOW < decision.expires_at <= NOW + limit
+
+
+@given(where=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_no_changed_line_counts(where: int, bit: int) -> None:
+    data = bytearray(lines(approval()))
+    at = where % len(data)
+    data[at] ^= 1 << bit
+    try:
+        (changed,) = parse_approvals(bytes(data))
+    except (DamagedLineError, ValueError):
+        return
+    decision = decide_approvals([changed], PLAN, terms(), "ben", NOW)
+    # Only the unsigned time of the signature may change without effect.
+    assert not decision.is_approved or changed.signature == approval().signature
+
+
+def recorded(*, at_least: int = 1, **changes: object) -> dict[str, object]:
+    start = sign_plan(KEYS["ben"], "ben", PLAN, Role.START, at=NOW, expires_at=NOW + DAY)
+    return {
+        "at_least": at_least,
+        "not_the_starter": True,
+        "approvals": [approval("ann").record_fields(PUBLIC["ann"])],
+        "starter": start.record_fields(PUBLIC["ben"]),
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("approval_fields", "given_keys", "fault"),
+    [
+        (recorded(), "ann ben", None),
+        (recorded(), "ann", "the key of 'ben' (start) is not given"),
+        (recorded(at_least=2), "ann ben", "1 of 2 people approved"),
+        (recorded(starter=None), "ann ben", "the starter did not sign"),
+        (recorded(approvals=[approval("ben").record_fields(PUBLIC["ben"])]), "ann ben", "0 of 1 people approved"),
+        (recorded(approvals=[approval("ann", OTHERS[0]).record_fields(PUBLIC["ann"])]), "ann ben", "is wrong"),
+        (recorded(approvals=[approval("ann", at=NOW - DAY).record_fields(PUBLIC["ann"])]), "ann ben", "had expired"),
+        (recorded(approvals=7), "ann ben", "the record of the approvals is damaged"),
+        ({}, "ann ben", "the record of the approvals is damaged"),
+    ],
+)
+def test_the_signatures_on_record_are_checked_again(
+    approval_fields: dict[str, object], given_keys: str, fault: str | None
+) -> None:
+    found = check_recorded(approval_fields, PLAN, [PUBLIC[name] for name in given_keys.split()], timestamp(NOW))
+    assert (found is None) if fault is None else (found is not None and fault in found)
+
+
+def test_the_test_vector_of_the_docs_holds() -> None:
+    page = (ROOT / "docs/how-to/approve-a-plan.md").read_text()
+    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert f'public_key = "{base64.b64encode(der).decode()}"' in page
+    plan = SignedPlan("febb096c4dc60de5d112cfd96d99e24ebd2c625d3869220e9ea1095e0fa4a581", PLAN.cloud_url, "ws_1")
+    signed = sign_plan(key, "ann", plan, Role.APPROVE, at=NOW, expires_at=NOW + DAY)
+    assert f"```\n{plan.build_statement(Role.APPROVE, signed.expires_at).decode()}\n```" in page
+    assert f"```json\n{json.dumps(signed.document())}\n```" in page
+
+
+def test_the_signature_is_plain_ed25519() -> None:
+    signed = approval()
+    KEYS["ann"].public_key().verify(
+        base64.b64decode(signed.document()["signature"]), PLAN.build_statement(Role.APPROVE, signed.expires_at)
+    )

@@ -1,0 +1,95 @@
+"""Approved plans: without the signature of a second person, nothing is sent."""
+
+import json
+from pathlib import Path
+
+from orchestrator.audit.keys import write_key_pair
+from tests.e2e.site import Site
+from tests.e2e.test_plan_file import made
+
+PEOPLE = ("ann", "ben")
+
+
+def with_keys(site: Site, more: str = "") -> str:
+    """Make the keys of two people; return the path of the settings."""
+    entries = []
+    for name in PEOPLE:
+        write_key_pair(site.folder / f"{name}.pem", site.folder / f"{name}.pub.pem")
+        entries.append(f'{{name = "{name}", public_key_file = "{name}.pub.pem"}}')
+    config = site.folder / "approval.toml"
+    config.write_text(f"[approval]\nkeys = [{', '.join(entries)}]\n{more}")
+    return str(config)
+
+
+def test_a_plan_runs_once_after_the_approval_of_a_second_person(site: Site) -> None:
+    config, plan = ("--config", with_keys(site)), made(site, "{teepod: [alpha]}")
+    run = ("run", "--plan", plan.name, "--yes", *config)
+    missing = site.run(*run, "--key", "ben.pem")
+    assert (missing.code, "has 0 of 1 approval" in missing.err) == (3, True), missing.err
+    own = site.run("approve", plan.name, "--key", "ben.pem", "--yes", *config)
+    assert own.code == 0, own.err
+    still = site.run(*run, "--key", "ben.pem")
+    assert (still.code, "'ben' starts the run, so another person has to approve" in still.err) == (3, True), still.err
+    document = site.run("approve", plan.name, "--key", "ann.pem", "--yes", "--json", *config).document
+    assert (document["key_name"], document["approvals"]) == ("ann", 2)
+    unsigned = site.run(*run)
+    assert (unsigned.code, "the starter of an approved plan has to sign too" in unsigned.err) == (3, True)
+    site.assert_nothing_happened()
+
+    ran = site.run(*run, "--key", "ben.pem", "--json")
+    assert (ran.code, ran.document["counts"]) == (0, {"settled": 4}), ran.err
+    approval = site.records[0]["approval"]
+    assert [each["key_name"] for each in approval["approvals"]] == ["ann"]
+    assert approval["starter"]["key_name"] == "ben"
+    again = site.run(*run, "--key", "ben.pem")
+    assert again.code == 3
+    assert "was used by run" in again.err or "nothing is left" in again.err
+    assert len(site.stops) == 4
+
+
+def test_whatever_has_no_approved_plan_is_refused_with_the_way_on(site: Site) -> None:
+    config = ("--config", with_keys(site, 'exempt = ["nightly"]\n'))
+    playbook = site.playbook()
+    for command in (("run", playbook), ("stop", "web-1")):
+        ended = site.run(*command, "--yes", *config)
+        assert ended.code == 3, ended.err
+        assert "this needs an approved plan (approval.keys)" in ended.err
+        assert "--out FILE" in ended.err
+    site.assert_nothing_happened()
+    exempt = Path(playbook)
+    exempt.write_text(exempt.read_text().replace("name: everything", "name: nightly"))
+    ran = site.run("run", playbook, "--yes", *config)
+    assert ran.code == 0, ran.err
+    assert site.records[0]["approval"] == {"exempt": True}
+
+
+def test_damage_and_wrong_signatures_are_refused_with_file_and_line(site: Site) -> None:
+    config, plan = ("--config", with_keys(site)), made(site, "{teepod: [alpha]}")
+    approvals = plan.with_name(f"{plan.name}.approvals.jsonl")
+    approve = ("approve", plan.name, "--key", "ann.pem", "--yes", *config)
+    run = ("run", "--plan", plan.name, "--yes", "--key", "ben.pem", *config)
+    assert site.run(*approve).code == 0
+    line = json.loads(approvals.read_text())
+    for text, code, message in (
+        (
+            json.dumps({**line, "expires_at": "2031-01-01T00:00:00.000000Z"}) + "\n",
+            3,
+            "signature of this approval is wrong",
+        ),
+        (json.dumps({**line, "key_name": "eve"}) + "\n", 3, "the settings have no key 'eve'"),
+        (json.dumps(line)[:50], 2, "the file of approvals is damaged: the line is cut off"),
+    ):
+        approvals.write_text(text)
+        ended = site.run(*run)
+        assert (ended.code, message in ended.err) == (code, True), ended.err
+        assert f"{approvals.name}:1" in ended.err or "line 1" in ended.err
+    damaged = site.run(*approve)
+    assert (damaged.code, "remove this line" in damaged.err) == (2, True)
+    write_key_pair(site.folder / "eve.pem", site.folder / "eve.pub.pem")
+    for command in (
+        ("approve", plan.name, "--key", "eve.pem", "--yes"),
+        ("run", "--plan", plan.name, "--key", "eve.pem", "--yes"),
+    ):
+        unknown = site.run(*command, *config)
+        assert (unknown.code, "have no key of --key" in unknown.err) == (3, True), unknown.err
+    site.assert_nothing_happened()
