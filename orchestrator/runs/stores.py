@@ -3,11 +3,13 @@
 import getpass
 import os
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.audit.store import FileRunStore, RunStore
 from orchestrator.playbook.value_types import AUTO
 from orchestrator.settings.load import Settings
+from orchestrator.times import utc_now
 
 if TYPE_CHECKING:
     from orchestrator.audit.claims import ClaimStore
@@ -68,6 +70,11 @@ def team_store(settings: Settings) -> "StoreThread":
     assert store.url is not None  # noqa: S101 - by the caller
     name = f"{find_actor()}:{os.getpid()}"
     return open_thread(StoreTerms(store.url, name, store.lease, store.outage, settings.cloud.timeout, store.listen))
+
+
+def read_clock(settings: Settings) -> datetime:
+    """Return the time of day: the database's with a team store, whatever the clock of this machine says."""
+    return utc_now() if settings.store.url is None else team_store(settings).wall()
 
 
 def claim_store(settings: Settings) -> "ClaimStore":

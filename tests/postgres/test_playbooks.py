@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.cli.handlers.playbooks import list_playbooks, push_folder, read_folder
+from orchestrator.cli.handlers.schedule import explain_schedule
 from orchestrator.cli.handlers.snooze import snooze_playbook
 from orchestrator.errors import PlaybookError, SettingsError, UsageError
+from orchestrator.runs import stores
 from tests.postgres.cluster import PASSWORD, Cluster
 
 STEPS = "steps:\n  - {action: stop, select: {name: ['dev-*']}}\n"
@@ -18,6 +21,7 @@ ICS = (
     "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//x//x//EN\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20261101T000000Z\r\n"
     "DTSTART;VALUE=DATE:20261225\r\nSUMMARY:Christmas\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
 )
+TWO_DAYS = timedelta(days=2)
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -167,3 +171,35 @@ def test_a_snooze_is_in_the_store_for_all_machines(folder: Path, call: Call) -> 
     assert "nightly" in str(refused.value.hint)
     with pytest.raises(UsageError, match="has no schedule"):
         call(snooze_playbook, "byhand", "2d", **options)
+
+
+def test_a_snooze_goes_by_the_clock_of_the_store(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    call(push_folder, folder, prune=False)
+    monkeypatch.setattr(stores, "utc_now", lambda: datetime(2020, 1, 1, tzinfo=UTC))
+    begun = datetime.now(UTC)
+    options = {"clear": False, "listed": False, "as_json": True}
+    snoozed = json.loads(call(snooze_playbook, "nightly", "2d", **options)[1])
+    assert begun - timedelta(minutes=1) < datetime.fromisoformat(snoozed["since"]) < begun + timedelta(minutes=1)
+    assert datetime.fromisoformat(snoozed["snoozed_until"]) - datetime.fromisoformat(snoozed["since"]) == TWO_DAYS
+
+
+def test_the_firings_of_a_pushed_playbook_are_explained_with_its_snooze(
+    folder: Path, call: Call, cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(push_folder, folder, prune=False)
+    call(snooze_playbook, "nightly", "2d", clear=False, listed=False)
+    (folder / "nightly.yaml").write_text(NIGHTLY.replace("0 2", "0 5"))
+    monkeypatch.setenv("ORCHESTRATOR_STORE__URL", cluster.url(database, "vic_viewer"))
+
+    def explain(playbook: str, *_: object, **__: object) -> int:
+        explain_schedule(playbook, None, None, (), as_json=True)
+        return 0
+
+    pushed, edited = (json.loads(call(explain, each)[1]) for each in ("nightly", "playbooks/nightly.yaml"))
+    assert (pushed["file"], pushed["schedule"]["cron"]) == ("team store: nightly.yaml", "0 2 * * *")
+    assert (edited["file"], edited["schedule"]["cron"]) == ("playbooks/nightly.yaml", "0 5 * * *")
+    assert [each["code"] for each in pushed["left_out"]] == ["snoozed", "snoozed"]
+    monkeypatch.setenv("ORCHESTRATOR_STORE__URL", "postgresql://vic_viewer@127.0.0.1:1/none")
+    _, out, err = call(explain, "nightly")
+    assert json.loads(out)["schedule"]["cron"] == "0 5 * * *"
+    assert err.startswith("warning: the team store can't be read, the playbook of this machine is shown: ")

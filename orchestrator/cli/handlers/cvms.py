@@ -31,10 +31,10 @@ from orchestrator.runs.inventory import InventoryReading, read_inventories, read
 from orchestrator.runs.inventory_file import build_inventory, describe_cvm
 from orchestrator.runs.keeping import KeepReader
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
+from orchestrator.runs.stores import read_clock
 from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import safe_text
-from orchestrator.times import utc_now
 
 
 def list_cvms(
@@ -68,7 +68,7 @@ def list_cvms(
         with open_endpoint(settings, simulate=simulate) as where:
             readings = [anyio.run(_read, settings, where, select)]
     every = [member.settings for member in members] or [settings]
-    keep = None if simulate else KeepReader().read_list(settings, utc_now())
+    keep = None if simulate else KeepReader().read_list(settings, read_clock(settings))
     listed = [
         _Listed(cvm, each.guards.protect, each.workspace_name, keep)
         for each, reading in zip(every, readings, strict=True)

@@ -16,10 +16,10 @@ from orchestrator.playbook.keep import KeepEntry
 from orchestrator.report.layout import Column, print_table
 from orchestrator.runs.adhoc import is_identifier
 from orchestrator.runs.keeping import COMMAND, KeepReader
-from orchestrator.runs.stores import keep_store
+from orchestrator.runs.stores import keep_store, read_clock
 from orchestrator.settings.load import load_settings
 from orchestrator.text import plural, safe_text
-from orchestrator.times import timestamp, utc_now
+from orchestrator.times import timestamp
 
 
 def keep_cvms(
@@ -35,12 +35,13 @@ def keep_cvms(
     as_json: bool,
 ) -> int:
     """Exempt CVMs, end exemptions, or list all exemptions."""
-    settings, now = load_settings(config, assignments), utc_now()
+    settings = load_settings(config, assignments)
     if listed + clear + (until is not None) != 1 or bool(cvms) == listed:
         raise UsageError(
             "give one of: CVM... --until TIME --reason TEXT, CVM... --clear, --list",
             hint="see `orchestrator keep --help`",
         )
+    now = read_clock(settings)
     if listed:
         _print_list(KeepReader().read_every(settings), now, as_json=as_json)
     elif clear:

@@ -2,8 +2,8 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.playbook.schema import Guards
     from orchestrator.service.folder import ScheduledPlaybook
     from orchestrator.service.state import StoredSchedule
+    from orchestrator.settings.load import Settings
 
 _DAYS = 30
 _PIPE_WIDTH = 160
@@ -46,16 +47,16 @@ def explain_schedule(
     from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the same
     from orchestrator.service.scheduler import forecast_firings  # noqa: PLC0415 - the same
 
-    file = find_playbook(playbook)
-    loaded, timetable, fault = _load_in_force(file, parse_assignments(variables))
+    with _open_playbook(playbook) as (file, name):
+        loaded, timetable, fault = _load_in_force(file, parse_assignments(variables))
     mismatch = find_workspace_mismatch(loaded.playbook)
     state = _read_state(timetable.name)
-    zone, now = load_zone(timetable.schedule.timezone), utc_now()
+    zone, now = load_zone(timetable.schedule.timezone), _read_clock()
     opens, closes = _parse_period(start, end, timetable.schedule.timezone, now)
     begins = None if start is None else opens
     found = forecast_firings(timetable, state.decided, state.snooze, now, start=begins, end=closes)
     if as_json:
-        document = explain_document(timetable, str(file), found, (opens, closes), fault, mismatch=mismatch)
+        document = explain_document(timetable, name, found, (opens, closes), fault, mismatch=mismatch)
         write_document(document, sys.stdout.write)
         return
     if fault is not None:
@@ -76,6 +77,26 @@ def explain_schedule(
             f"next firing: {format_local(coming.local)}" if coming else "no firing in the following year either"
         )
         click.echo(f"No firing in this time; {next_firing}.")
+
+
+@contextmanager
+def _open_playbook(playbook: str) -> Iterator[tuple[Path, str]]:
+    """Yield the file of a playbook, and its name for people: of the team store by name, else of this machine."""
+    from orchestrator.service.stores import open_pushed  # noqa: PLC0415 - loads cron
+
+    settings, pushed = _read_settings(), None
+    with ExitStack() as stack:
+        if settings is not None and not Path(playbook).is_file():
+            try:
+                pushed = stack.enter_context(open_pushed(settings))
+            except (OrchestratorError, OSError) as error:
+                note = "the playbook of this machine is shown"
+                click.echo(f"warning: the team store can't be read, {note}: {safe_text(str(error), 400)}", err=True)
+        if pushed is not None and playbook in pushed:
+            yield pushed[playbook], f"team store: {pushed[playbook].name}"
+        else:
+            file = find_playbook(playbook)
+            yield file, str(file)
 
 
 def _load_in_force(file: Path, values: Mapping[str, str]) -> "tuple[LoadedPlaybook, Timetable, PlaybookError | None]":
@@ -99,32 +120,47 @@ def _load_in_force(file: Path, values: Mapping[str, str]) -> "tuple[LoadedPlaybo
 def _read_kept(file: Path) -> "ScheduledPlaybook | None":
     from orchestrator.service.state import read_kept_version  # noqa: PLC0415 - loads cron
     from orchestrator.service.stores import journal_reader, kept_folder  # noqa: PLC0415 - the same
-    from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
-    with suppress(OrchestratorError, OSError):  # The firings of a playbook are known without settings.
-        settings = load_settings(None, ())
-        return read_kept_version(journal_reader(settings), kept_folder(settings), file)
+    settings = _read_settings()
+    with suppress(OrchestratorError, OSError):
+        return None if settings is None else read_kept_version(journal_reader(settings), kept_folder(settings), file)
+    return None
+
+
+def _read_settings() -> "Settings | None":
+    """Read the settings; None without usable settings, since the firings of a playbook are known all the same."""
+    from orchestrator.settings.load import load_settings  # noqa: PLC0415 - loads pydantic's settings
+
+    with suppress(OrchestratorError, OSError):
+        return load_settings(None, ())
     return None
 
 
 def _read_guards() -> "Guards | None":
     """Read the guards of the settings, for their freezes; None without usable settings."""
-    from orchestrator.settings.load import load_settings  # noqa: PLC0415 - loads pydantic's settings
+    settings = _read_settings()
+    return None if settings is None else settings.guards
 
+
+def _read_clock() -> datetime:
+    """Return the time of day: the team store's if available."""
+    from orchestrator.runs.stores import read_clock  # noqa: PLC0415 - loads the stores
+
+    settings = _read_settings()
     with suppress(OrchestratorError, OSError):
-        return load_settings(None, ()).guards
-    return None
+        return utc_now() if settings is None else read_clock(settings)
+    return utc_now()
 
 
 def _read_state(playbook: str) -> "StoredSchedule":
     """Read the schedule's state left by `serve` in the state directory of the settings, if available."""
     from orchestrator.service.state import StoredSchedule, read_stored_schedule  # noqa: PLC0415 - loads cron
     from orchestrator.service.stores import journal_reader, snooze_store  # noqa: PLC0415 - the same
-    from orchestrator.settings.load import load_settings  # noqa: PLC0415 - the same
 
+    settings = _read_settings()
     with suppress(OrchestratorError, OSError):
-        settings = load_settings(None, ())
-        return read_stored_schedule(journal_reader(settings), snooze_store(settings), playbook)
+        if settings is not None:
+            return read_stored_schedule(journal_reader(settings), snooze_store(settings), playbook)
     return StoredSchedule()
 
 

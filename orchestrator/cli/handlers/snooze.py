@@ -18,14 +18,14 @@ from orchestrator.playbook.load import find_playbook, load_playbook
 from orchestrator.playbook.schedule import load_zone
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.report.plan.schedule import format_firing, format_local
-from orchestrator.runs.stores import find_actor
+from orchestrator.runs.stores import find_actor, read_clock
 from orchestrator.service.protocols import JournalReader, SnoozeStore
 from orchestrator.service.scheduler import Snooze, Snoozed, forecast_firings, forecast_next_firing
 from orchestrator.service.state import StoredSchedule, read_kept_version, read_stored_schedule
 from orchestrator.service.stores import journal_reader, kept_folder, open_pushed, snooze_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import plural, safe_text
-from orchestrator.times import timestamp, utc_now
+from orchestrator.times import timestamp
 from orchestrator.validation_messages import suggest_nearest
 
 _SECOND = timedelta(seconds=1)
@@ -45,7 +45,7 @@ def snooze_playbook(
 ) -> int:
     """Snooze the firings of a playbook for a time, end a snooze, or list all snoozes."""
     settings = load_settings(config, assignments)
-    journal, snoozes, now = journal_reader(settings), snooze_store(settings), utc_now()
+    journal, snoozes, now = journal_reader(settings), snooze_store(settings), read_clock(settings)
     if listed + clear + (until is not None) != 1 or (playbook is None) != listed:
         raise UsageError(
             "give one of: PLAYBOOK --until TIME, PLAYBOOK --clear, --list",
