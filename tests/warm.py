@@ -6,6 +6,7 @@ and terminal. Tests of the start itself and of shells start the installed comman
 
 import atexit
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -35,11 +36,14 @@ _POLLING = threading.Lock()
 
 _HANDLERS = Path(str(sys.modules["orchestrator"].__file__)).parent / "cli" / "handlers"
 if sys.argv[0] == "-c":  # in the process to fork
+    gc.disable()
     for handler in _HANDLERS.rglob("[a-z]*.py"):
         name = ".".join(handler.relative_to(_HANDLERS).with_suffix("").parts)
         import_module(f"orchestrator.cli.handlers.{name}")
     for name in ("orchestrator.cloud.aio", "psycopg", "procrastinate"):
         import_module(name)
+    gc.freeze()  # no forked process searches the modules for garbage
+    gc.enable()
 
 
 class WarmProcess:

@@ -105,7 +105,6 @@ _FIELDS = st.dictionaries(st.text("abc", min_size=1), st.integers() | st.text(),
 _MIDDLE = st.lists(st.tuples(st.sampled_from(["action.intent", "target.status", "x"]), _FIELDS), max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
 @given(_MIDDLE)
 def test_another_log_in_its_place_is_found_however_whole_its_chain_is(
     middle: list[tuple[str, dict[str, Any]]],

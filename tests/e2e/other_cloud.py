@@ -66,7 +66,9 @@ class OtherCloud:
         with self._lock:
             since, self.up[uuid] = self.up[uuid], None
             if since is not None:
-                period = (since, datetime.now(UTC))
+                now = datetime.now(UTC)
+                # The second 0 would be read as a time to the minute, and the charge then belongs to a later stop too.
+                period = (since, now + timedelta(seconds=now.second == 0))
                 before = len(meter.records)
                 self.due += meter.record(uuid, meter.style.stop, "compute", RATES[number], period)
                 self.held_back += [(meter, each) for each in meter.records[before:]]

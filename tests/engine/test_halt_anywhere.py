@@ -109,6 +109,12 @@ def every_await() -> list[int]:
     return sorted({*first.values(), *last.values()})
 
 
+@pytest.fixture(params=["a third", pytest.param("all", marks=pytest.mark.soak)])
+def awaits(request: pytest.FixtureRequest) -> list[int]:
+    """Steps to halt before: the first and the last at all awaits of the engine, or a third of these steps."""
+    return every_await()[:: 1 if request.param == "all" else 3]
+
+
 def begin(cloud: FakeCloud, settle: SettleSettings) -> Fleet:
     waves = zip(cloud.refs, TARGETS, strict=True)
     jobs = [work_of(ref, Action.SHUTDOWN, step=step, wave=wave) for ref, (step, wave) in waves]
@@ -237,26 +243,26 @@ def test_the_run_of_these_tests_waits_in_every_part_of_the_engine() -> None:
 
 
 @pytest.mark.parametrize("ending", [Ending.SIGTERM, Ending.TIMED_OUT, Ending.KEY_REFUSED], ids=str)
-def test_a_halt_at_any_await_ends_the_run_soon_and_leaves_it_resumable(ending: Ending) -> None:
-    for number in every_await():
+def test_a_halt_at_any_await_ends_the_run_soon_and_leaves_it_resumable(awaits: list[int], ending: Ending) -> None:
+    for number in awaits:
         play(number, ending)
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["gracefully", "at once"])
-def test_a_run_cancelled_at_any_await_ends_soon_and_for_good(at_once: bool) -> None:
-    for number in every_await():
+def test_a_run_cancelled_at_any_await_ends_soon_and_for_good(awaits: list[int], at_once: bool) -> None:
+    for number in awaits:
         play(number, cancel_at_once=at_once)
 
 
 @pytest.mark.parametrize("terminate_after", [None, 5.0], ids=["outage alone", "SIGTERM during the outage"])
 def test_an_api_that_goes_down_for_good_at_any_await_ends_the_run_in_bounded_time(
-    terminate_after: float | None,
+    awaits: list[int], terminate_after: float | None
 ) -> None:
-    for number in every_await():
+    for number in awaits:
         play(number, outage=True, terminate_after=terminate_after)
 
 
-def test_whole_run_bounds_a_run_wherever_an_outage_without_end_begins() -> None:
+def test_whole_run_bounds_a_run_wherever_an_outage_without_end_begins(awaits: list[int]) -> None:
     settle = replace(SETTLE, cloud_down=float("inf"), whole_run=200)
-    for number in every_await():
+    for number in awaits:
         play(number, outage=True, settle=settle)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.playbook.firings import Firing, LeftOut, LeftOutCode, Timetable
@@ -200,7 +200,6 @@ SCHEDULES = st.builds(
 SNOOZES = st.none() | st.integers(10, 5000)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     first=SCHEDULES,
     edits=st.lists(st.tuples(st.integers(1, 3000), SCHEDULES, SNOOZES), max_size=4),

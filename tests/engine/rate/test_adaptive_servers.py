@@ -10,7 +10,7 @@ from tests.engine.servers import FixedWindow, Server, SlidingWindow, TokenBucket
 
 @pytest.mark.parametrize("burst", [5, 10, 50])
 @pytest.mark.parametrize(("limit", "seconds"), [(7, 120), (50, 60), (120, 45)])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_nine_tenths_of_an_unknown_limit_are_used_after_ten_seconds(
     limit: float, burst: int, seconds: float, seed: int
 ) -> None:
