@@ -10,6 +10,7 @@ from datetime import datetime
 
 from orchestrator.cvm import ByCvm, Cvm
 from orchestrator.outcome import ALREADY, Reason, SkipReason
+from orchestrator.playbook.guards import Denominator
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan, Skipped
@@ -55,6 +56,8 @@ class FrozenPlan:
         key_fingerprint: fingerprint of the API key for the inventory; None in files of earlier versions.
         workspace_name: the workspace by its name in the settings; None for the default key.
         narrowing: the conditions of `--only` and `--exclude`; None without these options.
+        restores: the run to undo; None for another plan.
+        up_then: denominator of `max_percent` for the starts of an undo; None for another plan.
         digest: digest of the file, in hex.
     """
 
@@ -72,6 +75,8 @@ class FrozenPlan:
     key_fingerprint: str | None = None
     workspace_name: str | None = None
     narrowing: Narrowing | None = None
+    restores: str | None = None
+    up_then: int | None = None
     _by_cvm: ByCvm[FrozenTarget] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -113,9 +118,10 @@ class FrozenPlan:
         target = self._by_cvm.find(cvm.ref)
         return target is not None and lacks_facts(target.cvm.ref, cvm.ref)
 
-    def whole_of_starts(self, cvms: Iterable[Cvm]) -> None:
-        """Leave the denominator of `max_percent` as for a playbook: all CVMs of the workspace."""
+    def whole_of_starts(self, cvms: Iterable[Cvm]) -> Denominator | None:
+        """Return the denominator of `max_percent` for an undo; None for a playbook: all CVMs of the workspace."""
         del cvms
+        return None if self.up_then is None else Denominator(self.up_then, "that the plan file of the undo counted")
 
     def apply_to_plan(self, plan: Plan, *, now: datetime, version: str) -> Plan:
         """Add missing targets and warnings to a plan made with `filter_target`.

@@ -165,6 +165,7 @@ async def run(
         CloudError: when the inventory can't be read.
         NoMatchError: when the selectors match no CVM.
         GuardError: when a guard or a freeze refuses the plan.
+        ApprovalError: when the settings have `approval.keys`, and the playbook is not exempt.
         NotConfirmedError: when the plan is not confirmed.
         ClaimedError: when a live run acts on one of the CVMs.
     """

@@ -52,6 +52,7 @@ def build_plan_file(
     version: str,
     cloud_url: str,
     workspace: Mapping[str, object],
+    restores: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Build the document of a plan file, with its digest.
 
@@ -65,6 +66,7 @@ def build_plan_file(
         version: the version of this orchestrator.
         cloud_url: the address of the inventory's cloud.
         workspace: the fields to identify the workspace.
+        restores: `run_id` of the run to undo, and `cvms_up`, the denominator of `max_percent`; None for another plan.
     """
     started = started_fields(loaded, actor=actor, version=version, cloud_url=cloud_url, limits=plan.limits)
     planned, shown = planned_fields(plan, workspace_size), plan_document(plan)
@@ -78,6 +80,7 @@ def build_plan_file(
         **workspace,
         **({} if plan.workspace_name is None else {"workspace_name": plan.workspace_name}),
         "playbook": {**_as_mapping(started["playbook"]), "description": loaded.playbook.description},
+        **({} if restores is None else {"restores": restores}),
         "vars": started["vars"],
         **({} if plan.narrowed is None else {"narrowed": plan.narrowed}),
         "limits": started["limits"],
@@ -171,12 +174,13 @@ def request_plan(
     recorded = Frozen("the plan file", frozen.limits, frozen.steps, guards, notify_on, file=file)
     applied = apply_settings(recorded, settings, assignments)
     frozen = replace(frozen, limits=applied.limits, steps=applied.steps)
+    restores = {} if frozen.restores is None else {"restores": frozen.restores}
     origin = {"path": str(file), "digest": frozen.digest, "made_at": timestamp(frozen.made_at), "actor": frozen.actor}
     return RunRequest(
         frozen.loaded,
         frozen.limits,
         frozen,
-        origin_fields={"plan_file": origin},
+        origin_fields={"plan_file": origin, **restores},
         ignore_running=ignore_running,
         workspace=WorkspaceIdentity(frozen.workspace, frozen.key_fingerprint),
         warnings=applied.warnings,
@@ -275,6 +279,11 @@ class _Limits(_Part):
     max_failures: str | None
 
 
+class _Restores(_Part):
+    run_id: str
+    cvms_up: int
+
+
 class _Saved(_Part):
     made_at: str
     actor: str
@@ -291,6 +300,7 @@ class _Saved(_Part):
     targets: list[_Target]
     playbook_text: list[str]
     narrowed: dict[str, Any] | None = None
+    restores: _Restores | None = None
 
     def freeze_plan(self, loaded: LoadedPlaybook, document: Record) -> FrozenPlan:
         return FrozenPlan(
@@ -308,4 +318,6 @@ class _Saved(_Part):
             workspace_name=self.workspace_name,
             digest=document[_DIGEST],
             narrowing=Narrowing.from_record(self.narrowed),
+            restores=None if self.restores is None else self.restores.run_id,
+            up_then=None if self.restores is None else self.restores.cvms_up,
         )

@@ -1,13 +1,17 @@
 """The request to undo a run: start the CVMs taken from running to down by the run."""
 
+import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
+from orchestrator.action import Action
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import StoredRun, read_sound_run
 from orchestrator.errors import NoMatchError, RunHeldError, UsageError
-from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.load import IN_MEMORY, LoadedPlaybook, load_source
+from orchestrator.playbook.source import parse_source
 from orchestrator.playbook.undo import Undo
 from orchestrator.runs.records import taken_down
 from orchestrator.runs.session import WorkspaceIdentity, limits_of
@@ -55,6 +59,15 @@ def request_undo(
         ignore_running=ignore_running,
         workspace=WorkspaceIdentity.from_record(state.started.record),
     )
+
+
+def playbook_for_plan(undo: Undo) -> LoadedPlaybook:
+    """Build the playbook of an undo for a plan file, with the CVMs by id."""
+    ids = [ref.vm_uuid or ref.address for ref in (target.ref for target in undo.targets) if ref.vm_uuid or ref.address]
+    playbook = undo.playbook
+    step = {"name": playbook.steps[0].name, "action": Action.START.value, "select": {"id": ids}}
+    text = json.dumps({"name": playbook.name, "description": playbook.description, "steps": [step]})
+    return replace(load_source(parse_source(text.encode(), Path(IN_MEMORY)), {}), in_memory=True)
 
 
 def _require_finished(state: RunState, run: StoredRun) -> None:

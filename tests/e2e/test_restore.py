@@ -230,3 +230,20 @@ def test_an_undoing_that_was_cut_short_is_resumed_like_any_run(open_site: OpenSi
     resumed = site.run("resume", log.stem, "--yes", "--json")
     assert (resumed.code, resumed.document["counts"]) == (0, {"settled": 8})
     assert {name: kinds.count("power_on") for name, kinds in operations(site).items()} == dict.fromkeys(NAMES, 1)
+
+
+def test_an_undo_can_be_planned_to_a_file_and_run_from_there(open_site: OpenSite) -> None:
+    site = open_site(timing=QUICK)
+    first = stopped(site, "{teepod: [alpha]}")
+    planned = site.run("plan", "--restore", first, "--out", "undo.plan")
+    assert planned.code == 0, planned.err
+    assert "Written to undo.plan" in planned.out
+    ran = site.run("run", "--plan", "undo.plan", "--expect", "4", "--json")
+    assert (ran.code, ran.document["counts"]) == (0, {"settled": 4}), ran.err
+    started = first_record(ran)
+    assert started == IsPartialDict(restores=first, plan_file=IsPartialDict(path="undo.plan"))
+    again = site.run("plan", "--restore", first, "--json")
+    assert (again.code, again.document["targets"]) == (0, [])
+    for other in (("everything",), ("--only", "name=web-1")):
+        refused = site.run("plan", "--restore", first, *other)
+        assert (refused.code, "--restore excludes" in refused.err) == (2, True)

@@ -1,5 +1,6 @@
 """`orchestrator plan`."""
 
+from functools import partial
 from typing import Any
 
 import click
@@ -17,7 +18,8 @@ from orchestrator.cli.options import (
 
 
 @click.command("plan", epilog="\b\nExample: orchestrator plan nightly-cost-stop --details")
-@playbook_options
+@partial(playbook_options, required=False)
+@click.option("--restore", metavar="RUN_ID", help="Plan what `restore RUN_ID` would do, in place of a playbook.")
 @narrow_options
 @override_options
 @out_option("Write the plan to FILE, for a review and for `run --plan FILE`. An older plan there is replaced.")
@@ -31,6 +33,11 @@ def command(**options: Any) -> int:
 
     md is Markdown for pull requests and job summaries.
     """
-    from orchestrator.cli.handlers.plan import show_plan
+    from orchestrator.cli.handlers.plan import show_plan, show_undo_plan
 
+    if options["restore"] is not None:
+        return show_undo_plan(**options)
+    del options["restore"]
+    if options["playbook"] is None:
+        raise click.UsageError("Missing argument 'PLAYBOOK'.")
     return show_plan(**options)

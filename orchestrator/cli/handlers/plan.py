@@ -1,7 +1,9 @@
 """`orchestrator plan`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import click
@@ -15,12 +17,15 @@ from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.narrowing import Narrowing
-from orchestrator.playbook.plan import Plan
-from orchestrator.runs.prepare import Overrides, Prepared, find_refusal, prepare_plan
+from orchestrator.playbook.plan import Plan, PlanConstraint
+from orchestrator.runs.prepare import NO_OVERRIDES, Overrides, Prepared, find_refusal, prepare_plan
 from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
 from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.times import utc_now
+
+if TYPE_CHECKING:
+    from orchestrator.runs.start import RunRequest
 
 
 def show_plan(
@@ -64,8 +69,77 @@ def show_plan(
     return print_result(found.plan, loaded.playbook.description, out, written, details=details, form=form)
 
 
-def write_plan(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: str) -> str:
-    """Write the plan file; returns its digest."""
+def show_undo_plan(
+    restore: str,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    playbook: str | None,
+    variables: tuple[str, ...],
+    workspaces: tuple[str, ...],
+    skip: tuple[str, ...],
+    only: tuple[str, ...],
+    exclude: tuple[str, ...],
+    overrides: Overrides,
+    simulate: bool,
+    out: Path | None,
+    details: bool,
+    form: str,
+) -> int:
+    """Print the plan to undo a run. Sends no changing request."""
+    from orchestrator.cli.handlers.restore import describe_origin  # noqa: PLC0415 - only for an undo
+    from orchestrator.cli.named_runs import find_run, names_fleet  # noqa: PLC0415 - the same
+    from orchestrator.runs.restore import playbook_for_plan, read_undo, request_undo  # noqa: PLC0415 - the same
+    from orchestrator.runs.workspaces import settings_of_run  # noqa: PLC0415 - the same
+
+    for given, name in (
+        (playbook, "PLAYBOOK"),
+        (variables, "--var"),
+        (workspaces, "--workspace"),
+        (only, "--only"),
+        (exclude, "--exclude"),
+        (overrides != NO_OVERRIDES, "--break-freeze and --ignore-keep"),
+        (simulate, "--simulate"),
+    ):
+        if given:
+            raise UsageError(f"--restore excludes {name}", hint="the log of the run has the CVMs and the workspace")
+    require_no_skip(skip)
+    if names_fleet(restore):
+        raise UsageError("--restore needs the id of a single run", hint=f"its runs: orchestrator show {restore}")
+    run = find_run(restore, config, assignments)
+    undo, state = read_undo(run)
+    settings = settings_of_run(load_settings(config, assignments), state)
+    request = request_undo(undo, state, run, settings)
+    if out is not None:
+        check_place(out)
+    elif form == "text":
+        click.echo(describe_origin(undo, state))
+    with open_endpoint(settings, simulate=False) as where:
+        where.require_url(state.started.cloud_url)
+        found = anyio.run(_read_and_plan_request, settings, where, request)
+        written = None
+        if out is not None and find_refusal(found.plan, undo) is None:
+            restores = {"run_id": state.run_id, "cvms_up": undo.whole_of_starts(found.plan.cvms).number}
+            written = write_plan(out, found, playbook_for_plan(undo), where.base_url, restores)
+    description = request.loaded.playbook.description
+    return print_result(found.plan, description, out, written, details=details, form=form, constraint=undo)
+
+
+async def _read_and_plan_request(settings: Settings, where: Endpoint, request: "RunRequest") -> Prepared:
+    from orchestrator.runs.start import plan_request  # noqa: PLC0415 - `plan` of a playbook does without
+
+    async with open_session(settings, where, request.limits, LogObserver(settings), few=True) as session:
+        return await plan_request(session, request)
+
+
+def write_plan(
+    out: Path,
+    found: Prepared,
+    loaded: LoadedPlaybook,
+    cloud_url: str,
+    restores: Mapping[str, object] | None = None,
+) -> str:
+    """Write the plan file; returns its digest. The arguments are those of `build_plan_file`."""
     from orchestrator.runs.plan_file import build_plan_file, format_plan_file  # noqa: PLC0415 - the same
     from orchestrator.runs.stores import find_actor  # noqa: PLC0415 - the requests had to go out first
 
@@ -79,6 +153,7 @@ def write_plan(out: Path, found: Prepared, loaded: LoadedPlaybook, cloud_url: st
         version=__version__,
         cloud_url=cloud_url,
         workspace=found.workspace.record_fields(),
+        restores=restores,
     )
     write_plan_file(out, format_plan_file(document))
     return str(document["digest"])
@@ -93,6 +168,7 @@ def print_result(
     details: bool = False,
     form: str,
     is_named: bool = False,
+    constraint: PlanConstraint | None = None,
 ) -> int:
     """Print a plan, and the place of its file; returns the exit code.
 
@@ -104,10 +180,11 @@ def print_result(
         details: whether to list every CVM by name.
         form: the format: `text`, `json` or `md`.
         is_named: whether a person named every CVM.
+        constraint: the constraint of the plan, such as a run to undo.
     """
     from orchestrator.runs.documents import plan_document  # noqa: PLC0415 - the requests had to go out first
 
-    error, document = find_refusal(plan, is_named=is_named), plan_document(plan)
+    error, document = find_refusal(plan, constraint, is_named=is_named), plan_document(plan)
     if digest is not None:
         document["plan_file"] = {"path": str(out), "digest": digest}
     if form == "text":

@@ -37,14 +37,14 @@ def restore_run(
     undo, state = read_undo(run)
     settings = settings_of_run(settings, state)
     order = replace(
-        request_undo(undo, state, run, settings, ignore_running=ignore_running), origin=_describe_origin(undo, state)
+        request_undo(undo, state, run, settings, ignore_running=ignore_running), origin=describe_origin(undo, state)
     )
     with open_endpoint(settings, simulate=False) as where:
         where.require_url(state.started.cloud_url)
         return anyio.run(partial(open_and_run, settings, where, order, yes=yes, expect=expect, as_json=as_json))
 
 
-def _describe_origin(undo: Undo, state: RunState) -> str:
+def describe_origin(undo: Undo, state: RunState) -> str:
     """Describe the undone run for people."""
     late = undo.late
     text = (

@@ -246,6 +246,10 @@ class _Serving:
         else:
             log.info(event, **said)
         self._metrics.count_event(event, **facts)
+        approval = self._settings.approval
+        if event == "schedule.watched" and approval.keys and facts["playbook"] not in approval.exempt:
+            note = "its firings are refused: list the playbook in approval.exempt"
+            log.warning("schedule.needs_approval", playbook=facts["playbook"], note=note)
 
 
 def _find_workspace_troubles(settings: Settings, overview: Overview) -> list[str]:

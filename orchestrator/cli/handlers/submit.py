@@ -11,7 +11,7 @@ from orchestrator.audit.fleet_store import new_fleet_id
 from orchestrator.audit.store import new_run_id, new_run_ids
 from orchestrator.cli.handlers.store import require_url
 from orchestrator.cli.options import require_no_skip
-from orchestrator.errors import UsageError
+from orchestrator.errors import ApprovalError, UsageError
 from orchestrator.playbook.load import find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.postgres.lease import FORMAT
@@ -59,6 +59,9 @@ def submit_playbook(
     narrowing = Narrowing.parse_options(only, exclude)
     order = Submission(loaded, expect, narrowing, ignore_running, overrides, skip=skip)
     settings = load_settings(config, assignments)
+    if settings.approval.keys and loaded.playbook.name not in settings.approval.exempt:
+        hint = "run the approved plan here, with run --plan FILE --key KEY, or list the playbook in approval.exempt"
+        raise ApprovalError("this needs an approved plan (approval.keys), and --submit takes no plan file", hint=hint)
     with connect(require_url(settings.store), listen=settings.store.listen) as connection:
         known = tuple(dict.fromkeys([*settings.workspaces, *submissions.list_workspaces(connection)]))
         names = _choose_workspaces(known, workspaces, loaded.playbook.workspaces)
