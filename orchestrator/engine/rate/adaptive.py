@@ -12,6 +12,7 @@ The rate changes in three ways. Only answers other than 429 raise the rate, so a
 from collections import deque
 from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 from orchestrator.engine.rate.estimate import BucketEstimator, LimitEstimate
 from orchestrator.reply import Reply
@@ -79,6 +80,18 @@ class KnownRate:
     is_limit: bool
 
 
+class Limit(NamedTuple):
+    """Estimate of the API's limit.
+
+    Attributes:
+        rate: requests per second.
+        is_known: whether the 429s so far agree on the limit.
+    """
+
+    rate: float
+    is_known: bool
+
+
 class AdaptiveRate:
     """Finds the request rate accepted by the API.
 
@@ -99,8 +112,7 @@ class AdaptiveRate:
         self.rate = START
         self._known = known
         self._estimator = BucketEstimator(now)
-        self._limit: float | None = None  # estimate of the API's limit; None before the first 429
-        self._is_limit_known = False  # whether the 429s so far agree on the limit
+        self._limit: Limit | None = None  # None before the first 429
         self._max_burst = burst
         self._accepted_burst = burst  # lower after 429s to requests at once
 
@@ -109,7 +121,7 @@ class AdaptiveRate:
         if known is not None:
             self.rate = _MARGIN * known.requests_per_second
             if known.is_limit:
-                self._limit, self._is_limit_known = known.requests_per_second, True
+                self._limit = Limit(known.requests_per_second, is_known=True)
                 self._hold_until = now + _HOLD_OF_KNOWN_RUN
 
         self._recent_answers: deque[float] = deque()  # times of the answers within the last second or so
@@ -124,7 +136,7 @@ class AdaptiveRate:
         self._was_accident = False  # whether the last 429 counted as an accident
 
     def __repr__(self) -> str:
-        return f"<AdaptiveRate {self.rate:.3g}/s burst={self.burst} limit={self._limit} known={self._is_limit_known}>"
+        return f"<AdaptiveRate {self.rate:.3g}/s burst={self.burst} limit={self._limit}>"
 
     @property
     def send_rate(self) -> float:
@@ -141,7 +153,7 @@ class AdaptiveRate:
         """Known rate for the start of a later run."""
         accepted = min(self.rate, self._best_rate)
         if self._limit is not None:
-            return KnownRate(max(self._limit, accepted), is_limit=self._is_limit_known)
+            return KnownRate(max(self._limit.rate, accepted), is_limit=self._limit.is_known)
         return KnownRate(max(accepted, self._known.requests_per_second if self._known else 0.0), is_limit=False)
 
     def on_reply(self, reply: Reply[object], now: float) -> None:
@@ -171,19 +183,8 @@ class AdaptiveRate:
         measured = min(window, max(now - self._accepting_since, _SHORTEST_WINDOW))
         # With far fewer answers than the rate allows, something else holds requests back: the rate stays.
         if self.rate < 2 * len(self._recent_answers) / measured:
-            self.rate += self._find_growth(now) * min(1.0, self.rate / _SLOW_RATE)
-
-    def _find_growth(self, now: float) -> float:
-        if self._limit is None:
-            return _GROWTH_WITHOUT_LIMIT
-        if now < self._hold_until:
-            return 0.0
-        share = self.rate / self._limit
-        if share < _BELOW or (share < _ABOVE and not self._is_limit_known):
-            return _GROWTH_BELOW_LIMIT
-        if share < _ABOVE:
-            return _GROWTH_AT_LIMIT
-        return _GROWTH_ABOVE_LIMIT if share < _FAR_ABOVE else _GROWTH_WITHOUT_LIMIT
+            growth = find_growth(self.rate, self._limit, is_held=now < self._hold_until)
+            self.rate += growth * min(1.0, self.rate / _SLOW_RATE)
 
     def _lower_rate(self, now: float, pause: float) -> None:
         """Lower the rate after a 429, and hold the lower rate for a time.
@@ -203,38 +204,35 @@ class AdaptiveRate:
             if self._limit is None:
                 return  # so few requests at once were too many: no information about the rate yet
         if is_accident and self._limit is not None:
-            self.rate = _MARGIN * self._limit
+            limit, rate = self._limit, _MARGIN * self._limit.rate
         elif is_first or self._limit is None:
-            self._guess_limit(before)
+            limit, rate = self._guess_limit(before)
         else:
-            self._learn_limit(self._limit, before, now)
-        hold = max(self._next_hold, min(_LONGEST_SLOW_HOLD, _ANSWERS_TO_HOLD / self.rate))
-        if self._is_limit_known:
-            hold = max(hold, min(_COSTLIEST_HOLD, max(_HOLD_PER_PAUSE * pause, _ANSWERS_TO_HOLD_IF_KNOWN / self.rate)))
+            limit, rate = self._learn_limit(self._limit, before, now)
+        self._limit, self.rate = limit, rate
+        self._hold_until = now + find_hold(self._next_hold, rate, limit, pause)
         self._next_hold = min(2 * self._next_hold, _LONGEST_HOLD)
-        self._hold_until = now + hold
 
     def _classify_refusal(self, now: float) -> bool:
         """Count a quick 429; return True for an accident: a single 429 in the hold of a proved rate."""
         accepted_for = None if self._accepting_since is None else now - self._accepting_since
         is_quick = accepted_for is not None and accepted_for < _QUICK_AFTER
         self._quick_refusals = self._quick_refusals + 1 if is_quick else 0
-        is_proved = self._is_limit_known and accepted_for is not None and accepted_for > _PROVEN_AFTER
+        is_known = self._limit is not None and self._limit.is_known
+        is_proved = is_known and accepted_for is not None and accepted_for > _PROVEN_AFTER
         self._was_accident = is_proved and not self._was_accident and now < self._hold_until
         return self._was_accident
 
-    def _guess_limit(self, before: float) -> None:
-        """Guess the limit at the first refusal: the size of the API's bucket is unknown."""
+    def _guess_limit(self, before: float) -> tuple[Limit, float]:
+        """Guess the limit and the next rate at the first refusal: the size of the API's bucket is unknown."""
         guess = self._estimator.assume_size(before, _ASSUMED_BUCKET, _LEAST_SHARE_LEFT * before)
-        if self._limit is not None and self._limit <= before <= _ABOVE * self._limit:
-            guess = self._limit  # the limit found by the earlier run
-        else:
-            self._is_limit_known = False
-        self._limit = guess
-        self.rate = max(_LOWEST, _MARGIN * guess)
+        limit = self._limit  # found by an earlier run
+        if limit is None or not limit.rate <= before <= _ABOVE * limit.rate:
+            limit = Limit(guess, is_known=False)
+        return limit, max(_LOWEST, _MARGIN * limit.rate)
 
-    def _learn_limit(self, believed: float, before: float, now: float) -> None:
-        """Estimate the limit again from all 429s.
+    def _learn_limit(self, believed: Limit, before: float, now: float) -> tuple[Limit, float]:
+        """Estimate the limit again from all 429s, and find the next rate.
 
         Args:
             believed: the limit so far.
@@ -242,29 +240,72 @@ class AdaptiveRate:
             now: the time of the 429.
         """
         found = self._estimator.estimate_limits(before)
-        if found.is_contradicted:
-            self._next_hold, self._is_limit_known = _SHORTEST_HOLD, False
         self._accepted_burst = max(1, min(self._max_burst, int(found.size / 2)))
-        self._limit = min(self._choose_limit(found, believed, before), before)
-        self.rate = _MARGIN * self._limit
-        if self._quick_refusals >= _QUICK_REFUSALS:
-            self._limit = min(self._limit, _LIMIT_AFTER_QUICK * before)
-            self.rate = min(self.rate, _RATE_AFTER_QUICK * before)
-            self._next_hold, self._is_limit_known = _SHORTEST_HOLD, False
+        limit = choose_limit(found, believed, before, self._vague_refusals)
+        self._vague_refusals = 0 if limit.is_known else self._vague_refusals + 1
+        rate = _MARGIN * limit.rate
+        is_quick = self._quick_refusals >= _QUICK_REFUSALS
+        if is_quick:
+            limit = Limit(min(limit.rate, _LIMIT_AFTER_QUICK * before), is_known=False)
+            rate = min(rate, _RATE_AFTER_QUICK * before)
         floor = max(_LOWEST, _LEAST_SHARE_OF_MEAN * self._estimator.mean_rate(now))
-        if self.rate < floor:
-            self._limit, self.rate, self._is_limit_known = floor, floor, False
-        if abs(self._limit / believed - 1) > _NEW_LIMIT_BEYOND:
+        if rate < floor:
+            limit, rate = Limit(floor, is_known=False), floor
+        is_new = abs(limit.rate / believed.rate - 1) > _NEW_LIMIT_BEYOND
+        if found.is_contradicted or is_quick or is_new:
             self._next_hold = _SHORTEST_HOLD
+        return limit, rate
 
-    def _choose_limit(self, found: LimitEstimate, believed: float, before: float) -> float:
-        """Choose one of the possible limits, and decide whether the limit is known."""
-        share = 1 / (3 + 3 * self._vague_refusals)  # more 429s without a known limit: a more careful guess
-        limit: float = max(found.least ** (1 - share) * found.most**share, min(found.most, before / 2))
-        if self._is_limit_known and before > _STILL_AT_LIMIT * believed:
-            limit = min(max(believed, found.least), found.most)  # keep a proved limit as long as the evidence allows
-        else:
-            is_confirmed = abs(limit / believed - 1) < _CONFIRMED_WITHIN
-            self._is_limit_known = found.most < (_CLOSE_IF_CONFIRMED if is_confirmed else _CLOSE_TOGETHER) * found.least
-        self._vague_refusals = 0 if self._is_limit_known else self._vague_refusals + 1
-        return limit
+
+def find_growth(rate: float, limit: Limit | None, *, is_held: bool) -> float:
+    """Find the growth of the rate by one answer, in requests per second.
+
+    Args:
+        rate: the rate so far.
+        limit: the estimate of the API's limit; None before the first 429.
+        is_held: whether the rate is held after a 429.
+    """
+    if limit is None:
+        return _GROWTH_WITHOUT_LIMIT
+    if is_held:
+        return 0.0
+    share = rate / limit.rate
+    if share < _BELOW or (share < _ABOVE and not limit.is_known):
+        return _GROWTH_BELOW_LIMIT
+    if share < _ABOVE:
+        return _GROWTH_AT_LIMIT
+    return _GROWTH_ABOVE_LIMIT if share < _FAR_ABOVE else _GROWTH_WITHOUT_LIMIT
+
+
+def find_hold(shortest: float, rate: float, limit: Limit, pause: float) -> float:
+    """Find the seconds for which to hold a rate after a 429.
+
+    Args:
+        shortest: the least seconds.
+        rate: the held rate.
+        limit: the estimate of the API's limit.
+        pause: the seconds that the API asks to wait.
+    """
+    hold = max(shortest, min(_LONGEST_SLOW_HOLD, _ANSWERS_TO_HOLD / rate))
+    if not limit.is_known:
+        return hold
+    return max(hold, min(_COSTLIEST_HOLD, max(_HOLD_PER_PAUSE * pause, _ANSWERS_TO_HOLD_IF_KNOWN / rate)))
+
+
+def choose_limit(found: LimitEstimate, believed: Limit, before: float, vague_refusals: int) -> Limit:
+    """Choose one of the possible limits.
+
+    Args:
+        found: the limits consistent with the replies.
+        believed: the limit so far.
+        before: the rate before the last 429; the limit is never higher.
+        vague_refusals: the 429s in a row without a known limit; more of them make a more careful guess.
+    """
+    if believed.is_known and not found.is_contradicted and before > _STILL_AT_LIMIT * believed.rate:
+        # Keep a proved limit as long as the evidence allows.
+        return Limit(min(max(believed.rate, found.least), found.most, before), is_known=True)
+    share = 1 / (3 + 3 * vague_refusals)
+    limit = max(found.least ** (1 - share) * found.most**share, min(found.most, before / 2))
+    is_confirmed = abs(limit / believed.rate - 1) < _CONFIRMED_WITHIN
+    is_known = found.most < (_CLOSE_IF_CONFIRMED if is_confirmed else _CLOSE_TOGETHER) * found.least
+    return Limit(min(limit, before), is_known=is_known)
