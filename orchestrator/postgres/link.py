@@ -51,13 +51,21 @@ class Link:
             executing = asyncio.create_task(self._execute(statement, arguments))
             executing.add_done_callback(_retrieve_error)
             try:
-                done, _ = await asyncio.wait({executing}, timeout=self._timeout)
-                if not done:
-                    raise StoreDownError(f"the store gave no answer in {self._timeout:g} s")
-                return executing.result()
+                return await self._wait_for(executing)
             except (OrchestratorError, asyncio.CancelledError):
                 await self._abandon(executing)
                 raise
+            except Exception as error:  # the driver may raise other errors while a connection breaks
+                await self._abandon(executing)
+                raise StoreDownError(f"the driver failed: {error!r}") from error
+
+    async def _wait_for(self, executing: "asyncio.Task[list[tuple[Any, ...]]]") -> list[tuple[Any, ...]]:
+        done, _ = await asyncio.wait({executing}, timeout=self._timeout)
+        if not done:
+            raise StoreDownError(f"the store gave no answer in {self._timeout:g} s")
+        if executing.cancelled():  # not by the caller: a stray cancellation would end the caller's task group
+            raise StoreDownError("the driver cancelled a statement")
+        return executing.result()
 
     async def _abandon(self, executing: "asyncio.Task[Any]") -> None:
         """End a statement without an answer, and the connection.
@@ -70,7 +78,7 @@ class Link:
         elif not executing.done():
             await _cancel_statement(self._connection, executing)
             _shut_down(self._connection)
-        with suppress(OrchestratorError, asyncio.CancelledError):
+        with suppress(Exception, asyncio.CancelledError):  # known to the caller already
             await executing
         await self._drop()
 

@@ -4,9 +4,10 @@ A job says "some worker take this run", and ends within moments. The lease alone
 doubled job does no harm: the sweep queues every free run again.
 """
 
+import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,7 @@ _POLL_S = 2.0
 _NEVER = 1e9
 _RESTART_S = 1.0
 _STOP_S = 1.0
+_UNREGISTER_S = 0.3
 _POOL_TIMEOUT_S = 5.0
 _NAMES = re.compile(r"\bprocrastinate_")
 
@@ -143,11 +145,10 @@ class RunQueue:
         for name in ("procrastinate", "psycopg.pool"):  # the sweep reports an outage; the libraries would, too
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         while True:
-            try:
-                await self._work(offer)
-            except Exception as error:  # noqa: BLE001 - whatever the library raises: only time is lost
-                if str(error) != reason:
-                    reason = str(error)
+            error = await _run_apart(self._work(offer))
+            if error is not None:
+                if error != reason:
+                    reason = error
                     warn("queue.failed", reason=reason)
                 await self._offer_free_runs(offer)
             await anyio.sleep(_RESTART_S)
@@ -173,6 +174,26 @@ class RunQueue:
                 delete_jobs="always",
                 install_signal_handlers=False,
             )
+
+
+async def _run_apart(work: Coroutine[Any, Any, None]) -> str | None:
+    """Run the library in a task of its own, and return its error; None for an end without an error.
+
+    The library cancels tasks of its own while a connection breaks. A cancellation from there must not reach the
+    worker: the worker's task group would take the cancellation for its own, and the worker would end.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task})
+    finally:
+        with anyio.CancelScope(shield=True):
+            for seconds in (_UNREGISTER_S, _STOP_S):  # the second cancellation ends a wait for the database
+                task.cancel()
+                await asyncio.wait({task}, timeout=seconds)
+    if task.cancelled():
+        return "the library cancelled itself"
+    found = task.exception()
+    return None if found is None else str(found) or repr(found)
 
 
 def queue_of(workspace: str) -> str:

@@ -81,14 +81,23 @@ class Worker:
     async def __call__(self) -> None:
         """Work until `stop`."""
         async with anyio.create_task_group() as self._runs:
-            async with anyio.create_task_group() as feeders:
-                feeders.start_soon(self._sweep)
-                feeders.start_soon(self._queue.work, self._offer, self._emit)
-                await self._stopping.wait()
-                feeders.cancel_scope.cancel()
+            while not self._stopping.is_set():
+                try:
+                    await self._take_offers()
+                except Exception as error:  # noqa: BLE001 - a bug must not end the worker and its runs
+                    self._emit("worker.bug", exc_info=error)
+                    await anyio.sleep(SWEEP_EVERY_S)
             await self._hand_over()
             self._runs.cancel_scope.cancel()
         await self._queue.forget()
+
+    async def _take_offers(self) -> None:
+        """Take offers until `stop`."""
+        async with anyio.create_task_group() as feeders:
+            feeders.start_soon(self._sweep)
+            feeders.start_soon(self._queue.work, self._offer, self._emit)
+            await self._stopping.wait()
+            feeders.cancel_scope.cancel()
 
     # Offers ----------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -77,3 +78,16 @@ async def test_a_cancelled_caller_leaves_a_link_of_use(link: Link, caplog: pytes
     assert time.monotonic() - began < 2
     assert await link.query("SELECT 1") == [(1,)]
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), ValueError("Invalid file descriptor: -1")])
+async def test_a_failure_of_the_driver_is_an_outage(error: BaseException) -> None:
+    """A cancellation within the driver must not end the caller, nor another error of a breaking connection."""
+
+    class BrokenLink(Link):
+        async def _execute(self, statement: str, arguments: Sequence[object]) -> list[tuple[Any, ...]]:
+            del statement, arguments
+            raise error
+
+    with pytest.raises(StoreDownError, match="the driver"):
+        await BrokenLink("postgresql://ann@127.0.0.1:9/x").query("SELECT 1")

@@ -1,13 +1,17 @@
 """The queue of runs for a worker, with Procrastinate on a real server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.lowlevel
 import psycopg
 import pytest
+from procrastinate.exceptions import ConnectorException
 
 from orchestrator.errors import StoreDownError
-from orchestrator.postgres.queue import RunQueue, Stop
+from orchestrator.postgres import queue as queue_module
+from orchestrator.postgres.queue import Offer, RunQueue, Stop
 from tests.postgres.cluster import PASSWORD, Cluster
 from tests.postgres.conftest import Connect
 from tests.postgres.holder import RUN, Holder, require
@@ -146,3 +150,33 @@ async def test_two_workers_of_one_name_work_beside_each_other(
     assert await queue.sweep() == await other.sweep() == stop  # each worker knows its own runs
     await other.forget()
     await queue.sweep()
+
+
+class BrokenQueue(RunQueue):
+    """A queue over a library that cancels its own tasks, as while a connection breaks."""
+
+    attempts = 0
+
+    async def _work(self, offer: Offer) -> None:
+        del offer
+        self.attempts += 1
+        if self.attempts == 3:
+            await anyio.sleep_forever()
+        raise asyncio.CancelledError if self.attempts == 1 else ConnectorException("the connection broke")
+
+
+async def test_a_library_that_cancels_itself_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "_RESTART_S", 0.0)
+    queue = BrokenQueue("postgresql://ann@127.0.0.1:9/x", "w1", ["prod"], version="1.0", format_=1)
+    reasons: list[object] = []
+
+    async def offer(run_id: str) -> None:
+        pytest.fail(run_id)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(queue.work, offer, lambda _, **facts: reasons.append(facts["reason"]))
+        with anyio.fail_after(5):
+            while queue.attempts < 3:
+                await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    assert reasons == ["the library cancelled itself", "the connection broke"]

@@ -1,5 +1,6 @@
 """The loop of a worker: offers, leases, room, wishes to end runs, the hand-over. Without a database."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ class FakeQueue:
         self.again: list[str] = []
         self.is_forgotten = False
         self.swept = anyio.Event()
+        self.breaks: list[BaseException] = []
 
     async def sweep(self) -> list[Stop]:
         found = self.sweeps.pop(0) if self.sweeps else []
@@ -47,9 +49,14 @@ class FakeQueue:
 
     async def work(self, offer: Callable[[str], Awaitable[None]], warn: Callable[..., object]) -> None:
         del warn
-        with self.send, self._receive:
-            async for run_id in self._receive:
-                await offer(run_id)
+        async for run_id in self._receive:
+            await offer(run_id)
+            if self.breaks:
+                raise self.breaks.pop()
+
+    def close(self) -> None:
+        self.send.close()
+        self._receive.close()
 
     async def queue_again(self, run_id: str) -> None:
         self.again.append(run_id)
@@ -149,6 +156,7 @@ async def working(crew: Crew) -> AsyncIterator[None]:
         group.start_soon(crew.worker)
         yield
         crew.worker.stop()
+    crew.queue.close()
 
 
 @pytest.fixture(autouse=True)
@@ -292,3 +300,15 @@ async def test_an_outage_of_the_database_is_reported_once_and_so_is_its_end() ->
         await crew.queue.swept.wait()
         await crew.until(lambda: "store.up" in crew.names())
     assert crew.names() == ["store.down", "store.refuses", "store.up"]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), ZeroDivisionError("a bug")])
+async def test_a_cancellation_or_a_bug_in_the_queue_ends_neither_the_worker_nor_its_runs(error: BaseException) -> None:
+    crew = Crew()
+    crew.queue.breaks = [error]
+    async with working(crew):
+        await crew.queue.send.send("a")
+        await crew.until(lambda: not crew.queue.breaks)
+        await crew.queue.send.send("b")
+        await crew.until(lambda: set(crew.running) == {"a", "b"})
+        assert not crew.queue.is_forgotten
