@@ -1,8 +1,8 @@
 """A simulated Phala Cloud: the documented API over HTTP, with state, metered usage, misbehaving CVMs and faults.
 
-- State: `world.py` holds the fleet, `fleet.py` makes it up, `timeline.py` holds one CVM's statuses over time,
-  `actions.py` applies a stop, shutdown, start or restart, `behaviours.py` the CVMs that misbehave, `usage.py` computes
-  metered usage.
+- State: `world.py` holds the fleet, `fleet.py` makes it up, `known_fleet.py` loads a given one, `timeline.py` holds
+  one CVM's statuses over time, `actions.py` applies a stop, shutdown, start or restart, `behaviours.py` the CVMs that
+  misbehave, `usage.py` computes metered usage.
 - API: `operations/` has one function per API operation, `wire/` the JSON shapes, `refusals.py` the error answers,
   `request_parsing.py` validates queries and bodies.
 - Faults: `faults.py` picks the requests that fail, `fault_injection.py` spoils their answers.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.simulator.fleet import CvmFactory, assign_behaviour, choose_cvms, make_fleet, make_teepods
-from orchestrator.simulator.instance_types import BY_ID
+from orchestrator.simulator.instance_types import BY_ID, INSTANCE_TYPES, InstanceType
 from orchestrator.simulator.machine import App, SimulatedCvm, Teepod
 from orchestrator.simulator.randomness import random_hex, seeded_random
 from orchestrator.simulator.refusals import ambiguous_identifier, app_not_found, cvm_not_found, shared_name
@@ -26,6 +26,8 @@ class World:
         teepods: the host nodes.
         apps: the apps by app_id, oldest first.
         api_key: the workspace's only API key.
+        instance_types: the instance types on offer.
+        cvm_factory: makes apps and CVMs with identifiers of this world.
     """
 
     def __init__(self, settings: SimulatorSettings, *, epoch: datetime = DEFAULT_EPOCH) -> None:
@@ -36,7 +38,8 @@ class World:
         self.apps: dict[str, App] = {}
         seed = settings.fleet.seed
         self.api_key = f"phak_{random_hex(seeded_random(seed, 'api key'), 40)}"
-        self._factory = CvmFactory(seed, settings.timing)
+        self.instance_types: tuple[InstanceType, ...] = INSTANCE_TYPES
+        self.cvm_factory = CvmFactory(seed, settings.timing)
         self._operation_ids = seeded_random(seed, "operations")
         self._newest_first: list[SimulatedCvm] = []  # this index and the next four include deleted CVMs
         self._by_hashid: dict[str, SimulatedCvm] = {}
@@ -59,10 +62,10 @@ class World:
     ) -> "World":
         """Make a world with a fleet; `cvms` and `seed` override the settings."""
         world = cls((settings or SimulatorSettings()).with_fleet(cvms=cvms, seed=seed), epoch=epoch)
-        for app in make_fleet(world.settings, world._factory, world.teepods):
+        for app in make_fleet(world.settings, world.cvm_factory, world.teepods):
             world.apps[app.app_id] = app
             for cvm in app.members:
-                world._index_cvm(cvm)
+                world.add_known_cvm(cvm)
         rng = seeded_random(world.settings.fleet.seed, "behaviours")
         for behaviour in world.settings.behaviour:
             for cvm in choose_cvms(behaviour, world.cvms, rng):
@@ -156,13 +159,13 @@ class World:
         place: Teepod = next((pod for pod in self.teepods if pod.name == teepod), self.teepods[0])
         app = self.apps.get(app_id or "")
         if app is None:
-            app = self._factory.make_app(name, created=now, app_id=app_id)
+            app = self.cvm_factory.make_app(name, created=now, app_id=app_id)
             self.apps[app.app_id] = app
         kind = BY_ID[instance_type]
-        cvm = self._factory.make_cvm(
+        cvm = self.cvm_factory.make_cvm(
             app, name, teepod=place, instance_type=kind, created=now, status=status, gpu_rental=gpu_rental
         )
-        self._index_cvm(cvm)
+        self.add_known_cvm(cvm)
         return cvm
 
     def delete_cvm(self, cvm: SimulatedCvm, now: float) -> None:
@@ -185,9 +188,10 @@ class World:
         self._may_have_deleted = self._may_have_deleted or (rule is not None and rule.kind == "vanishes")
         return machine
 
-    def _index_cvm(self, cvm: SimulatedCvm) -> None:
+    def add_known_cvm(self, cvm: SimulatedCvm) -> None:
+        """Add a CVM with all its facts, newer than every present CVM."""
         self._newest_first.insert(0, cvm)
         self._by_hashid[cvm.hashid] = cvm
-        self._by_uuid[cvm.uuid.replace("-", "")] = cvm
+        self._by_uuid[cvm.uuid.replace("-", "").lower()] = cvm
         self._by_instance[cvm.instance_id] = cvm
         self._by_name.setdefault(cvm.name, []).append(cvm)

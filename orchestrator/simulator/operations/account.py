@@ -6,15 +6,15 @@ from orchestrator.simulator.wire import current, shared
 from orchestrator.simulator.wire.view import format_dollars
 
 
-def instance_types(_call: Call) -> ApiReply:
+def instance_types(call: Call) -> ApiReply:
     """The instance types by family; public."""
-    return ApiReply(shared.list_families())
+    return ApiReply(shared.list_families(call.world.instance_types))
 
 
 def family_instance_types(call: Call) -> ApiReply:
     """The instance types of a family; public."""
     wanted = call.path["family"]
-    for family in shared.list_families()["result"]:
+    for family in shared.list_families(call.world.instance_types)["result"]:
         if family["name"] == wanted:
             return ApiReply({"items": family["items"], "total": family["total"], "family": wanted})
     raise without_code(404, f"Family {wanted} not found")

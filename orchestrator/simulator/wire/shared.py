@@ -1,6 +1,8 @@
 """The shapes independent of the list version: actions, statuses, operations, rates."""
 
-from orchestrator.simulator.instance_types import INSTANCE_TYPES
+from collections.abc import Iterable
+
+from orchestrator.simulator.instance_types import InstanceType
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.timeline import BEFORE_ALL, Operation
 from orchestrator.simulator.wire.legacy import IMAGE
@@ -126,10 +128,10 @@ def operation_status(view: WorldView, cvm: SimulatedCvm) -> Json:
     }
 
 
-def list_families() -> Json:
+def list_families(instance_types: Iterable[InstanceType]) -> Json:
     """The instance types by family."""
     groups: dict[str, list[Json]] = {}
-    for kind in INSTANCE_TYPES:
+    for kind in instance_types:
         entry: Json = {
             "id": kind.id,
             "name": kind.name,
