@@ -136,11 +136,11 @@ class FileApprovalStore:
             with os.fdopen(fd, "rb") as file:
                 if os.fstat(fd).st_uid not in self._readers_of_the_log():
                     return None  # the author can't read the log, so the run never asked the author
-                content = file.read(_LARGEST + 1)
+                content = file.read(_LARGEST)  # a longer document is cut, and so unreadable
             answer = _parse_answer(json.loads(content), self._run)
         except (OSError, ValueError, RecursionError):
             return None
-        return answer if (answer.seq, answer.hash) == (seq, question_hash) else None
+        return answer if answer is not None and (answer.seq, answer.hash) == (seq, question_hash) else None
 
     def _can_be_read_by_the_run(self, answer: ApprovalAnswer) -> bool:
         """Return True if the owner of the log can read this answer, or if the run has read the answer already.
@@ -192,18 +192,14 @@ def _has_right(found: os.stat_result, user: int, right: int) -> bool:
     return bool(found.st_mode & (right << 6 if found.st_uid == user else right))
 
 
-def _parse_answer(document: Any, run: str) -> ApprovalAnswer:  # noqa: ANN401 - any JSON value of the file
-    """Parse the document of an answer.
-
-    Raises:
-        ValueError: when the document has another form, or belongs to another run.
-    """
+def _parse_answer(document: Any, run: str) -> ApprovalAnswer | None:  # noqa: ANN401 - any JSON value of the file
+    """Parse the document of an answer; None for another form, or for an answer to another run."""
     kinds = {"seq": int, "hash": str, "step": str, "approved": bool, "by": str, "at": str}
     if not isinstance(document, dict) or (document.get("v"), document.get("run_id")) != (_VERSION, run):
-        raise ValueError("it is no answer to this run")
-    if any(type(document.get(name)) is not kind for name, kind in kinds.items()):
-        raise ValueError("it lacks what an answer says")
+        return None
     comment = document.get("comment")
+    if any(type(document.get(name)) is not kind for name, kind in kinds.items()):
+        return None
     if comment is not None and not isinstance(comment, str):
-        raise ValueError("its comment is no text")
+        return None
     return ApprovalAnswer(**{name: document[name] for name in kinds}, comment=comment)

@@ -234,10 +234,42 @@ def test_answers_are_in_a_folder_beside_the_logs(answers: FileApprovalStore) -> 
     assert answers.folder == log_of(answers).parent.parent / "answers"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_an_answer_of_root_is_read_by_every_user(answers: FileApprovalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     assert answers.submit_answer(YES)
+    os.chown(log_of(answers), OWNER, -1)
     monkeypatch.setattr(os, "geteuid", lambda: OWNER)
-    assert (answers.find_answer(YES.seq, YES.hash) == YES) is (only_file(answers).stat().st_uid in {0, os.getuid()})
+    assert answers.find_answer(YES.seq, YES.hash) == YES
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads every file")
+def test_a_run_of_root_reads_an_answer_in_a_closed_folder(answers: FileApprovalStore) -> None:
+    assert answers.submit_answer(replace(YES, hash="cd" * 32))
+    answers.folder.chmod(0)
+    assert answers.submit_answer(YES)
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(65_536, True), (70_000, False)])
+def test_a_file_above_the_largest_size_is_no_answer(answers: FileApprovalStore, size: int, is_read: bool) -> None:
+    assert answers.submit_answer(YES)
+    file = only_file(answers)
+    text = file.read_text()
+    file.write_text("{" + " " * (size - len(text)) + text[1:])
+    assert (answers.find_answer(YES.seq, YES.hash) == YES) is is_read
+
+
+def test_an_answer_stays_if_its_file_cannot_be_deleted(
+    answers: FileApprovalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert answers.submit_answer(YES)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        answers.withdraw_answer(YES)
+    assert answers.find_answer(YES.seq, YES.hash) == YES
 
 
 @pytest.mark.parametrize(
