@@ -16,13 +16,13 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from orchestrator.playbook.freeze import Freeze
+from orchestrator.playbook.local_time import ResolvedTime, next_change, resolve_local_time
 from orchestrator.playbook.schedule import LAST_YEAR, Days, Schedule, first_second, last_second, load_zone
-from orchestrator.playbook.walltime import Place, locate_wall_time, next_change
 from orchestrator.times import timestamp
 
 _SECOND = timedelta(seconds=1)
 _BEFORE = timedelta(days=1, minutes=1)
-"""The longest gap of local time is a day, so an earlier wall time never moves into the searched time."""
+"""The longest gap of local time is a day, so an earlier local time never moves into the searched time."""
 _HOURS_OF_A_DAY = 24
 
 
@@ -88,7 +88,7 @@ class Firing:
     Attributes:
         planned: planned time in UTC, compared with `from`, `until` and `not_on`; identifies the firing.
         local: the planned time in the schedule's zone.
-        wanted: the wall time in the cron expression.
+        wanted: the local time in the cron expression.
         moment: start time in UTC: `planned` plus jitter.
         latest: the latest possible start time in UTC.
         decision: the relation of the local time to clock changes.
@@ -111,7 +111,7 @@ class LeftOut:
     Attributes:
         planned: planned time in UTC.
         local: the planned time in the schedule's zone.
-        wanted: the wall time in the cron expression.
+        wanted: the local time in the cron expression.
         code: the reason.
         reason: the reason in words.
         moment: start time in UTC with jitter; None if not computed.
@@ -128,7 +128,7 @@ class LeftOut:
 @dataclass(frozen=True, slots=True)
 class _Due:
     wall: datetime
-    place: Place
+    resolved: ResolvedTime
     decision: ClockCase = ClockCase.PLAIN
     note: str = ""
 
@@ -153,7 +153,7 @@ def list_firings(timetable: Timetable, start: datetime, end: datetime) -> Iterat
     fired: datetime | None = None
     for due, following in pairwise(chain(dues, (None,))):
         assert due is not None  # noqa: S101 - None is only the last of all
-        planned = due.place.moment
+        planned = due.resolved.moment
         if planned >= end:
             return
         why_not = _check_window(schedule, planned, opens, closes) or _find_omission(timetable, due, fired)
@@ -167,7 +167,7 @@ def list_firings(timetable: Timetable, start: datetime, end: datetime) -> Iterat
             continue
         latest = planned + timedelta(seconds=int(schedule.jitter))
         if following is not None:
-            latest = min(latest, max(following.place.moment - _SECOND, planned))
+            latest = min(latest, max(following.resolved.moment - _SECOND, planned))
         latest = min(latest, closes or latest)
         moment = planned + _compute_jitter(timetable.name, planned, latest)
         yield Firing(planned, local, due.wall, moment, latest, due.decision, due.note)
@@ -189,23 +189,26 @@ def _has_hours(cron: str) -> bool:
 
 
 def _list_clock_times(cron: str, zone: ZoneInfo, start: datetime) -> Iterator[_Due]:
-    """Yield every wall time of the expression once."""
+    """Yield every local time of the expression once."""
     for wall in CronSim(cron, start.astimezone(zone).replace(tzinfo=None) - _BEFORE):
-        place = locate_wall_time(wall, zone)
-        if place.gap is not None:
-            gap = f"clocks went from {place.gap.begins:%H:%M} to {place.gap.ends:%H:%M}"
-            yield _Due(wall, place, ClockCase.GAP, f"moved from {wall:%H:%M}, a skipped time: {gap}")
-        elif place.second is not None:
-            offset = place.second.astimezone(zone)
+        resolved = resolve_local_time(wall, zone)
+        if resolved.gap is not None:
+            gap = f"clocks went from {resolved.gap.begins:%H:%M} to {resolved.gap.ends:%H:%M}"
+            yield _Due(wall, resolved, ClockCase.GAP, f"moved from {wall:%H:%M}, a skipped time: {gap}")
+        elif resolved.second is not None:
+            offset = resolved.second.astimezone(zone)
             yield _Due(
-                wall, place, ClockCase.FOLD, f"first of two; no second firing at {wall:%H:%M} {format_offset(offset)}"
+                wall,
+                resolved,
+                ClockCase.FOLD,
+                f"first of two; no second firing at {wall:%H:%M} {format_offset(offset)}",
             )
         else:
-            yield _Due(wall, place)
+            yield _Due(wall, resolved)
 
 
 def _list_elapsed_times(schedule: Schedule, start: datetime) -> Iterator[_Due]:
-    """Yield every moment with a wall time of the expression.
+    """Yield every moment with a local time of the expression.
 
     Between two clock changes local time is continuous, so the library needs no zone.
     """
@@ -221,7 +224,7 @@ def _list_elapsed_times(schedule: Schedule, start: datetime) -> Iterator[_Due]:
             moment = (wall - offset).replace(tzinfo=UTC)
             again = bool(moment.astimezone(zone).fold)
             note = "clocks show this time for the second time" if again else ""
-            yield _Due(wall, Place(moment), ClockCase.AGAIN if again else ClockCase.PLAIN, note)
+            yield _Due(wall, ResolvedTime(moment), ClockCase.AGAIN if again else ClockCase.PLAIN, note)
         opens = closes
 
 
@@ -241,13 +244,13 @@ def _format_edge(edge: date | datetime | None) -> str:
 
 def _find_omission(timetable: Timetable, due: _Due, fired: datetime | None) -> tuple[LeftOutCode, str] | None:
     day = due.wall.date()
-    gap = due.place.gap
+    gap = due.resolved.gap
     if gap is not None and gap.covers_day(day):
         return LeftOutCode.NO_SUCH_DAY, f"{day} does not exist in {timetable.schedule.timezone}"
-    off = find_day_off(timetable, due.place.moment, day)
+    off = find_day_off(timetable, due.resolved.moment, day)
     if off is not None:
         return LeftOutCode.DAY_OFF, off
-    if due.place.moment == fired:
+    if due.resolved.moment == fired:
         reason = f"{due.wall:%H:%M} falls on the same moment as an earlier firing"
         return LeftOutCode.SAME_MOMENT, reason
     return None

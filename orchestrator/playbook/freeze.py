@@ -71,7 +71,7 @@ class Window:
         return now >= self.start or now < self.end
 
     def list_edges(self, monday: date) -> Iterator[datetime]:
-        """Yield the wall times of all starts and ends in the week of a Monday; the last may be in the next week."""
+        """Yield the local times of all starts and ends in the week of a Monday; the last may be in the next week."""
         begins = datetime.combine(monday, time())
         for number in range(1 if self.period == _WEEK else 7):
             yield begins + number * _DAY + self.start
@@ -195,7 +195,7 @@ class Freeze:
         return min((edge for edge in self._list_edges(at) if edge > at), default=None)
 
     def _list_edges(self, at: datetime) -> Iterator[datetime]:
-        from orchestrator.playbook.walltime import locate_wall_time, next_change  # noqa: PLC0415 - most have no freeze
+        from orchestrator.playbook.local_time import next_change, resolve_local_time  # noqa: PLC0415 - most have no freeze
 
         zone = self.zone
         today = at.astimezone(zone).date()
@@ -208,9 +208,9 @@ class Freeze:
             elif isinstance(entry, Window):
                 for begins in (monday - _WEEK, monday, monday + _WEEK):
                     for wall in entry.list_edges(begins):
-                        place = locate_wall_time(wall, zone)
-                        yield place.moment
-                        yield place.second or place.moment
+                        resolved = resolve_local_time(wall, zone)
+                        yield resolved.moment
+                        yield resolved.second or resolved.moment
             else:
                 yield from _list_calendar_edges(self.calendars[entry.text], at, today, zone)
 

@@ -58,8 +58,8 @@ class _Event:
     clock: tzinfo | None
     what: str
 
-    def wall_time(self, when: date) -> date:
-        """Convert a day or time to the event's own wall time."""
+    def local_time(self, when: date) -> date:
+        """Convert a day or time to the event's own local time."""
         if self.clock is None:
             return when.date() if isinstance(when, datetime) else when
         if not isinstance(when, datetime):
@@ -218,7 +218,7 @@ def _compute_span(event: _Event, begins: date, length: timedelta, *, is_elapsed:
 
 
 def _compute_length(event: _Event) -> tuple[timedelta, bool]:
-    """Return the duration of an event, and True if the duration is elapsed time, not wall time."""
+    """Return the duration of an event, and True if the duration is elapsed time, not local time."""
     ends, duration = _single_value(event.raw, "DTEND"), _single_value(event.raw, "DURATION")
     name = _describe_event(event.raw)
     if ends is not None and duration is not None:
@@ -228,7 +228,7 @@ def _compute_length(event: _Event) -> tuple[timedelta, bool]:
     if ends is not None and isinstance(ends, datetime) != (event.clock is not None):
         raise CalendarError(f"{name}: one of DTSTART and DTEND is a day, the other one a time")
     exact = duration is not None and bool(duration % _DAY)
-    length = event.wall_time(ends) - event.begins if ends is not None else duration or timedelta()
+    length = event.local_time(ends) - event.begins if ends is not None else duration or timedelta()
     if length < timedelta():
         raise CalendarError(f"{name} ends before its start")
     if event.clock is None:
@@ -250,18 +250,18 @@ def _find_excluded(event: _Event) -> set[date]:
 
 
 def _list_occurrences(event: _Event) -> Iterator[tuple[date, timedelta | None]]:
-    """Yield every start as wall time of the event, with the occurrence's own duration if given."""
+    """Yield every start as local time of the event, with the occurrence's own duration if given."""
     yield event.begins, None
     for value in _list_values(event.raw, "RDATE"):
         begins, ends = value if isinstance(value, tuple) else (value, None)
-        wall_time = event.wall_time(begins)
+        local_time = event.local_time(begins)
         if ends is None:
-            yield wall_time, None
+            yield local_time, None
             continue
         length = ends if isinstance(ends, timedelta) else _to_utc(ends, event.zone) - _to_utc(begins, event.zone)
         if event.clock is None or length <= timedelta():
             raise CalendarError(f"{_describe_event(event.raw)} has an RDATE with an invalid period")
-        yield wall_time, length
+        yield local_time, length
     rules = event.raw.get("RRULE", [])
     for rule in rules if isinstance(rules, list) else [rules]:
         for begins in _list_repetitions(event, rule):
@@ -282,7 +282,7 @@ def _list_repetitions(event: _Event, rule: Any) -> Iterator[date]:  # noqa: ANN4
 
 
 def _check_rule(event: _Event, rule: Any) -> str:  # noqa: ANN401 - the library has no types for it
-    """Return a rule as text, with UNTIL as wall time of the event."""
+    """Return a rule as text, with UNTIL as local time of the event."""
     parts = {str(key).upper(): value if isinstance(value, list) else [value] for key, value in rule.items()}
     text = rule.to_ical().decode()
     fault = next(_list_rule_faults(parts), None)
@@ -290,7 +290,7 @@ def _check_rule(event: _Event, rule: Any) -> str:  # noqa: ANN401 - the library 
         raise CalendarError(f"{_describe_event(event.raw)} has a rule {fault}: RRULE:{text[:120]}")
     kept = [each for each in text.split(";") if not each.upper().startswith("UNTIL=")]
     for until in parts.get("UNTIL", []):
-        last = event.wall_time(until) if event.clock is not None or not isinstance(until, datetime) else until
+        last = event.local_time(until) if event.clock is not None or not isinstance(until, datetime) else until
         if not isinstance(last, datetime) or not isinstance(until, datetime):
             last = datetime.combine(last, time(23, 59, 59))
         kept.append(f"UNTIL={last.replace(tzinfo=None):%Y%m%dT%H%M%S}")

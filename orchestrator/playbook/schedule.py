@@ -223,11 +223,11 @@ def load_zone(name: str) -> "ZoneInfo":
 
 def first_second(edge: date | datetime, zone: "ZoneInfo") -> datetime:
     """Compute the first moment of a day, or the moment of a time, in UTC."""
-    from orchestrator.playbook.walltime import locate_wall_time  # noqa: PLC0415 - most playbooks have no schedule
+    from orchestrator.playbook.local_time import resolve_local_time  # noqa: PLC0415 - most playbooks have no schedule
 
     if isinstance(edge, datetime):
-        return locate_wall_time(edge, zone).moment if edge.tzinfo is None else edge.astimezone(UTC)
-    return locate_wall_time(datetime(edge.year, edge.month, edge.day), zone).moment  # noqa: DTZ001 - what a wall clock shows
+        return resolve_local_time(edge, zone).moment if edge.tzinfo is None else edge.astimezone(UTC)
+    return resolve_local_time(datetime(edge.year, edge.month, edge.day), zone).moment  # noqa: DTZ001 - what a wall clock shows
 
 
 def last_second(edge: date | datetime, zone: "ZoneInfo") -> datetime:

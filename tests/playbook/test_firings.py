@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.playbook.firings import ClockCase, Firing, Timetable, find_next_firing, list_firings
-from orchestrator.playbook.walltime import locate_wall_time
+from orchestrator.playbook.local_time import resolve_local_time
 from tests.playbook.times import ZONES, fired, format_times, left_out, timetable, utc
 
 DAY = timedelta(days=1)
@@ -98,7 +98,7 @@ def test_named_hours_follow_the_clock_and_equal_moments_fire_once(cron: str, exp
 def test_a_time_on_the_moment_of_another_firing_is_listed_as_skipped() -> None:
     (other,) = left_out(timetable("0 2,3 * * *"), *SPRING)
     assert other.reason == "03:00 falls on the same moment as an earlier firing"
-    assert other.wanted == datetime(2027, 3, 28, 3)  # noqa: DTZ001 - a wall time
+    assert other.wanted == datetime(2027, 3, 28, 3)  # noqa: DTZ001 - a local time
 
 
 @pytest.mark.parametrize("cron", ["0 * * * *", "0 0-23 * * *", "0 */1 * * *"])
@@ -281,14 +281,14 @@ def test_there_is_no_next_firing_after_until_or_within_a_year() -> None:
     assert find_next_firing(timetable("0 0 29 2 *"), utc(2028, 3, 1), within=5 * 366 * DAY) is not None
 
 
-# wall times
+# local times
 
 
-@given(ALL_ZONES, st.datetimes(datetime(2001, 1, 1), datetime(2190, 1, 1)))  # noqa: DTZ001 - a wall time
-def test_a_moment_is_found_by_its_wall_time(zone: str, wall: datetime) -> None:
+@given(ALL_ZONES, st.datetimes(datetime(2001, 1, 1), datetime(2190, 1, 1)))  # noqa: DTZ001 - a local time
+def test_a_moment_is_found_by_its_local_time(zone: str, wall: datetime) -> None:
     clocks, wall = ZoneInfo(zone), wall.replace(microsecond=0)
-    place = locate_wall_time(wall, clocks)
-    moments = [place.moment, *([place.second] if place.second else [])]
+    resolved = resolve_local_time(wall, clocks)
+    moments = [resolved.moment, *([resolved.second] if resolved.second else [])]
     assert [moment.astimezone(clocks).replace(tzinfo=None, fold=0) == wall for moment in moments] == [
-        place.gap is None
+        resolved.gap is None
     ] * len(moments)

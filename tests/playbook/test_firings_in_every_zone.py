@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
-from orchestrator.playbook.walltime import next_change
+from orchestrator.playbook.local_time import next_change
 from tests.playbook.times import fired, timetable, utc
 
 ODD = [

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from orchestrator.playbook.calendars import DaysOff
 from orchestrator.playbook.freeze import Freeze, FreezeGuard, Times, find_free_moment, find_freeze
 from orchestrator.playbook.guards import merge_guards
+from orchestrator.playbook.local_time import next_change
 from orchestrator.playbook.schema import Guards
-from orchestrator.playbook.walltime import next_change
 
 DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 ZONES = [

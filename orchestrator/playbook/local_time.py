@@ -1,4 +1,4 @@
-"""Convert wall time to moments: at a clock change, a wall time has no moment or two moments."""
+"""Resolve a local time of a zone: at a clock change, a local time has no moment or two moments in UTC."""
 
 from calendar import isleap
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _DAYS_OF_A_YEAR = 365
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Skipped wall times, because clocks were set forward.
+    """Skipped local times, because clocks were set forward.
 
     Attributes:
         begins: the first skipped time.
@@ -32,12 +32,12 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The moments of a wall time.
+class ResolvedTime:
+    """The moments of a local time.
 
     Attributes:
         moment: in UTC; the first of two, or the first moment after a gap.
-        gap: the gap around the wall time; None for an existing time.
+        gap: the gap around the local time; None for an existing time.
         second: the later of two moments; None for a single moment.
     """
 
@@ -46,17 +46,17 @@ class Place:
     second: datetime | None = None
 
 
-def locate_wall_time(wall: datetime, zone: ZoneInfo) -> Place:
-    """Find the moments of a wall time (without a zone) in this zone."""
-    before, after = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+def resolve_local_time(local: datetime, zone: ZoneInfo) -> ResolvedTime:
+    """Find the moments of a local time (without a zone) in this zone."""
+    before, after = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if before == after:
-        return Place(before)
+        return ResolvedTime(before)
     if before < after:
-        return Place(before, second=after)
+        return ResolvedTime(before, second=after)
     # In a gap the two offsets lead to either side of the change.
     change = _change_between(zone, after, before)
     begins = change.replace(tzinfo=None) + (after.astimezone(zone).utcoffset() or timedelta())
-    return Place(change, gap=Gap(begins, change.astimezone(zone).replace(tzinfo=None)))
+    return ResolvedTime(change, gap=Gap(begins, change.astimezone(zone).replace(tzinfo=None)))
 
 
 def next_change(zone: ZoneInfo, moment: datetime) -> datetime:
