@@ -184,7 +184,7 @@ class RunStarted(LogEvent):
         workspace_name: the workspace by its name in the settings; None for the default key.
         fleet: the fleet run of the run.
         plan_file: `path` and digest of the plan file.
-        freeze: the freezes of the playbook.
+        freeze: the freezes of the playbook, and `calendars`: the content of .ics files by path, over a team store.
         break_freeze: the reason to act during a freeze.
         ignore_keep: the reason to act on exempted CVMs.
         submitted: `by`, `db_user` and `at` of a run submitted to a team store.

@@ -111,6 +111,10 @@ class CalendarReader:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise PlaybookError(f"the calendar {file} can't be read: {reason}") from error
+        return self.evaluate(data, zone, file)
+
+    def evaluate(self, data: bytes, zone: ZoneInfo, file: Path) -> DaysOff:
+        """Evaluate the content of an .ics file; arguments and errors as for a file."""
         key = (compute_digest(data), zone.key)
         if key not in self._remembered:
             document = self._read_in_process(data, zone, file)

@@ -125,6 +125,7 @@ class LoadedPlaybook:
         variables: the value of every declared variable.
         undefined: required variables without a value; always empty without `allow_undefined`.
         in_memory: whether the playbook comes from a command line, so that `file` is a placeholder.
+        calendars: content of the calendars of freezes, by their text in the playbook, for a run on another machine.
     """
 
     playbook: Playbook
@@ -134,6 +135,7 @@ class LoadedPlaybook:
     variables: dict[str, str]
     undefined: tuple[str, ...] = ()
     in_memory: bool = False
+    calendars: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def path(self) -> str | None:

@@ -305,7 +305,7 @@ def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id
     started.update(request.origin_fields)
     if request.narrowing is not None:
         started["narrowed"] = request.narrowing.document()
-    started.update(freeze_fields(request.loaded))
+    started.update(freeze_fields(request.loaded, prepared.freeze.calendars))
     if request.overrides.break_freeze is not None:
         started["break_freeze"] = request.overrides.break_freeze
     if prepared.keep is not None and prepared.keep.ignored is not None:

@@ -1,16 +1,15 @@
 """The order for a run that a worker carries out: written by `run --submit` and by schedules, read by a worker."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from orchestrator.errors import NotConfirmedError, PlaybookError, SettingsError
+from orchestrator.errors import NotConfirmedError, SettingsError
 from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.source import parse_source
-from orchestrator.playbook.timetable import list_freeze_calendars
 from orchestrator.postgres.lease import FORMAT
 from orchestrator.runs.fleet.coordinate import FleetOrder
 from orchestrator.runs.prepare import NO_OVERRIDES, Overrides
@@ -25,7 +24,7 @@ class Submission:
     """The order for a run. Has no settings: the settings of the worker apply, with its key and its guards.
 
     Attributes:
-        loaded: the playbook with its variables.
+        loaded: the playbook with its variables, and with the calendars of its freezes.
         expect: the number of targets to confirm; None for any number.
         narrowing: the conditions of `--only` and `--exclude`.
         ignore_running: whether to act on CVMs claimed by another run.
@@ -48,6 +47,7 @@ class Submission:
         return {
             "v": FORMAT,
             "playbook": {"file": str(loaded.file), "source": loaded.data.decode(), "sha256": loaded.sha256},
+            "calendars": dict(loaded.calendars),
             "vars": loaded.variables,
             "expect": self.expect,
             "narrowing": None if self.narrowing is None else self.narrowing.document(),
@@ -71,8 +71,9 @@ class Submission:
             source = parse_source(playbook["source"].encode(), Path(playbook["file"]))
             if source.sha256 != playbook["sha256"]:
                 raise SettingsError("the submitted playbook was changed in the store", hint="submit the run again")
+            calendars = {text: content.encode().decode() for text, content in document.get("calendars", {}).items()}
             return cls(
-                load_source(source, document["vars"]),
+                replace(load_source(source, document["vars"]), calendars=calendars),
                 document["expect"],
                 Narrowing.from_record(document["narrowing"]),
                 document["ignore_running"],
@@ -131,15 +132,3 @@ class Submission:
 def find_budget(settings: Settings, workspace: str) -> tuple[float, int]:
     """Return rate and burst for a workspace without a budget in the store; a worker's own settings replace both."""
     return workspace_budget(settings.for_workspace(workspace) if workspace in settings.workspaces else settings)
-
-
-def refuse_freeze_calendars(loaded: LoadedPlaybook) -> None:
-    """Refuse calendar files of freezes: a worker on another machine does not have the file.
-
-    Raises:
-        PlaybookError: when a freeze of the playbook has a calendar file.
-    """
-    for path in list_freeze_calendars(loaded):
-        line = parse_source(loaded.data, loaded.file).line_of(("guards",))
-        message = f"the calendar {path.name} of a freeze does not reach the workers"
-        raise PlaybookError(message, file=loaded.file, line=line, hint="write the dates into the playbook")

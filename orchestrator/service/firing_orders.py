@@ -11,6 +11,7 @@ from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.postgres.firing_run import FiringRun
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.fleet.plan import require_known
+from orchestrator.runs.freeze import carry_calendars
 from orchestrator.runs.submission import Submission, find_budget
 from orchestrator.runs.unattended import trigger_of
 from orchestrator.service.runs import PATIENCE
@@ -38,10 +39,11 @@ class FiringOrders:
 
         Raises:
             UsageError: when the playbook names no workspace, or when its canary is no workspace of the playbook.
+            PlaybookError: when a calendar of a freeze can't be read.
         """
         names = self.choose_workspaces(loaded)
         # The path of the pushed folder on this machine means nothing on another machine.
-        order = Submission(replace(loaded, file=Path(loaded.file.name)), trigger=trigger_of(claim))
+        order = Submission(replace(carry_calendars(loaded), file=Path(loaded.file.name)), trigger=trigger_of(claim))
         spec, (rate, burst) = order.document(), find_budget(self._settings, names[0])
         if len(names) > 1:
             require_known(loaded.playbook.fleet.first, names, "the playbook's `fleet.first`")

@@ -108,8 +108,8 @@ def test_an_empty_store_says_how_to_push(call: Call) -> None:
         ),
         (
             "frozen.yaml",
-            "name: frozen\nguards: {not_during: [{timezone: UTC, on: [days.ics]}]}\n" + STEPS,
-            ("the calendar days.ics of a freeze does not reach the workers", 2),
+            "name: frozen\nguards: {not_during: [{timezone: UTC, on: [../playbooks/days.ics]}]}\n" + STEPS,
+            ("the calendar ../playbooks/days.ics lies outside of the folder", 2),
         ),
     ],
 )
@@ -138,6 +138,10 @@ def test_calendars_go_with_their_playbooks(folder: Path, call: Call) -> None:
     (folder / "off").mkdir()
     (folder / "off" / "days.ics").write_text(ICS)
     assert "added calendar off/days.ics" in call(push_folder, folder, prune=False)[1]
+    (folder / "launches.ics").write_text(ICS)
+    frozen = "name: frozen\nguards: {not_during: [{timezone: UTC, on: [launches.ics]}]}\n" + STEPS
+    (folder / "frozen.yaml").write_text(frozen)
+    assert "added frozen\nadded calendar launches.ics" in call(push_folder, folder, prune=False)[1]
     outside = folder.parent / "days.ics"
     outside.write_text(ICS)
     (folder / "nightly.yaml").write_text(NIGHTLY.replace("Berlin}", f"Berlin, not_on: ['{outside}']}}"))

@@ -37,6 +37,10 @@ limits: {requests_per_second: "${rate}", burst: 1}
 steps:
   - {name: stop, action: stop, select: {name: ["web-*"]}}
 """
+LAUNCH = (
+    "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//x//x//EN\nBEGIN:VEVENT\nUID:1\nDTSTAMP:20261101T000000Z\n"
+    f"DTSTART:{datetime.now(UTC):%Y%m%dT000000Z}\nDURATION:P9D\nSUMMARY:Launch\nEND:VEVENT\nEND:VCALENDAR\n"
+)
 LEASE = 2.0
 
 
@@ -185,13 +189,20 @@ def proxied(team: Team, cluster: Cluster) -> Iterator[Proxy]:
 def test_a_submitted_run_is_carried_out_and_watched_and_its_log_verifies(team: Team) -> None:
     team.start_worker()
     submit = ("run", "demo.yaml", "--submit", "--workspace", "prod", "--json")
+    (team.folder / "frozen.yaml").write_text(f"{PLAYBOOK}guards: {{not_during: {{timezone: UTC, on: launch.ics}}}}\n")
+    (team.folder / "launch.ics").write_text(LAUNCH)
+    frozen = json.loads(team.call(*submit[:1], "frozen.yaml", *submit[2:]))["run_id"]
+    (team.folder / "launch.ics").unlink()
+    assert "Launch (launch.ics), UTC" in json.loads(team.call("watch", frozen, "--json", code=3))["reason"]
+
     run_id = json.loads(team.call(*submit, "--expect", "8"))["run_id"]
     assert f"Run {run_id}  succeeded: 8 of 8 CVMs stopped (exit 0)" in team.call("watch", run_id)
     started = team.records(run_id)[0]
     assert started["submitted"]["db_user"] == "oli_operator"
     assert started["actor"] == started["submitted"]["by"]
     assert started["workspace_name"] == "prod"
-    assert team.query("SELECT state, exit_code, holder FROM orchestrator.runs") == [("finished", 0, None)]
+    ends = team.query("SELECT state, exit_code, holder FROM orchestrator.runs ORDER BY exit_code")
+    assert ends == [("finished", 0, None), ("void", 3, None)]
     until(lambda: not team.query("SELECT 1 FROM orchestrator.procrastinate_jobs"))
     assert "whole" in team.call("audit", "verify", run_id, user="vic_viewer")
     assert team.stops() == [1] * 8

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.runs.execute import carry_out
+from orchestrator.runs.freeze import load_recorded_freeze
 from orchestrator.runs.frozen import apply_settings
 from orchestrator.runs.prepare import Overrides, find_refusal
 from orchestrator.runs.resume import frozen_in, reopen_run
@@ -27,6 +29,10 @@ from tests.runs.sessions import request_of, session_of, write_at_once
 
 pytestmark = pytest.mark.anyio
 
+LAUNCH = (
+    "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//x//x//EN\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20261101T000000Z\r\n"
+    "DTSTART:20261123T090000Z\r\nDTEND:20261123T100000Z\r\nSUMMARY:Launch\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+)
 NOW = {"not_during": {"timezone": "UTC", "on": ["MON 08:00..FRI 17:00"]}}
 SOON = {"not_during": {"timezone": "UTC", "on": ["08:05..09:00"]}}
 
@@ -99,6 +105,24 @@ async def test_a_freeze_that_begins_during_the_run_ends_the_run(tmp_path: Path) 
     session = session_of(cloud, tmp_path)
     result = await carry_out(session, await start(session, request_of(guards=SOON, steps=steps)), StopRequest())
     assert (result.ending, result.exit_code, dict(cloud.posts)) == (Ending.FROZEN, Exit.ENDED_EARLY, {"web-0": 1})
+
+
+async def test_a_resume_obeys_the_calendar_on_record_without_the_file(tmp_path: Path) -> None:
+    session = session_of(FakeCloud(3), tmp_path)
+    request = request_of(guards={"not_during": {"timezone": "UTC", "on": ["launch.ics"]}})
+    request = replace(request, loaded=replace(request.loaded, calendars={"launch.ics": LAUNCH}))
+    opened = await start(session, request)
+    assert opened.state.started.freeze == {
+        "not_during": [{"timezone": "UTC", "on": ["launch.ics"]}],
+        "calendars": {"launch.ics": LAUNCH},
+    }
+    recorded = await load_recorded_freeze(session.settings, opened.state.started.freeze)
+    assert recorded.freezes == opened.freeze.freezes
+    launch = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+    assert recorded.find_freeze(launch) == (
+        "not_during: frozen until 2026-11-23 10:00+00:00 (Launch (launch.ics), UTC)"
+    )
+    opened.log.close()
 
 
 async def test_a_resume_in_a_freeze_needs_its_own_reason(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 from orchestrator.errors import NotConfirmedError, PlaybookError, SettingsError
 from orchestrator.playbook.load import load_playbook
 from orchestrator.playbook.narrowing import Narrowing
+from orchestrator.runs.freeze import MAX_CARRIED, carry_calendars
 from orchestrator.runs.prepare import Overrides
-from orchestrator.runs.submission import Submission, refuse_freeze_calendars
+from orchestrator.runs.submission import Submission
 from orchestrator.settings.load import load_settings
 from tests.runs.sessions import request_of
 
@@ -76,12 +77,30 @@ async def test_the_plan_must_have_the_expected_number_of_targets(order: Submissi
     assert await Submission(request_of().loaded).confirm_plan(Plan())  # type: ignore[arg-type] # the same
 
 
-def test_a_calendar_file_of_a_freeze_does_not_reach_a_worker(tmp_path: Path) -> None:
+def test_calendars_of_freezes_go_with_the_order(tmp_path: Path) -> None:
+    file, content = tmp_path / "demo.yaml", "BEGIN:VCALENDAR\r\nÄ"
+    file.write_text(SOURCE + "guards: {not_during: {timezone: UTC, on: [launches.ics, SAT]}}\n")
+    (tmp_path / "launches.ics").write_bytes(content.encode())
+    document = Submission(carry_calendars(load_playbook(file, {"teepod": "prod-1"}))).document()
+    (tmp_path / "launches.ics").unlink()
+    found = Submission.from_document(json.loads(json.dumps(document)))
+    assert found.loaded.calendars == {"launches.ics": content}
+    assert carry_calendars(found.loaded) == found.loaded, "a carried calendar needs no file"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        (b"a\0b", "no UTF-8 text"),
+        (b"\xff", "no UTF-8 text"),
+        (b"a" * (MAX_CARRIED + 1), "1,000,000 bytes"),
+    ],
+)
+def test_a_calendar_that_cannot_be_stored_is_refused(tmp_path: Path, content: bytes | None, reason: str) -> None:
     file = tmp_path / "demo.yaml"
-    freeze = "guards: {not_during: {timezone: UTC, on: [launches.ics]}}\n"
-    file.write_text(SOURCE + freeze)
-    with pytest.raises(PlaybookError, match=r"launches\.ics of a freeze does not reach the workers") as caught:
-        refuse_freeze_calendars(load_playbook(file, {"teepod": "prod-1"}))
-    assert caught.value.line == 7
-    file.write_text(SOURCE)
-    refuse_freeze_calendars(load_playbook(file, {"teepod": "prod-1"}))
+    file.write_text(SOURCE + "guards: {only_during: {timezone: UTC, on: launches.ics}}\n")
+    if content is not None:
+        (tmp_path / "launches.ics").write_bytes(content)
+    with pytest.raises(PlaybookError, match=f"launches.ics of a freeze can't be stored.*{reason}"):
+        carry_calendars(load_playbook(file, {"teepod": "prod-1"}))

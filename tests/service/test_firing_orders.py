@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import PlaybookError, UsageError
 from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.source import parse_source
 from orchestrator.runs.firing import FiringClaim
@@ -42,6 +42,16 @@ def test_a_firing_in_one_workspace_is_a_run_with_its_budget(settings: Settings) 
     assert run.start_before is not None
     assert run.start_before - NOW > timedelta(minutes=1)
     assert Submission.from_document(dict(run.spec)).loaded.file == Path("nightly.yaml")
+
+
+def test_the_calendars_of_freezes_go_with_a_firing(settings: Settings, tmp_path: Path) -> None:
+    text = f"name: nightly\n{STEPS}workspaces: [us]\nguards: {{not_during: {{timezone: UTC, on: days.ics}}}}\n"
+    playbook = load_source(parse_source(text.encode(), tmp_path / "nightly.yaml"), {})
+    orders = FiringOrders(settings, "serve@w1", lambda: NOW)
+    with pytest.raises(PlaybookError, match=r"days\.ics of a freeze can't be stored.*No such file"):
+        orders(claim(), playbook)
+    (tmp_path / "days.ics").write_text("BEGIN:VCALENDAR")
+    assert orders(claim(), playbook).spec["calendars"] == {"days.ics": "BEGIN:VCALENDAR"}
 
 
 def test_a_firing_in_several_workspaces_is_a_fleet_run_with_different_runs(settings: Settings) -> None:

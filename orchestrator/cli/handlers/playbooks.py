@@ -16,8 +16,8 @@ from orchestrator.playbook.source import parse_source, read_source
 from orchestrator.playbook.timetable import load_freezes, load_timetable
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.playbooks import Change, PushedFolder, StoredPlaybook, push_playbooks, read_pushed
+from orchestrator.runs.freeze import carry_calendars
 from orchestrator.runs.stores import find_actor
-from orchestrator.runs.submission import refuse_freeze_calendars
 from orchestrator.settings.load import load_settings
 from orchestrator.state_files import read_regular
 from orchestrator.text import plural, safe_text
@@ -94,7 +94,7 @@ def read_folder(folder: Path) -> PushedFolder:
             loaded = _load(file)
             load_timetable(loaded, read_calendar)
             load_freezes(loaded, read_calendar)
-            refuse_freeze_calendars(loaded)
+            carry_calendars(loaded)
             calendars |= _read_calendars(loaded)
             name = loaded.playbook.name
             if name in found:
@@ -131,16 +131,18 @@ def _load(file: Path) -> LoadedPlaybook:
 
 
 def _read_calendars(loaded: LoadedPlaybook) -> dict[str, bytes]:
-    """Read the calendar files of a schedule, by path relative to the folder."""
+    """Read the calendar files of the schedule and of the freezes, by path relative to the folder."""
     folder, found = loaded.file.parent, {}
-    schedule = loaded.playbook.schedule
-    for entry in () if schedule is None else schedule.not_on:
+    schedule, guards = loaded.playbook.schedule, loaded.playbook.guards
+    entries = [("schedule", each) for each in (() if schedule is None else schedule.not_on)]
+    rules = [*(guards.not_during or ()), *(guards.only_during or ())]
+    for key, entry in (*entries, *(("guards", each) for rule in rules for each in rule.on)):
         if not isinstance(entry, CalendarFile):
             continue
         path = Path(entry.text)
         if path.is_absolute() or ".." in path.parts:
             message = f"the calendar {entry.text} lies outside of the folder"
-            line, hint = _line_of(loaded, "schedule"), f"move the calendar into {folder}"
+            line, hint = _line_of(loaded, key), f"move the calendar into {folder}"
             raise PlaybookError(message, file=loaded.file, line=line, hint=hint)
         try:
             found[path.as_posix()] = read_regular(folder / path, MAX_BYTES)

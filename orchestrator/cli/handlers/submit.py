@@ -12,13 +12,16 @@ from orchestrator.audit.store import new_run_id, new_run_ids
 from orchestrator.cli.handlers.store import require_url
 from orchestrator.cli.options import require_no_skip
 from orchestrator.errors import ApprovalError, UsageError
+from orchestrator.playbook.calendars import CalendarReader
 from orchestrator.playbook.load import find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.narrowing import Narrowing
+from orchestrator.playbook.timetable import load_freezes
 from orchestrator.postgres.lease import FORMAT
 from orchestrator.runs.fleet.plan import require_known
+from orchestrator.runs.freeze import carry_calendars
 from orchestrator.runs.prepare import Overrides
 from orchestrator.runs.stores import find_actor
-from orchestrator.runs.submission import Submission, find_budget, refuse_freeze_calendars
+from orchestrator.runs.submission import Submission, find_budget
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.settings.workspaces import match_workspaces
 from orchestrator.text import plural
@@ -54,8 +57,8 @@ def submit_playbook(
         if not each.startswith(_OWN_SECTIONS):
             hint = "change the settings of the worker, or the playbook"
             raise UsageError(f"--submit excludes --set {each.partition('=')[0]} and --profile", hint=hint)
-    loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
-    refuse_freeze_calendars(loaded)
+    loaded = carry_calendars(load_playbook(find_playbook(playbook), parse_assignments(variables)))
+    load_freezes(loaded, CalendarReader())
     narrowing = Narrowing.parse_options(only, exclude)
     order = Submission(loaded, expect, narrowing, ignore_running, overrides, skip=skip)
     settings = load_settings(config, assignments)
