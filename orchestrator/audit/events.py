@@ -423,10 +423,12 @@ class ApprovalAnswered(StepEvent):
         via: path of the answer, such as the terminal.
         comment: the author's comment.
         db_user: the author as attested by the database of the team store.
+        signatures: the signatures of a signed answer.
     """
 
     __slots__ = ()
     answer = Required[str]()
+    signatures = Optional[list[Json]]()
     by, via, comment, db_user = Optional[str](), Optional[str](), Optional[str](), Optional[str]()
 
     @property

@@ -7,11 +7,11 @@ words of the signed bytes are reserved for approvals, so no other signature by t
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Protocol, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -31,6 +31,21 @@ class Role(StrEnum):
     """Approves the plan of another person."""
     START = "start"
     """Starts a run of the plan."""
+    REFUSE = "refuse"
+    """Ends a run at its question."""
+
+
+class Signable(Protocol):
+    """The subject of a signature."""
+
+    def build_statement(self, role: Role, expires_at: str) -> bytes:
+        """Build the signed bytes.
+
+        Args:
+            role: the role of the signer.
+            expires_at: the end of the signature's validity, as in `timestamp`.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +63,44 @@ class SignedPlan:
     workspace: str | None
 
     def build_statement(self, role: Role, expires_at: str) -> bytes:
-        """Build the signed bytes.
-
-        Args:
-            role: the role of the signer.
-            expires_at: the end of the signature's validity, as in `timestamp`.
-        """
+        """Build the signed bytes, as `Signable.build_statement`."""
         fields = {
             "cloud_url": self.cloud_url,
             "expires_at": expires_at,
             "plan_digest": self.digest,
             "role": role.value,
+            "workspace": self.workspace,
+        }
+        return DOMAIN + encode_canonical(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedQuestion:
+    """The open question of a run under a signature.
+
+    Attributes:
+        cloud_url: address of the API.
+        workspace: id of the workspace; None if the API does not provide the id.
+        plan_digest: digest of the plan file; None for a run without a plan file.
+        run_id: the run.
+        question: hash of the asking record.
+    """
+
+    cloud_url: str
+    workspace: str | None
+    plan_digest: str | None
+    run_id: str
+    question: str
+
+    def build_statement(self, role: Role, expires_at: str) -> bytes:
+        """Build the signed bytes, as `Signable.build_statement`."""
+        fields = {
+            "cloud_url": self.cloud_url,
+            "expires_at": expires_at,
+            "plan_digest": self.plan_digest,
+            "question": self.question,
+            "role": role.value,
+            "run_id": self.run_id,
             "workspace": self.workspace,
         }
         return DOMAIN + encode_canonical(fields)
@@ -110,17 +152,17 @@ class SignedApproval:
             raise ValueError("the signature is not base64") from None
         return cls(key_name, at, expires_at, signature)
 
-    def is_by(self, key: Ed25519PublicKey, plan: SignedPlan, role: Role = Role.APPROVE) -> bool:
-        """Return True if this key signed this plan in this role."""
-        return is_signed(key, self.signature, plan.build_statement(role, self.expires_at))
+    def is_by(self, key: Ed25519PublicKey, subject: Signable, role: Role = Role.APPROVE) -> bool:
+        """Return True if this key signed this subject in this role."""
+        return is_signed(key, self.signature, subject.build_statement(role, self.expires_at))
 
 
-def sign_plan(
-    key: Ed25519PrivateKey, key_name: str, plan: SignedPlan, role: Role, *, at: datetime, expires_at: datetime
+def sign(
+    key: Ed25519PrivateKey, key_name: str, subject: Signable, role: Role, *, at: datetime, expires_at: datetime
 ) -> SignedApproval:
-    """Sign a plan."""
+    """Sign a plan or a question."""
     until = timestamp(expires_at)
-    return SignedApproval(key_name, timestamp(at), until, key.sign(plan.build_statement(role, until)))
+    return SignedApproval(key_name, timestamp(at), until, key.sign(subject.build_statement(role, until)))
 
 
 def parse_approvals(data: bytes) -> list[SignedApproval]:
@@ -247,44 +289,4 @@ def _find_fault(approval: SignedApproval, terms: ApprovalTerms, now: datetime) -
         return "is from the future by this machine's clock; check the clocks"
     if expires_at > min(now, at) + terms.valid_for + CLOCKS_DIFFER:
         return f"is valid for longer than approval.valid_for ({format_duration(terms.valid_for.total_seconds())})"
-    return None
-
-
-def check_recorded(
-    approval: Mapping[str, Any], plan: SignedPlan, keys: Iterable[Ed25519PublicKey], started_at: str
-) -> str | None:
-    """Check the field `approval` of `run.started` against public keys.
-
-    Args:
-        approval: the field.
-        plan: the plan of the run.
-        keys: the public keys of the approvers and starters.
-        started_at: the time of `run.started`.
-
-    Returns:
-        The fault; None for a field with enough signatures by these keys.
-    """
-    known = {key_id(key): key for key in keys}
-    try:
-        at_least, not_the_starter = int(approval["at_least"]), bool(approval["not_the_starter"])
-        documents = [(Role.APPROVE, each) for each in approval["approvals"]]
-        starter = approval.get("starter")
-        documents += [] if starter is None else [(Role.START, starter)]
-        signers: dict[Role, set[str]] = {Role.APPROVE: set(), Role.START: set()}
-        for role, document in documents:
-            each, signer = SignedApproval.from_document(document), str(document["key_id"])
-            if signer not in known:
-                return f"the key of {each.key_name!r} ({role}) is not given"
-            if not each.is_by(known[signer], plan, role):
-                return f"the signature of {each.key_name!r} ({role}) is wrong"
-            if started_at >= each.expires_at:
-                return f"the signature of {each.key_name!r} ({role}) had expired at the start"
-            signers[role].add(signer)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return "the record of the approvals is damaged"
-    if not_the_starter and not signers[Role.START]:
-        return "the starter did not sign"
-    approvers = signers[Role.APPROVE] - (signers[Role.START] if not_the_starter else set())
-    if len(approvers) < at_least:
-        return f"{len(approvers)} of {at_least} people approved"
     return None

@@ -102,6 +102,18 @@ def describe_narrowing(fields: Mapping[str, Any]) -> str:
     return ", ".join([*only, *exclude])
 
 
+def describe_approval(fields: Mapping[str, Any]) -> str:
+    """Name the signers of a run in the field `approval` of `run.started`; other forms, of foreign logs, as text."""
+    try:
+        if fields.get("exempt") is True:
+            return "exempt from approvals"
+        approvers = ", ".join(str(each["key_name"]) for each in fields["approvals"])
+        starter = fields.get("starter")
+        return approvers if starter is None else f"{approvers}; start signed by {starter['key_name']}"
+    except (AttributeError, KeyError, TypeError):
+        return str(fields)
+
+
 def meaning_of(code: int) -> str:
     """Describe the end of a run by its exit code."""
     return _MEANINGS.get(code, "ended")

@@ -26,7 +26,7 @@ from orchestrator.audit.signed_approval import (
     SignedPlan,
     decide_approvals,
     parse_approvals,
-    sign_plan,
+    sign,
 )
 from orchestrator.errors import ApprovalError, PlanFileError, SettingsError
 from orchestrator.playbook.frozen_plan import FrozenPlan
@@ -270,7 +270,7 @@ def _approval_fields(
     }
     if signed.key is not None:
         name = require_known_key(signed.key, terms)
-        start = sign_plan(signed.key, name, plan, Role.START, at=now, expires_at=decision.expires_at)
+        start = sign(signed.key, name, plan, Role.START, at=now, expires_at=decision.expires_at)
         fields["starter"] = start.record_fields(signed.key.public_key())
     return fields
 

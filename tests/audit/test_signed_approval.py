@@ -17,12 +17,10 @@ from orchestrator.audit.signed_approval import (
     Role,
     SignedApproval,
     SignedPlan,
-    check_recorded,
     decide_approvals,
     parse_approvals,
-    sign_plan,
+    sign,
 )
-from orchestrator.times import timestamp
 from tests.docs.pages import ROOT
 
 NOW = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
@@ -46,7 +44,7 @@ def approval(
     span: timedelta = DAY,
     by: str | None = None,
 ) -> SignedApproval:
-    return sign_plan(KEYS[by or name], name, plan, role, at=at, expires_at=at + span)
+    return sign(KEYS[by or name], name, plan, role, at=at, expires_at=at + span)
 
 
 def lines(*approvals: SignedApproval) -> bytes:
@@ -178,45 +176,13 @@ def test_no_changed_line_counts(where: int, bit: int) -> None:
     assert not decision.is_approved or changed.signature == approval().signature
 
 
-def recorded(*, at_least: int = 1, **changes: object) -> dict[str, object]:
-    start = sign_plan(KEYS["ben"], "ben", PLAN, Role.START, at=NOW, expires_at=NOW + DAY)
-    return {
-        "at_least": at_least,
-        "not_the_starter": True,
-        "approvals": [approval("ann").record_fields(PUBLIC["ann"])],
-        "starter": start.record_fields(PUBLIC["ben"]),
-        **changes,
-    }
-
-
-@pytest.mark.parametrize(
-    ("approval_fields", "given_keys", "fault"),
-    [
-        (recorded(), "ann ben", None),
-        (recorded(), "ann", "the key of 'ben' (start) is not given"),
-        (recorded(at_least=2), "ann ben", "1 of 2 people approved"),
-        (recorded(starter=None), "ann ben", "the starter did not sign"),
-        (recorded(approvals=[approval("ben").record_fields(PUBLIC["ben"])]), "ann ben", "0 of 1 people approved"),
-        (recorded(approvals=[approval("ann", OTHERS[0]).record_fields(PUBLIC["ann"])]), "ann ben", "is wrong"),
-        (recorded(approvals=[approval("ann", at=NOW - DAY).record_fields(PUBLIC["ann"])]), "ann ben", "had expired"),
-        (recorded(approvals=7), "ann ben", "the record of the approvals is damaged"),
-        ({}, "ann ben", "the record of the approvals is damaged"),
-    ],
-)
-def test_the_signatures_on_record_are_checked_again(
-    approval_fields: dict[str, object], given_keys: str, fault: str | None
-) -> None:
-    found = check_recorded(approval_fields, PLAN, [PUBLIC[name] for name in given_keys.split()], timestamp(NOW))
-    assert (found is None) if fault is None else (found is not None and fault in found)
-
-
 def test_the_test_vector_of_the_docs_holds() -> None:
     page = (ROOT / "docs/how-to/approve-a-plan.md").read_text()
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert f'public_key = "{base64.b64encode(der).decode()}"' in page
     plan = SignedPlan("febb096c4dc60de5d112cfd96d99e24ebd2c625d3869220e9ea1095e0fa4a581", PLAN.cloud_url, "ws_1")
-    signed = sign_plan(key, "ann", plan, Role.APPROVE, at=NOW, expires_at=NOW + DAY)
+    signed = sign(key, "ann", plan, Role.APPROVE, at=NOW, expires_at=NOW + DAY)
     assert f"```\n{plan.build_statement(Role.APPROVE, signed.expires_at).decode()}\n```" in page
     assert f"```json\n{json.dumps(signed.document())}\n```" in page
 

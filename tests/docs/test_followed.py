@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
@@ -217,6 +217,8 @@ def with_approvers(reader: Reader, sim: BackgroundSimulator) -> None:
     ben = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     (reader.folder / "ben.pem").write_bytes(ben.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     (reader.folder / "ben.pem").chmod(0o600)
+    public = ben.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (reader.folder / "keys" / "ben.pub.pem").write_bytes(public)
     (reader.folder / "config.toml").write_text(file_named("docs/how-to/approve-a-plan.md", "[approval]"))
 
 

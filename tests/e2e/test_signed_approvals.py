@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from orchestrator.audit.keys import write_key_pair
-from tests.e2e.site import Site
+from tests.e2e.site import Site, until
 from tests.e2e.test_plan_file import made
 
 PEOPLE = ("ann", "ben")
@@ -36,15 +36,28 @@ def test_a_plan_runs_once_after_the_approval_of_a_second_person(site: Site) -> N
     assert (unsigned.code, "the starter of an approved plan has to sign too" in unsigned.err) == (3, True)
     site.assert_nothing_happened()
 
-    ran = site.run(*run, "--key", "ben.pem", "--json")
-    assert (ran.code, ran.document["counts"]) == (0, {"settled": 4}), ran.err
-    approval = site.records[0]["approval"]
-    assert [each["key_name"] for each in approval["approvals"]] == ["ann"]
-    assert approval["starter"]["key_name"] == "ben"
+    slow = {"ORCHESTRATOR_RATE__REQUESTS_PER_SECOND": "5", "ORCHESTRATOR_RATE__BURST": "1"}
+    process = site.start(*run, "--key", "ben.pem", env=slow)
+    until(lambda: site.stops)
+    process.kill()
+    process.communicate()
     again = site.run(*run, "--key", "ben.pem")
-    assert again.code == 3
-    assert "was used by run" in again.err or "nothing is left" in again.err
+    assert (again.code, f"the approved plan was used by run {site.log.stem}" in again.err) == (3, True), again.err
+    resumed = site.run("resume", site.log.stem, "--yes", "--json", *config)
+    assert (resumed.code, resumed.document["counts"]) == (0, {"settled": 4}), resumed.err
     assert len(site.stops) == 4
+
+    keys = ("--approval-keys", "ann.pub.pem", "--approval-keys", "ben.pub.pem")
+    whole, partly, shown, report = site.run_each(
+        ("audit", "verify", site.log.stem, *keys),
+        ("audit", "verify", site.log.stem, *keys[:2], "--json"),
+        ("audit", "show", site.log.stem),
+        ("show", site.log.stem),
+    )
+    assert (whole.code, "approved by ann, start signed by ben" in whole.out) == (0, True), whole.out
+    assert (partly.code, partly.document["approval"]["reason"]) == (6, "the key of 'ben' (start) is not given")
+    assert "approved by ann; start signed by ben" in " ".join(shown.out.split())
+    assert "ann; start signed by ben" in " ".join(report.out.split())
 
 
 def test_whatever_has_no_approved_plan_is_refused_with_the_way_on(site: Site) -> None:

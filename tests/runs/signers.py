@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from orchestrator.audit.signed_approval import Role, sign_plan
+from orchestrator.audit.signed_approval import Role, sign
 from orchestrator.playbook.frozen_plan import FrozenPlan
 from orchestrator.playbook.load import load_source
 from orchestrator.playbook.source import parse_source
@@ -59,7 +59,7 @@ def freeze(file: Path) -> FrozenPlan:
 def approve(file: Path, name: str, at: datetime, span: timedelta = timedelta(hours=8)) -> Path:
     """Approve a plan file as a person."""
     plan = signed_plan(freeze(file))
-    return append_approval(file, sign_plan(KEYS[name], name, plan, Role.APPROVE, at=at, expires_at=at + span))
+    return append_approval(file, sign(KEYS[name], name, plan, Role.APPROVE, at=at, expires_at=at + span))
 
 
 def request_by(file: Path, session: Session, starter: str | None) -> RunRequest:

@@ -56,6 +56,13 @@ def command() -> None:
     multiple=True,
     help="Also require this seal, kept elsewhere; in a folder, RUN_ID.seal.json.",
 )
+@click.option(
+    "--approval-keys",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Require approvals by these public keys (PEM), of approvers and starters. May be repeated.",
+)
 @json_option
 @settings_options
 def verify(**options: Any) -> int:
@@ -63,7 +70,8 @@ def verify(**options: Any) -> int:
 
     Exit code 0: the log is whole and finished. 6: a line was altered; the message names the line. 7: the log is whole
     so far, but unfinished or torn. With --public-key, 6 also means: no valid seal by that key. With --public-key and
-    --all, 6 also means: a sealed log is missing and was not pruned. For several logs, 6 takes precedence over 7.
+    --all, 6 also means: a sealed log is missing and was not pruned. With --approval-keys, 6 also means: too few
+    signatures, or a wrong one. For several logs, 6 takes precedence over 7.
     """
     from orchestrator.cli.handlers.audit_verify import verify_logs
 

@@ -14,7 +14,7 @@ from orchestrator.audit.signed_approval import (
     Role,
     SignedApproval,
     decide_approvals,
-    sign_plan,
+    sign,
 )
 from orchestrator.cli.confirmation import require_answer
 from orchestrator.cli.plan_file import read_plan_file
@@ -71,7 +71,7 @@ def approve_plan(
         require_answer(question, APPROVE, hint="add --yes after the review")
         now = utc_now()
     plan = signed_plan(frozen)
-    approval = sign_plan(private, name, plan, Role.APPROVE, at=now, expires_at=now + span)
+    approval = sign(private, name, plan, Role.APPROVE, at=now, expires_at=now + span)
     append_approval(plan_file, approval)
     decision = decide_approvals([*earlier, approval], plan, terms, None, now)
     if as_json:

@@ -1,13 +1,14 @@
 """`orchestrator audit verify`."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from orchestrator.audit.approval_verify import RecordedApprovals
 from orchestrator.audit.fleet_log import FleetRun, FleetState
 from orchestrator.audit.fleet_store import FileFleetStore, is_fleet_id
 from orchestrator.audit.fleet_verify import Disagreement, find_disagreements
@@ -17,11 +18,11 @@ from orchestrator.audit.seal_create import read_detached
 from orchestrator.audit.seal_format import Seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
 from orchestrator.audit.store import FileRunStore, is_file, read_run, seal_file
-from orchestrator.audit.verify import Reading, Verdict
+from orchestrator.audit.verify import Reading, Verdict, ignore_record
 from orchestrator.cli.named_runs import find_logs, name_order, names_fleet, open_log_file
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
-from orchestrator.report.audit.verdict import verdict_document, verdict_lines
+from orchestrator.report.audit.verdict import approval_document, approval_line, verdict_document, verdict_lines
 from orchestrator.runs.stores import file_run_store, fleet_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import safe_text
@@ -43,6 +44,12 @@ class _Checked:
     reading: Reading
     check: SealCheck
     code: Exit
+    approvals: RecordedApprovals | None = None
+
+    def document(self, *, asked: bool) -> dict[str, object]:
+        """Build the document of this log."""
+        document = verdict_document(self.reading, self.check, self.path, int(self.code), asked=asked)
+        return document if self.approvals is None else {**document, "approval": approval_document(self.approvals)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,7 @@ def verify_logs(
     config: Path | None,
     assignments: tuple[str, ...],
     *,
+    approval_keys: tuple[Path, ...],
     every: bool,
     as_json: bool,
 ) -> int:
@@ -83,7 +91,8 @@ def verify_logs(
     if seals and not public_keys:
         raise UsageError("--seal needs the public key of the seal", hint="add --public-key FILE")
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
-    found = [_check_log(path, keys, seals, alone=not every and len(paths) == 1) for path in paths]
+    signers = [read_public_key(file) for file in approval_keys]
+    found = [_check_log(path, keys, seals, signers, alone=not every and len(paths) == 1) for path in paths]
     fleets = _check_fleets(logs, config, assignments, every=every)
     if not every and len(found) == 1 and not fleets:
         (only,) = found
@@ -123,7 +132,7 @@ def _build_document(
     """Build the document of several logs."""
     document: dict[str, object] = {
         "exit_code": code,
-        "logs": [verdict_document(each.reading, each.check, each.path, int(each.code), asked=asked) for each in found],
+        "logs": [each.document(asked=asked) for each in found],
         "missing": [{"run_id": seal.run_id, "sealed_at": seal.sealed_at, "pruned_at": at} for seal, at in missing],
     }
     if fleets:
@@ -169,16 +178,26 @@ def _check_fleets(
     return found
 
 
-def _check_log(path: Path, keys: Mapping[str, Ed25519PublicKey], seals: Iterable[Path], *, alone: bool) -> _Checked:
+def _check_log(
+    path: Path,
+    keys: Mapping[str, Ed25519PublicKey],
+    seals: Iterable[Path],
+    signers: Sequence[Ed25519PublicKey],
+    *,
+    alone: bool,
+) -> _Checked:
     detached = read_detached(seal_file(path), asked=False) if keys else []
     for each in seals:
         detached += _read_named_seals(each, path, alone=alone)
+    approvals = RecordedApprovals.of(signers) if signers and not is_fleet_id(path.stem) else None
+    take = ignore_record if approvals is None else approvals.apply_record
     try:
-        reading, check = read_sealed(path, keys, detached)
+        reading, check = read_sealed(path, keys, detached, take)
     except OSError as error:
         raise UsageError(f"the log can't be read: {error.strerror or error}", file=path) from error
     sound = not keys or check.find_fault(reading) is None
-    return _Checked(path, reading, check, _CODES[reading.verdict] if sound else Exit.FAILED)
+    sound = sound and (approvals is None or approvals.fault is None)
+    return _Checked(path, reading, check, _CODES[reading.verdict] if sound else Exit.FAILED, approvals)
 
 
 def _read_named_seals(place: Path, log: Path, *, alone: bool) -> list[Detached]:
@@ -225,9 +244,10 @@ def _is_in_use(checked: _Checked, config: Path | None, assignments: tuple[str, .
 
 
 def _print_verdict(checked: _Checked, *, asked: bool, as_json: bool) -> None:
-    about = checked.reading, checked.check, checked.path
     if as_json:
-        click.echo(json.dumps(verdict_document(*about, int(checked.code), asked=asked), indent=2))
+        click.echo(json.dumps(checked.document(asked=asked), indent=2))
         return
-    for line in verdict_lines(*about, asked=asked):
+    for line in verdict_lines(checked.reading, checked.check, checked.path, asked=asked):
         click.echo(line)
+    if checked.approvals is not None and checked.reading.verdict is not Verdict.ALTERED:
+        click.echo(f"  {approval_line(checked.approvals)}")

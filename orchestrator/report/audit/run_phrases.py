@@ -1,7 +1,7 @@
 """Audit events about a run, a step or the bill as sentences; see `phrases`."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.audit.events import (
@@ -23,7 +23,7 @@ from orchestrator.audit.events import (
 from orchestrator.outcome import Ending
 from orchestrator.report.audit.terms import ID, REASON, format_reason, format_seconds, format_usd, verb
 from orchestrator.report.audit.tolerance import as_list, as_mapping, list_targets
-from orchestrator.report.phrases import ENDINGS, describe_narrowing, meaning_of
+from orchestrator.report.phrases import ENDINGS, describe_approval, describe_narrowing, meaning_of
 from orchestrator.text import plural, safe_text
 
 _SHORT = 16
@@ -47,13 +47,21 @@ def _describe_start(event: RunStarted) -> str:
         parts.append(f"with {variables}")
     if isinstance(event.narrowed, Mapping):
         parts.append(f"narrowed by {safe_text(describe_narrowing(event.narrowed), REASON)}")
-    if event.break_freeze is not None:
-        parts.append(f"despite any freeze: {safe_text(event.break_freeze, REASON)}")
-    if event.ignore_keep is not None:
-        parts.append(f"despite exemptions: {safe_text(event.ignore_keep, REASON)}")
+    parts.extend(_list_decisions(event))
     if event.simulated:
         parts.append("against a simulated cloud")
     return ", ".join(parts)
+
+
+def _list_decisions(event: RunStarted) -> Iterator[str]:
+    """Describe what people decided about the run: overrides and approvals."""
+    if event.break_freeze is not None:
+        yield f"despite any freeze: {safe_text(event.break_freeze, REASON)}"
+    if event.ignore_keep is not None:
+        yield f"despite exemptions: {safe_text(event.ignore_keep, REASON)}"
+    if isinstance(event.approval, Mapping):
+        signed = "" if event.approval.get("exempt") is True else "approved by "
+        yield f"{signed}{safe_text(describe_approval(event.approval), REASON)}"
 
 
 def _describe_plan(event: RunPlanned) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator.audit.approval_verify import RecordedApprovals
 from orchestrator.audit.seal_verify import SealCheck
 from orchestrator.audit.verify import Reading, Verdict
 from orchestrator.text import plural, safe_text
@@ -92,3 +93,27 @@ def _describe_seals(reading: Reading, check: SealCheck) -> Iterator[str]:
         since = f"; {plural(check.since, 'record')} since, not covered by the seal" if check.since else ""
         found = f", in {safe_text(check.file.name)}" if check.file else ""
         yield f"  sealed up to line {good.covers.lines} {by}{found}{since}"
+
+
+def approval_document(approvals: RecordedApprovals) -> dict[str, object]:
+    """Build the field `approval` of `audit verify --json --approval-keys`."""
+    return {
+        "ok": approvals.fault is None,
+        "reason": approvals.fault,
+        "exempt": approvals.is_exempt,
+        "approvers": list(approvals.approvers),
+        "starter": approvals.starter,
+        "signed_answers": approvals.signed_answers,
+    }
+
+
+def approval_line(approvals: RecordedApprovals) -> str:
+    """Describe the signatures of a log in a line."""
+    if approvals.fault is not None:
+        return f"NOT APPROVED: {safe_text(approvals.fault, 500)}"
+    if approvals.is_exempt:
+        return "exempt from approvals"
+    by = safe_text(", ".join(approvals.approvers), 500)
+    start = "" if approvals.starter is None else f", start signed by {safe_text(approvals.starter, 64)}"
+    answers = f", {plural(approvals.signed_answers, 'signed answer')}" if approvals.signed_answers else ""
+    return f"approved by {by}{start}{answers}"

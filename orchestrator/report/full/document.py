@@ -93,6 +93,7 @@ def _describe_run(timeline: RunTimeline, log: LogFile) -> dict[str, Any]:
         **({} if started.workspace_name is None else {"workspace_name": started.workspace_name}),
         **({} if started.break_freeze is None else {"break_freeze": started.break_freeze}),
         **({} if started.ignore_keep is None else {"ignore_keep": started.ignore_keep}),
+        **({} if started.approval is None else {"approval": started.approval}),
         **({} if started.fleet is None else {"fleet": started.fleet}),
         "simulated": state.is_simulated,
         "cloud_ended": state.cloud_ended,

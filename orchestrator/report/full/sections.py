@@ -51,7 +51,7 @@ from orchestrator.report.full.phrases import (
 )
 from orchestrator.report.full.timeline_section import describe_timeline
 from orchestrator.report.layout import after, format_dollars, moment, per_hour, rate_words, size
-from orchestrator.report.phrases import VERDICTS, describe_narrowing
+from orchestrator.report.phrases import VERDICTS, describe_approval, describe_narrowing
 from orchestrator.text import plural
 
 _Document = Mapping[str, Any]
@@ -116,6 +116,8 @@ def describe_summary(document: _Document) -> Section:
         pairs.append(("Despite freezes", str(run["break_freeze"])))
     if "ignore_keep" in run:
         pairs.append(("Despite exemptions", str(run["ignore_keep"])))
+    if "approval" in run:
+        pairs.append(("Approved by", describe_approval(run["approval"])))
     if command := next_command(document):
         pairs.append(("To continue", Code(command)))
     if total["stops"]:

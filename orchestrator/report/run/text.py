@@ -15,7 +15,14 @@ from orchestrator.audit.target import TargetState
 from orchestrator.billing.rates import HOURS_PER_MONTH
 from orchestrator.outcome import TROUBLE, Outcome, summary_of
 from orchestrator.report.layout import Column, fact_lines, moment, print_lines, print_table, prose_lines
-from orchestrator.report.phrases import ENDINGS, abandon_command, describe_end, describe_narrowing, meaning_of_run
+from orchestrator.report.phrases import (
+    ENDINGS,
+    abandon_command,
+    describe_approval,
+    describe_end,
+    describe_narrowing,
+    meaning_of_run,
+)
 from orchestrator.report.plan.sections import step_lines, targets_ahead
 from orchestrator.runs.answer import describe_answer
 from orchestrator.runs.records import steps_from
@@ -254,6 +261,8 @@ def _describe_start(state: RunState) -> _Facts:
         yield "despite freezes", Text(safe_text(state.started.break_freeze, _WIDTH))
     if state.started.ignore_keep is not None:
         yield "despite exemptions", Text(safe_text(state.started.ignore_keep, _WIDTH))
+    if state.started.approval is not None:
+        yield "approved by", Text(safe_text(describe_approval(state.started.approval), _WIDTH))
 
 
 def _follow_ups(state: RunState) -> _Facts:
