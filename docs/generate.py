@@ -131,7 +131,18 @@ def playbook_keys() -> str:
     schema = json_schema()
     defs = schema["$defs"]
     order = [
-        *("Variable", "PlaybookGuards", "KeepRunning", "Times", "Protect", "Limits", "Schedule", "Fleet", "Notices"),
+        *(
+            "Variable",
+            "PlaybookGuards",
+            "KeepRunning",
+            "Times",
+            "Protect",
+            "Limits",
+            "Schedule",
+            "Wake",
+            "Fleet",
+            "Notices",
+        ),
         *("Step", "Select", "Result", "StepLimits", "Settle", "Escalation", "Pause", "Notify"),
     ]
     missing = set(defs) - set(order)

@@ -73,12 +73,14 @@ class Timetable:
         schedule: the schedule of the playbook.
         calendars: the calendars of `not_on`, by their text there.
         freezes: the freezes for all actions of the playbook.
+        wakes: the playbook whose stopped CVMs the firings start; None for runs of the playbook itself.
     """
 
     name: str
     schedule: Schedule
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
     freezes: tuple[Freeze, ...] = ()
+    wakes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Firing:
         latest: the latest possible start time in UTC.
         decision: the relation of the local time to clock changes.
         note: the same in words; empty for a plain time.
+        is_wake: whether the firing starts the CVMs stopped by the playbook.
     """
 
     planned: datetime
@@ -102,6 +105,7 @@ class Firing:
     latest: datetime
     decision: ClockCase
     note: str
+    is_wake: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class LeftOut:
         code: the reason.
         reason: the reason in words.
         moment: start time in UTC with jitter; None if not computed.
+        is_wake: as in `Firing`.
     """
 
     planned: datetime
@@ -123,6 +128,7 @@ class LeftOut:
     code: LeftOutCode
     reason: str
     moment: datetime | None = None
+    is_wake: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,7 @@ def list_firings(timetable: Timetable, start: datetime, end: datetime) -> Iterat
         start: with a zone.
         end: with a zone.
     """
-    schedule = timetable.schedule
+    schedule, is_wake = timetable.schedule, timetable.wakes is not None
     zone = load_zone(schedule.timezone)
     dues = (
         _list_clock_times(schedule.cron, zone, start)
@@ -163,14 +169,14 @@ def list_firings(timetable: Timetable, start: datetime, end: datetime) -> Iterat
             continue
         local = planned.astimezone(zone)
         if why_not is not None:
-            yield LeftOut(planned, local, due.wall, *why_not)
+            yield LeftOut(planned, local, due.wall, *why_not, is_wake=is_wake)
             continue
         latest = planned + timedelta(seconds=int(schedule.jitter))
         if following is not None:
             latest = min(latest, max(following.resolved.moment - _SECOND, planned))
         latest = min(latest, closes or latest)
         moment = planned + _compute_jitter(timetable.name, planned, latest)
-        yield Firing(planned, local, due.wall, moment, latest, due.decision, due.note)
+        yield Firing(planned, local, due.wall, moment, latest, due.decision, due.note, is_wake)
 
 
 def find_next_firing(timetable: Timetable, now: datetime, within: timedelta = timedelta(days=366)) -> Firing | None:

@@ -296,9 +296,10 @@ def _remove_places(tree: Tree, places: list[KeyPath]) -> Tree:
     result = copy.deepcopy(tree)
     for place in places:
         holder: Any = result
-        if place[0] == "schedule":
+        if place[0] in {"schedule", "wake"}:
             # The keys of a schedule depend on each other: without one key, the rest can't be checked.
-            holder.pop("schedule", None)
+            for key in ("schedule", "wake") if place[0] == "schedule" else ("wake",):
+                holder.pop(key, None)
             continue
         for part in place[:-1]:
             holder = holder[part]

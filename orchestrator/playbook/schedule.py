@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, Wit
 from pydantic_core import PydanticCustomError
 
 from orchestrator.documented_model import DocumentedModel
-from orchestrator.playbook.value_types import Duration
+from orchestrator.playbook.value_types import Duration, StrictBool
 from orchestrator.validation_messages import suggest_nearest
 
 if TYPE_CHECKING:
@@ -212,6 +212,29 @@ class Schedule(DocumentedModel):
                     f"{until} is before `from` ({begins})", "swap `from` and `until`, or remove one of the two"
                 )
         return until
+
+
+class Wake(DocumentedModel):
+    """Times of automatic starts: only of CVMs that the playbook stopped, and that nobody touched since."""
+
+    cron: Annotated[str, PlainValidator(_parse_cron), WithJsonSchema(_TEXT)]
+    """Five fields, as in `schedule.cron`."""
+    timezone: TimeZone | None = None
+    """Time zone of `cron` and `not_on`; default: the time zone of `schedule`."""
+    not_on: Annotated[LeftOutOn, ONE_OR_MORE] = []  # noqa: RUF012 - pydantic copies it
+    """Days without starts, as in `schedule.not_on`. The days of `schedule.not_on` do not count here."""
+    include_gpus: StrictBool = False
+    """Start CVMs with GPUs too: each start is charged a new 24-hour minimum."""
+
+    def as_schedule(self, schedule: Schedule) -> Schedule:
+        """Return the times of the starts as a schedule, beside the schedule of the stops."""
+        return Schedule.model_construct(
+            cron=self.cron,
+            timezone=self.timezone or schedule.timezone,
+            not_on=self.not_on,
+            on_missed="run_once",
+            on_overlap="queue",
+        )
 
 
 def load_zone(name: str) -> "ZoneInfo":

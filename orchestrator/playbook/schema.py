@@ -8,6 +8,8 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -16,7 +18,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from orchestrator.documented_model import DocumentedModel
 from orchestrator.playbook.freeze import Times
 from orchestrator.playbook.limits import Limits
-from orchestrator.playbook.schedule import Schedule
+from orchestrator.playbook.schedule import Schedule, Wake, raise_schedule_error
 from orchestrator.playbook.steps import AnyStep, Select, Step
 from orchestrator.playbook.value_types import (
     AppIds,
@@ -216,6 +218,8 @@ class Playbook(DocumentedModel):
     """Limits of the run's rate and width."""
     schedule: Schedule | None = None
     """Times of automatic runs."""
+    wake: Wake | None = None
+    """Times of automatic starts of the CVMs stopped by this playbook. Needs `schedule`."""
     notify: Notices = Notices()
     """Kinds of notices to send."""
     deadline: PositiveDuration | None = None
@@ -231,6 +235,14 @@ class Playbook(DocumentedModel):
     def acting_steps(self) -> list[Step]:
         """The steps with actions on CVMs."""
         return [step for step in self.steps if isinstance(step, Step)]
+
+    @field_validator("wake")
+    @classmethod
+    def _check_wake(cls, wake: Wake | None, info: ValidationInfo) -> Wake | None:
+        if wake is not None and info.data.get("schedule", wake) is None:
+            hint = "add `schedule`, with the times of the stops, or remove `wake`"
+            raise_schedule_error("needs a `schedule`: a wake starts what the schedule stopped", hint)
+        return wake
 
     @model_validator(mode="before")
     @classmethod

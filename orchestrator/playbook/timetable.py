@@ -10,7 +10,7 @@ from orchestrator.playbook.calendars import DaysOff, read_calendar
 from orchestrator.playbook.firings import Timetable
 from orchestrator.playbook.freeze import GUARDS, Freeze
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.schedule import CalendarFile, load_zone
+from orchestrator.playbook.schedule import CalendarFile, Schedule, load_zone
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.source import parse_source
 
@@ -36,18 +36,42 @@ def load_timetable(
     schedule = loaded.playbook.schedule
     if schedule is None:
         return None
-    zone = load_zone(schedule.timezone)
-    calendars = {}
+    calendars = _read_calendars(loaded, "schedule", schedule, read)
+    return Timetable(loaded.playbook.name, schedule, calendars, load_freezes(loaded, read, guards))
+
+
+def load_wake_timetable(
+    loaded: LoadedPlaybook, read: Callable[[Path, ZoneInfo], DaysOff] = read_calendar
+) -> Timetable | None:
+    """Read the calendars of a playbook's `wake`; None without `wake`. Args and errors as in `load_timetable`."""
+    schedule, wake = loaded.playbook.schedule, loaded.playbook.wake
+    if schedule is None or wake is None:
+        return None
+    times = wake.as_schedule(schedule)
+    calendars = _read_calendars(loaded, "wake", times, read)
+    return Timetable(name_wake(loaded.playbook.name), times, calendars, wakes=loaded.playbook.name)
+
+
+def name_wake(playbook: str) -> str:
+    """Return the name of the starts of a playbook: in the journal of the service, and of their runs."""
+    return f"{playbook} (wake)"
+
+
+def _read_calendars(
+    loaded: LoadedPlaybook, section: str, schedule: Schedule, read: Callable[[Path, ZoneInfo], DaysOff]
+) -> dict[str, DaysOff]:
+    """Read the calendars of `not_on` in a section of the playbook."""
+    zone, calendars = load_zone(schedule.timezone), {}
     for number, entry in enumerate(schedule.not_on):
         if isinstance(entry, CalendarFile):
             try:
                 calendars[entry.text] = read(loaded.file.parent / entry.text, zone)
             except PlaybookError as error:
-                line = parse_source(loaded.data, loaded.file).line_of(("schedule", "not_on", number))
+                line = parse_source(loaded.data, loaded.file).line_of((section, "not_on", number))
                 hint = error.hint or "the path is relative to the playbook's folder"
-                message = f"schedule.not_on[{number}]: {error.message}"
+                message = f"{section}.not_on[{number}]: {error.message}"
                 raise PlaybookError(message, hint=hint, file=loaded.file, line=line) from error
-    return Timetable(loaded.playbook.name, schedule, calendars, load_freezes(loaded, read, guards))
+    return calendars
 
 
 def load_freezes(

@@ -260,7 +260,7 @@ def _forecast_firing(
     why_not = _find_skip_reason(timetable, decided, snooze, now, firing)
     if why_not is None:
         return firing
-    return LeftOut(firing.planned, firing.local, firing.wanted, *why_not, moment=firing.moment)
+    return LeftOut(firing.planned, firing.local, firing.wanted, *why_not, moment=firing.moment, is_wake=firing.is_wake)
 
 
 def _find_skip_reason(
@@ -322,7 +322,8 @@ def _build_kept(timetable: Timetable, planned: datetime, moment: datetime) -> Fi
     local = planned.astimezone(load_zone(timetable.schedule.timezone))
     wanted = local.replace(tzinfo=None, fold=0)
     same = (each for each in list_firings(timetable, planned, planned + _TICK) if isinstance(each, Firing))
-    firing = next(same, Firing(planned, local, wanted, moment, moment, ClockCase.PLAIN, ""))
+    is_wake = timetable.wakes is not None
+    firing = next(same, Firing(planned, local, wanted, moment, moment, ClockCase.PLAIN, "", is_wake))
     return replace(firing, moment=moment, latest=max(moment, firing.latest))
 
 

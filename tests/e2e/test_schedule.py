@@ -53,6 +53,27 @@ def test_a_table_says_when_it_fires_when_not_and_why(site: Site) -> None:
     ]
 
 
+def test_stops_and_wakes_are_in_one_list(site: Site) -> None:
+    wake = "{cron: '0 7 * * *', timezone: Europe/Berlin}\nwake: {cron: '0 6 * * MON', not_on: '2027-03-29'}"
+    ended = explain(site, wake, "--from", "2027-03-28", "--to", "2027-03-29")
+    assert ended.out.splitlines()[:-2] == [
+        "scheduled: at 07:00 every day, Europe/Berlin",
+        "wake: at 06:00 on Monday, Europe/Berlin",
+        "wake not on 2027-03-29",
+        "",
+        "local                        UTC                note",
+        "Sun 2027-03-28 07:00 +02:00  2027-03-28 05:00Z  stop",
+        "Mon 2027-03-29 06:00 +02:00  2027-03-29 04:00Z  wake skipped: excluded by `not_on`: 2027-03-29",
+        "Mon 2027-03-29 07:00 +02:00  2027-03-29 05:00Z  stop",
+    ]
+    document = explain(site, wake, "--from", "2027-04-05", "--to", "2027-04-05", "--json").document
+    assert document["wake"]["words"] == "at 06:00 on Monday, Europe/Berlin"
+    assert [(each["planned"][11:16], each.get("wake")) for each in document["firings"]] == [
+        ("04:00", True),
+        ("05:00", None),
+    ]
+
+
 def test_json_is_one_document_with_the_same(site: Site) -> None:
     ended = explain(site, SCHEDULE, "--from", "2027-10-30T12:00", "--to", "2027-11-01T01:30Z", "--json")
     assert ended.code == 0

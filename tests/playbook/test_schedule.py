@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import PlaybookError
 from orchestrator.playbook.schedule import Schedule
-from orchestrator.playbook.timetable import load_timetable
+from orchestrator.playbook.timetable import load_timetable, load_wake_timetable
 from tests.playbook.loading import VALID, load, refusal
 
 SCHEDULE = """\
@@ -159,3 +159,46 @@ def test_the_error_of_an_unusable_calendar_names_line_and_key(tmp_path: Path, da
     assert (caught.value.hint or "").startswith(
         "correct the event" if of_content else "the path is relative to the playbook"
     )
+
+
+WAKE = 'wake: {cron: "0 7 * * MON-FRI", not_on: ["2027-12-24"]}\n'
+
+
+def test_a_wake_has_times_of_its_own_in_the_zone_of_the_schedule(tmp_path: Path) -> None:
+    wake = load_wake_timetable(load(tmp_path, WAKE + TEXT, teepod="a"))
+    assert wake is not None
+    times = wake.schedule
+    assert (wake.name, wake.wakes) == ("example (wake)", "example")
+    assert (times.cron, times.timezone, times.from_, times.jitter) == ("0 7 * * MON-FRI", "Europe/Berlin", None, 0)
+    assert (times.on_missed, times.on_overlap) == ("run_once", "queue")
+    assert [each.text for each in times.not_on] == ["2027-12-24"]
+    own = load_wake_timetable(load(tmp_path, WAKE.replace("not_on", "timezone: UTC, not_on") + TEXT, teepod="a"))
+    assert own is not None
+    assert own.schedule.timezone == "UTC"
+    assert load_wake_timetable(load(tmp_path, TEXT, teepod="a")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (WAKE + VALID, "wake: needs a `schedule`", "add `schedule`"),
+        (
+            WAKE.replace("not_on", "timezone: Europe/Berln, not_on") + TEXT,
+            "wake.timezone: there is no time zone",
+            "did",
+        ),
+        (WAKE.replace("0 7", "99 7") + TEXT, "wake.cron: the cron expression", "minute takes 0 to 59"),
+        (WAKE.replace("cron", "include_gpus: 1, cron") + TEXT, "wake.include_gpus", ""),
+    ],
+)
+def test_a_wrong_wake_is_an_error_at_its_place(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    error = refusal(tmp_path, text, teepod="a")
+    assert message in str(error)
+    assert ":1: " in str(error)
+    assert hint in (error.hint or "")
+
+
+def test_a_broken_calendar_of_a_wake_is_named(tmp_path: Path) -> None:
+    loaded = load(tmp_path, WAKE.replace("2027-12-24", "off.ics") + TEXT, teepod="a")
+    with pytest.raises(PlaybookError, match=r"wake\.not_on\[0\]: "):
+        load_wake_timetable(loaded)

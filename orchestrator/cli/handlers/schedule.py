@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from heapq import merge
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,15 +49,19 @@ def explain_schedule(
     from orchestrator.service.scheduler import forecast_firings  # noqa: PLC0415 - the same
 
     with _open_playbook(playbook) as (file, name):
-        loaded, timetable, fault = _load_in_force(file, parse_assignments(variables))
+        loaded, timetable, wake, fault = _load_in_force(file, parse_assignments(variables))
     mismatch = find_workspace_mismatch(loaded.playbook)
-    state = _read_state(timetable.name)
     zone, now = load_zone(timetable.schedule.timezone), _read_clock()
     opens, closes = _parse_period(start, end, timetable.schedule.timezone, now)
     begins = None if start is None else opens
-    found = forecast_firings(timetable, state.decided, state.snooze, now, start=begins, end=closes)
+    tables = [timetable] if wake is None else [timetable, wake]
+    states = ((each, _read_state(each.name)) for each in tables)
+    lists = [
+        forecast_firings(each, state.decided, state.snooze, now, start=begins, end=closes) for each, state in states
+    ]
+    found = merge(*lists, key=lambda each: each.planned)
     if as_json:
-        document = explain_document(timetable, name, found, (opens, closes), fault, mismatch=mismatch)
+        document = explain_document(timetable, name, found, (opens, closes), fault, mismatch=mismatch, wake=wake)
         write_document(document, sys.stdout.write)
         return
     if fault is not None:
@@ -65,10 +70,10 @@ def explain_schedule(
     if mismatch is not None:
         click.echo(f"warning: {safe_text(mismatch, 400)}", err=True)
     counts: Counter[type] = Counter()
-    first, *facts = head_lines(timetable)
+    first, *facts = [line for each in tables for line in head_lines(each)]
     click.echo("\n".join((click.style(first, bold=True), *facts, "")))
     width = text_width(_PIPE_WIDTH)
-    for line, fires in firing_rows(count_firings(found, counts), width):
+    for line, fires in firing_rows(count_firings(found, counts), width, has_wake=wake is not None):
         click.echo(line if fires else click.style(line, dim=True))
     click.echo("\n" + summarize_firings(counts, opens.astimezone(zone), closes.astimezone(zone)))
     if not counts[Firing]:
@@ -99,22 +104,24 @@ def _open_playbook(playbook: str) -> Iterator[tuple[Path, str]]:
             yield file, str(file)
 
 
-def _load_in_force(file: Path, values: Mapping[str, str]) -> "tuple[LoadedPlaybook, Timetable, PlaybookError | None]":
-    """Return a playbook and its timetable; for an unusable file, the version used by `serve`, and the fault."""
-    from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415 - loads cron
+def _load_in_force(
+    file: Path, values: Mapping[str, str]
+) -> "tuple[LoadedPlaybook, Timetable, Timetable | None, PlaybookError | None]":
+    """Return a playbook and its timetables; for an unusable file, the version used by `serve`, and the fault."""
+    from orchestrator.playbook.timetable import load_timetable, load_wake_timetable  # noqa: PLC0415 - loads cron
 
     try:
         loaded = _load_schedule(file, values)
-        timetable = load_timetable(loaded, guards=_read_guards())
+        timetable, wake = load_timetable(loaded, guards=_read_guards()), load_wake_timetable(loaded)
     except PlaybookError as error:
         kept = _read_kept(file)
         if kept is None:
             raise
-        return kept.loaded, kept.timetable, error
+        return kept.loaded, kept.timetable, load_wake_timetable(kept.loaded), error
     if timetable is None:
         hint = 'add `schedule: {cron: "30 2 * * *", timezone: Europe/Berlin}`, with your cron expression and zone'
         raise PlaybookError("the playbook has no schedule", file=loaded.file, hint=hint)
-    return loaded, timetable, None
+    return loaded, timetable, wake, None
 
 
 def _read_kept(file: Path) -> "ScheduledPlaybook | None":

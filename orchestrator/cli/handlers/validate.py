@@ -28,18 +28,19 @@ def validate_playbooks(playbooks: tuple[str, ...], variables: tuple[str, ...], *
             loaded = load_playbook(find_playbook(name), values, allow_undefined=True)
             _read_freezes(loaded)
             due = None if loaded.playbook.schedule is None else _schedule_document(loaded)
+            wake = None if loaded.playbook.wake is None else _schedule_document(loaded, wake=True)
         except PlaybookError as error:
             errors += (error, *error.more)
             continue
         warnings = _list_warnings(loaded)
-        documents.append({**_playbook_document(loaded), "schedule": due, "warnings": warnings})
+        documents.append({**_playbook_document(loaded), "schedule": due, "wake": wake, "warnings": warnings})
         if not as_json:
             click.echo(_format_line(loaded))
             for warning in warnings:
                 click.echo(f"  warning: {warning['message']}", err=True)
-            if due is not None:
-                click.echo(f"  {due['says']}")
-                for warning in due["warnings"]:
+            for times in filter(None, (due, wake)):
+                click.echo(f"  {times['says']}")
+                for warning in times["warnings"]:
                     click.echo(f"  warning: {warning['message']}", err=True)
     if errors:
         errors[0].more = tuple(errors[1:])
@@ -116,15 +117,15 @@ def _playbook_document(loaded: LoadedPlaybook) -> dict[str, object]:
     }
 
 
-def _schedule_document(loaded: LoadedPlaybook) -> dict[str, Any]:
+def _schedule_document(loaded: LoadedPlaybook, *, wake: bool = False) -> dict[str, Any]:
     # Only playbooks with a schedule need these modules.
     from orchestrator.playbook.firings import find_next_firing  # noqa: PLC0415
-    from orchestrator.playbook.timetable import load_timetable  # noqa: PLC0415
+    from orchestrator.playbook.timetable import load_timetable, load_wake_timetable  # noqa: PLC0415
     from orchestrator.report.plan.schedule import due_document  # noqa: PLC0415
 
-    timetable = load_timetable(loaded)
+    timetable = load_wake_timetable(loaded) if wake else load_timetable(loaded)
     assert timetable is not None  # noqa: S101 - it has a schedule
-    return due_document(timetable.schedule, find_next_firing(timetable, utc_now()))
+    return due_document(timetable.schedule, find_next_firing(timetable, utc_now()), "wake" if wake else "due")
 
 
 def _read_freezes(loaded: LoadedPlaybook) -> None:

@@ -25,10 +25,16 @@ def in_words(schedule: Schedule) -> str:
     return f"{text[:1].lower()}{text[1:]}, {schedule.timezone}"
 
 
-def describe_schedule(schedule: Schedule, coming: Firing | None) -> str:
-    """Describe a schedule and its next firing."""
+def describe_schedule(schedule: Schedule, coming: Firing | None, verb: str = "due") -> str:
+    """Describe a schedule and its next firing.
+
+    Args:
+        schedule: the schedule.
+        coming: the next firing.
+        verb: `due` or `wake`.
+    """
     after = f"next: {format_local(coming.local)}" if coming else "no firing within a year"
-    return f"due {in_words(schedule)}; {after}"
+    return f"{verb} {in_words(schedule)}; {after}"
 
 
 def format_firing(firing: Firing) -> str:
@@ -56,21 +62,28 @@ def head_lines(timetable: Timetable) -> list[str]:
         for each in timetable.freezes
     ]
     facts += [f"warning: {each}" for each in step_warnings(schedule.cron)]
+    if timetable.wakes is not None:
+        return [f"wake: {in_words(schedule)}", *(f"wake {each}" for each in facts)]
     return [f"{safe_text(timetable.name)}: {in_words(schedule)}", *facts]
 
 
-def firing_rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple[str, bool]]:
+def firing_rows(found: Iterable[Firing | LeftOut], width: int, *, has_wake: bool = False) -> Iterator[tuple[str, bool]]:
     """Yield the lines of the table of firings, with a flag for lines about a real firing.
 
     Args:
         found: the result of `firings`.
+        has_wake: whether the firings stop and start CVMs; the note of each line then begins with `stop` or `wake`.
         width: the width of the terminal, in characters. On a narrow terminal the words stand below the times.
     """
     head_line, table_width = f"{'local':{_COLUMNS[0]}}  {'UTC':{_COLUMNS[1]}}", sum(_COLUMNS) + 2
     yield (f"{head_line}  note" if width >= _WIDE else head_line[: max(width, _COLUMNS[0])].rstrip()), False
     for each in found:
         fires = isinstance(each, Firing)
-        local, utc, why = format_local(each.local), f"{each.planned:%Y-%m-%d %H:%M}Z", _explain_firing(each)
+        local, utc, why = (
+            format_local(each.local),
+            f"{each.planned:%Y-%m-%d %H:%M}Z",
+            _explain_firing(each, has_wake=has_wake),
+        )
         lines = [f"{local}  {utc}"] if width >= table_width else [local, f"{_INDENT}{utc}"]
         if width >= _WIDE:
             first, *rest = textwrap.wrap(why, width - table_width - 2) or [""]
@@ -81,11 +94,12 @@ def firing_rows(found: Iterable[Firing | LeftOut], width: int) -> Iterator[tuple
             yield line, fires
 
 
-def _explain_firing(each: Firing | LeftOut) -> str:
+def _explain_firing(each: Firing | LeftOut, *, has_wake: bool) -> str:
+    kind = ("wake" if each.is_wake else "stop") if has_wake else ""
     if isinstance(each, LeftOut):
-        return f"skipped: {safe_text(each.reason)}"
+        return f"{kind} skipped: {safe_text(each.reason)}".lstrip()
     starts = f"starts at {each.moment.astimezone(each.local.tzinfo):%H:%M:%S}" if each.latest != each.planned else ""
-    return "; ".join(part for part in (starts, each.note) if part)
+    return "; ".join(part for part in (kind, starts, each.note) if part)
 
 
 def count_firings(found: Iterable[Firing | LeftOut], counts: Counter[type]) -> Iterator[Firing | LeftOut]:
@@ -117,10 +131,10 @@ def schedule_document(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def due_document(schedule: Schedule, coming: Firing | None) -> dict[str, Any]:
+def due_document(schedule: Schedule, coming: Firing | None, verb: str = "due") -> dict[str, Any]:
     """Build the schedule part of `validate --json`: the schedule, its next firing, and a sentence about both."""
     planned = None if coming is None else _format_utc(coming.planned)
-    return {**schedule_document(schedule), "next": planned, "says": describe_schedule(schedule, coming)}
+    return {**schedule_document(schedule), "next": planned, "says": describe_schedule(schedule, coming, verb)}
 
 
 def explain_document(
@@ -131,6 +145,7 @@ def explain_document(
     fault: OrchestratorError | None = None,
     *,
     mismatch: str | None = None,
+    wake: Timetable | None = None,
 ) -> dict[str, Any]:
     """Build the document of `schedule explain --json`.
 
@@ -141,6 +156,7 @@ def explain_document(
         time_range: the begin and the end of the time.
         fault: the reason why the file is unusable; the timetable is then the last valid version.
         mismatch: the reason why the playbook's workspaces do not match the settings.
+        wake: the times of the starts of the stopped CVMs; None without `wake`.
     """
     fires: list[dict[str, Any]] = []
     left: list[dict[str, Any]] = []
@@ -149,6 +165,7 @@ def explain_document(
             "planned": _format_utc(each.planned),
             "local": each.local.isoformat(),
             "wanted": each.wanted.isoformat(timespec="minutes"),
+            **({"wake": True} if each.is_wake else {}),
         }
         if isinstance(each, LeftOut):
             left.append({**times, "code": each.code.value, "reason": each.reason})
@@ -161,6 +178,7 @@ def explain_document(
         "invalid": None if fault is None else {"error": str(fault), "hint": fault.hint},
         "workspaces_error": mismatch,
         "schedule": schedule_document(timetable.schedule),
+        "wake": None if wake is None else schedule_document(wake.schedule),
         "from": _format_utc(time_range[0]),
         "to": _format_utc(time_range[1]),
         "firings": fires,
