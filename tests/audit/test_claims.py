@@ -111,6 +111,35 @@ def test_the_refusal_of_a_second_process_of_a_run_says_so(claims: FileClaimStore
     assert (caught.value.message, caught.value.hint) == ("another process executes this run", "wait for its end")
 
 
+def test_a_refused_second_process_leaves_no_file_open(claims: FileClaimStore) -> None:
+    with claims.create_claim(ONE, CLOUD, [A]):
+        before = len(list(Path("/dev/fd").iterdir()))
+        with pytest.raises(ClaimedError):
+            claims.create_claim(ONE, CLOUD, [B])
+        assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_no_run_counts_as_live_while_another_command_holds_the_lock(
+    claims: FileClaimStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.audit.claims._LOCK_PAUSE_S", 0)
+    with claims.create_claim(ONE, CLOUD, [A]):
+        assert claims.is_any_live([ONE])
+        with claims.hold_lock():
+            assert not claims.is_any_live([ONE])
+
+
+def test_a_claim_ends_even_if_its_end_cannot_be_written(
+    claims: FileClaimStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = claims.create_claim(ONE, CLOUD, [A])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda _fd, data, _place: len(data) - 1)
+        claim.release(has_ended=True)
+    (found,) = overlaps_of(claims, A)
+    assert (found.is_live, found.has_ended) == (False, False)
+
+
 def test_a_claim_that_cannot_be_written_is_named_with_its_place_and_the_remedy(
     claims: FileClaimStore, tmp_path: Path
 ) -> None:
