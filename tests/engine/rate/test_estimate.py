@@ -150,3 +150,25 @@ def test_an_assumed_size_gives_the_limit_from_a_single_refusal() -> None:
     assert estimator.assume_size(40.0, 10, least=1.0) == pytest.approx(20.0, rel=0.1)
     assert estimator.assume_size(40.0, 10, least=30.0) == 30.0
     assert estimator.size == 10
+
+
+def test_a_long_stretch_of_a_late_run_is_stored_in_groups_as_well() -> None:
+    estimator = BucketEstimator(1000.0)
+    for request in range(2000):
+        estimator.count_accepted(1000 + request / 50)
+    assert 50 <= len(estimator._stretches[-1].groups) <= 100
+
+
+def test_a_bucket_filled_up_between_two_requests_counts_the_second_request_alone() -> None:
+    estimator = BucketEstimator(0.0)
+    estimator.count_accepted(0.0)
+    estimator.count_accepted(0.015)
+    estimator.count_refused(0.015)
+    assert estimator.estimate_limits(200.0).size == 1
+
+
+def test_a_bucket_filled_up_before_a_refusal_has_no_used_requests() -> None:
+    estimator = BucketEstimator(0.0)
+    estimator.count_accepted(0.0)
+    estimator.count_refused(10.0)
+    assert estimator.estimate_limits(10.0).size == 0
