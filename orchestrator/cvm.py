@@ -147,7 +147,7 @@ class ByCvm(Generic[_T]):
         return next((self._by_key[key] for key in (ref.id, ref.uuid_key) if key and key in self._by_key), None)
 
     def left_by(self, refs: Iterable[CvmRef]) -> list[_T]:
-        """Return the values that belong to no CVM of this list, in order."""
+        """Return the values without a CVM in this list, in order."""
         found = {id(self.find(ref)) for ref in refs}
         return [value for value in self._values if id(value) not in found]
 

@@ -270,7 +270,7 @@ class Reason:
 
     @property
     def summary(self) -> str:
-        """The sentence, without details that differ between CVMs."""
+        """The sentence, without the details of single CVMs."""
         if self.needed_by == "select":
             return f"not matched: {self.text.removesuffix(_NEEDED_BY_SELECT)}"
         return _SUMMARIES.get(self.code, self.text)
@@ -324,7 +324,7 @@ def may_be_protected(entry: Mapping[str, Any]) -> bool:
 
 
 def summary_of(entry: Mapping[str, Any]) -> str:
-    """Return the sentence of a record or of an entry of `skipped`, without details that differ between CVMs."""
+    """Return the sentence of a record or of an entry of `skipped`, without the details of single CVMs."""
     code = code_of(entry)
     summary = None if code is None else _SUMMARIES.get(code)
     return summary or str(entry.get("reason") or "no reason given")

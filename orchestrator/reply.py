@@ -157,7 +157,7 @@ class Reply(Generic[T_co]):
 
     @property
     def says_no_such_cvm(self) -> bool:
-        """Whether the API itself finds not exactly one CVM for an identifier."""
+        """Whether the API itself finds no CVM, or several CVMs, for an identifier."""
         is_invalid = self.http_status == HTTPStatus.UNPROCESSABLE_ENTITY
         return self.says_not_found or is_invalid or self.error_code == AMBIGUOUS_CODE
 

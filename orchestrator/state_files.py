@@ -47,7 +47,7 @@ def make_folder(folder: Path) -> None:
 
 
 def create_file(path: Path, flags: int, mode: int = 0o600) -> int:
-    """Create a file that does not exist yet; return its descriptor.
+    """Create a new file; return its descriptor.
 
     Args:
         path: the file.
@@ -65,7 +65,7 @@ def create_file(path: Path, flags: int, mode: int = 0o600) -> int:
 
 
 def open_or_create(path: Path, flags: int) -> int:
-    """Open a file, or create the file where it is missing; return its descriptor.
+    """Open a file, or create a missing file; return the descriptor.
 
     Raises:
         OSError: when neither is possible, or a symbolic link has that name.
@@ -79,7 +79,7 @@ def open_or_create(path: Path, flags: int) -> int:
 
 
 def replace_file(path: Path, data: bytes, sync: Callable[[int], None] = os.fsync) -> None:
-    """Write a whole file and put the new file in the place of the old one, durably.
+    """Replace a file durably and atomically.
 
     Raises:
         OSError: when the file can't be written; the old file is still there.
@@ -108,7 +108,7 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what was created, renamed or removed in a folder durable."""
+    """Make the changes of a folder's entries durable."""
     fd = os.open(folder, _FOLDER)
     try:
         os.fsync(fd)
@@ -118,7 +118,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _opened_folder(folder: Path) -> Iterator[int]:
-    """Open a folder; root refuses a symbolic link that another user made."""
+    """Open a folder; root refuses another user's symbolic link."""
     try:
         fd = os.open(folder, _FOLDER | (os.O_NOFOLLOW if os.geteuid() == 0 else 0))
     except OSError as error:
@@ -143,7 +143,7 @@ def _hand_over_folder(name: str, parent: int) -> None:
 
 
 def _hand_over(fd: int, folder: int) -> None:
-    """Give what root created to the folder's owner, where the file system allows that."""
+    """Change the owner of root's new files to the folder's owner, if the file system allows the change."""
     owner = os.fstat(folder)
     if os.geteuid() == 0 and owner.st_uid != 0:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Claims: the CVMs reserved by the live runs of a state folder, so that two runs never act on the same CVM at once.
+"""Claims: the CVMs reserved by the live runs of a state folder. Two runs never act on one CVM at once.
 
 Each run has a file in `claims/` with its CVMs, and holds a lock on that file. The lock, and so the claim, ends with the
 process. Every check and every change happens under the single lock of the folder, so a check and the following claim

@@ -87,7 +87,7 @@ class Required(Generic[T]):
 
 
 class Optional(Generic[T]):
-    """Field of some records of an event; None where a record, such as a record of an earlier version, lacks it."""
+    """Field of some records of an event; None without the field, such as in a record of an earlier version."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         setattr(owner, name, property(lambda view: view.record.get(name)))

@@ -1,4 +1,4 @@
-"""State of a target according to the log, and the effect of each event on that state."""
+"""State of a target according to the log, and the effect of each event on the state."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal

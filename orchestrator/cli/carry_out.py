@@ -91,7 +91,7 @@ async def _carry_out(session: Session, opened: OpenRun, *, as_json: bool) -> int
             error = explain_early_end(result, log, session.endpoint)
             if error is not None:
                 print_error(error, as_json=False)
-            if session.settings.notify.somebody:
+            if session.settings.notify.has_receivers:
                 await _finish_unless(received, partial(finish, result))
     return code
 

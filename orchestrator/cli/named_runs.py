@@ -165,7 +165,7 @@ def find_logs(
 
 
 def _find_existing(store: FileRunStore, run_ids: Sequence[str]) -> Iterator[Path]:
-    """Find the logs of runs, without those that `audit prune` has removed."""
+    """Find the logs of runs, except for logs removed by `audit prune`."""
     for run_id in run_ids:
         run = store.get_run(run_id)
         with suppress(FileNotFoundError):

@@ -265,7 +265,7 @@ def override_options(command: _F) -> _F:
 
 
 def _complete(name: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
-    """Return a completion that is imported only while completing."""
+    """Return a completion with a late import, only while completing."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from orchestrator.cli import completion  # noqa: PLC0415 - see above

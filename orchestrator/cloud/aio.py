@@ -169,7 +169,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Send a request once: turn errors that aiohttp would retry into httpx errors."""
+    """Send a request once: convert aiohttp's retryable errors into httpx errors."""
     try:
         return await handler(request)
     except aiohttp.ServerDisconnectedError as error:

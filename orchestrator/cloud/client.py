@@ -1,4 +1,4 @@
-"""Client of Phala Cloud: one method for each operation; a method returns a value or a problem."""
+"""Client of Phala Cloud: a method per operation, returning a value or a problem."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager

@@ -170,7 +170,7 @@ def _read_creator(value: Any) -> tuple[str | None, str | None]:  # noqa: ANN401 
 
 
 def _read_user(value: object) -> str | None:
-    """Read a username, a workspace name or an id; None for an e-mail address, which is personal."""
+    """Read a username, a workspace name or an id; None for an e-mail address, as personal data."""
     number = _read_integer(value)
     text = _read_text(value) if number is None else str(number)
     return text if text and "@" not in text else None

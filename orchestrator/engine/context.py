@@ -1,4 +1,4 @@
-"""Context of a run: parts that belong to the run, not to one API key, and the progress of its earlier parts."""
+"""Context of a run: the parts common to all API keys, and the progress of its earlier parts."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field

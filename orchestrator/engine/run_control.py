@@ -87,7 +87,7 @@ class RunControl:
 
     @property
     def _is_cut_off(self) -> bool:
-        """Whether no status can be read for a while: the API is down, or asked for a long pause."""
+        """Whether statuses are unavailable for a while: the API is down, or asked for a long pause."""
         return self.workspace.breaker.opened_at is not None or self.workspace.gate.paused_for >= LONG_PAUSE
 
     def check_interruption(self) -> None:

@@ -1,4 +1,4 @@
-"""Workspace: the parts of a run that belong to one API key, and the cloud with an observer of every reply."""
+"""Workspace: the parts of a run for one API key, and a cloud with an observer of every reply."""
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal

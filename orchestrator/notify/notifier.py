@@ -29,7 +29,7 @@ class Notifier:
 
     @property
     def has_recipients(self) -> bool:
-        """Tell if any channel is configured."""
+        """Return True if any channel is configured."""
         return bool(self._workers)
 
     def send_notice(self, notice: Notice) -> None:

@@ -33,12 +33,12 @@ class DeliveryResult:
 
     @property
     def is_accepted(self) -> bool:
-        """Tell if the channel accepted the notice."""
+        """Return True if the channel accepted the notice."""
         return self.status in _TAKEN
 
     @property
     def is_retryable(self) -> bool:
-        """Tell if a later attempt may succeed."""
+        """Return True if a later attempt may succeed."""
         return self.status is None or self.status in _LATER or self.status in _SERVER_ERROR
 
 

@@ -1,4 +1,4 @@
-"""The phrases of notices: names and texts of others on one line and cut to a width, and formatted numbers."""
+"""Phrases of notices: foreign names and texts on one line of limited width, and formatted numbers."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

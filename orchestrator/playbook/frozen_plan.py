@@ -89,7 +89,7 @@ class FrozenPlan:
 
     @property
     def moment(self) -> datetime:
-        """The moment of the file, so that the passing of time changes no target."""
+        """The moment of the file; later moments would change targets."""
         return self.made_at
 
     def filter_target(self, cvm: Cvm, step: Step | None, reason: Reason | None) -> Reason | None:

@@ -162,7 +162,7 @@ def _check_zone(raw: Any, name: str, value: Any, params: Any) -> None:  # noqa: 
 
 
 def _list_values(raw: Any, name: str) -> Iterator[Any]:  # noqa: ANN401 - the library has no types for it
-    """Yield the values of a property that may occur several times, even with several values at once."""
+    """Yield the values of a repeatable property; one line may have several values."""
     found = raw.get(name, [])
     for each in found if isinstance(found, list) else [found]:
         for value in each.dts:

@@ -1,4 +1,4 @@
-"""The process that evaluates one calendar: the file on stdin, `DaysOff` or an error as JSON on stdout.
+"""Evaluate one calendar in a process: the file on stdin, `DaysOff` or an error as JSON on stdout.
 
 Usage: python -m orchestrator.playbook.ics_process ZONE CPU_SECONDS
 """

@@ -51,7 +51,7 @@ class KeepEntry:
         return self.until <= now
 
     def matches(self, cvm: Cvm) -> bool:
-        """Return True if the exemption covers a CVM; also for a CVM without a fact needed to tell."""
+        """Return True if the exemption covers a CVM, or may cover a CVM with an unknown fact."""
         return match_select(_build_select(self.key, self.value), cvm) is not False
 
     def describe(self) -> str:

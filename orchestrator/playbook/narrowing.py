@@ -123,7 +123,7 @@ class Narrowing:
 
 
 def is_out_of_scope(reason: Reason) -> bool:
-    """Return True if `--only` or `--exclude` leaves a CVM out, so that the CVM counts as not selected."""
+    """Return True if `--only` or `--exclude` leaves a CVM out; the CVM then counts as not selected."""
     return reason.code is SkipReason.EXCLUDED_BY_OPTION or reason.needed_by == ONLY
 
 

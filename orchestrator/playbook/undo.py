@@ -1,4 +1,4 @@
-"""The undo of a run: the CVMs that a run took from running to down, and that may be started now. Pure.
+"""Undo of a run: choose the CVMs to start again among the CVMs stopped by the run. Pure.
 
 A CVM that has changed since, as far as a single read can tell, is *drifted*: skipped, with the changes as the reason.
 """

@@ -1,4 +1,4 @@
-"""Warnings for the person who confirms a plan. Pure."""
+"""Warnings at the confirmation of a plan. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

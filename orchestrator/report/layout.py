@@ -118,7 +118,7 @@ def warning_lines(console: Console, message: str) -> list[Text]:
 
 
 def print_lines(console: Console, lines: Iterable[Text]) -> None:
-    """Print lines as they are."""
+    """Print lines without styles."""
     for line in lines:
         console.print(line, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""The phrases of outcomes, endings, exit codes, charges and verdicts: one table for each. And narrowings."""
+"""Tables of phrases: outcomes, endings, exit codes, charges, verdicts and narrowings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

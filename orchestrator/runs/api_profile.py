@@ -1,4 +1,4 @@
-"""A profile of an API, learnt by runs: its limits and settle times. A small document keeps it for the next run.
+"""Profile of an API, learnt by runs: its limits and settle times, kept in a small document for the next run.
 
 The profile is a cache. An unreadable, absurd or old entry is ignored with a line in the log, and is never a reason not
 to stop CVMs.
@@ -272,7 +272,7 @@ class RowApiProfileStore(DocumentApiProfileStore):
 
 
 def fingerprint_workspace(api_key: str) -> str:
-    """Return a digest that identifies a workspace by its key, and hides the key."""
+    """Return a digest of a workspace's key: it identifies the workspace, and hides the key."""
     return hashlib.sha256(f"orchestrator workspace\n{api_key}".encode()).hexdigest()[:16]
 
 

@@ -92,7 +92,7 @@ async def deliver_notices(session: Session, log: AuditLog, state: RunState) -> A
         state: the replayed state of the log, kept up to date by the log.
     """
     settings = session.settings.notify
-    if not settings.somebody:
+    if not settings.has_receivers:
         yield _finish_nothing
         return
     from orchestrator.runs import notifications  # noqa: PLC0415 - most runs notify nobody

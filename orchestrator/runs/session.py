@@ -198,7 +198,7 @@ def share_connections(workspaces: int, descriptors: int) -> int:
 
 
 def count_descriptors(workspaces: int) -> int:
-    """Count the descriptors of a process with a run in every workspace, and with one connection for each run."""
+    """Count the descriptors of a process with a run and a connection in every workspace."""
     return _OTHER_FILES + workspaces * (_FILES_OF_A_RUN + 1)
 
 

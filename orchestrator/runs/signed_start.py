@@ -182,7 +182,7 @@ def check_start(session: "Session", request: "RunRequest") -> Decision | None:
 
 
 def require_recorded(session: "Session", state: "RunState") -> None:
-    """Refuse to resume a run that began without an approval; the approvals on record count, whenever they expire.
+    """Refuse to resume a run without an approval at its start; recorded approvals count after their expiry too.
 
     Raises:
         ApprovalError: when the log has no approval, and the playbook is not exempt.

@@ -1,4 +1,4 @@
-"""A worker: takes runs of the team store, plans and carries them out, and hands them over at its end.
+"""Worker: claim runs of the team store, plan and execute these runs, and release unfinished runs at its end.
 
 The lease of a run decides who carries the run out. Jobs and sweeps only offer runs, so an offer may come twice or late.
 """

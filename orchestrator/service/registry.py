@@ -140,6 +140,6 @@ class ScheduleRegistry:
         return None if snoozed is None else snoozed.snooze
 
     def is_snoozed(self, playbook: str, planned: datetime, now: datetime) -> bool:
-        """Check for a snooze that covers this firing now."""
+        """Return True if a snooze covers this firing now."""
         snooze = self.find_snooze(playbook)
         return snooze is not None and snooze.covers(planned, now)

@@ -1,4 +1,4 @@
-"""Execution of claimed firings: one run per playbook at a time, the others in a queue, each to its end.
+"""Execution of claimed firings: one run per playbook at a time, the other runs in a queue.
 
 The status of a run is always read from its audit log. So new claims and claims of a killed process are handled alike.
 """

@@ -53,7 +53,7 @@ class _NextDecision:
     at: datetime
 
     def is_current(self, watched: ScheduledPlaybook, mark: Watermark, now: datetime) -> bool:
-        """Check that the facts are unchanged and the next decision is not due."""
+        """Return True if the facts are unchanged and the next decision is not due."""
         return self.watched is watched and self.mark == mark and self.at <= now < self.wakes_at
 
     @property
@@ -201,7 +201,7 @@ class Service:
             self._writer.emit("schedule.watched", playbook=name, next=starts)
 
     async def _record_planned_firings(self, watched: ScheduledPlaybook) -> None:
-        """Record the planned firings of an old version, so that a new version does not move firings."""
+        """Record the planned firings of an old version; a new version then moves no firing."""
         found = find_due_firings(
             watched.timetable, Decided.of(self._writer.state.playbooks[watched.name]), self._clock.wall()
         )

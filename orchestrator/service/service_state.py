@@ -144,7 +144,7 @@ class ServiceState:
         _APPLY[record["event"]](self, record)
 
     def snapshot(self, now: datetime) -> dict[str, Any]:
-        """Return the fields of a snapshot record, without schedules that ended long ago."""
+        """Return the fields of a snapshot record, without schedules of the distant past."""
         kept = {
             name: known.document()
             for name, known in self.playbooks.items()

@@ -1,4 +1,4 @@
-"""The stores of the service, built from the settings. The only place that chooses an implementation."""
+"""The stores of the service, built from the settings. Implementations are chosen here alone."""
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Problems of the service itself: reported once, and again when they end."""
+"""Problems of the service itself: reported at the beginning and at the end."""
 
 from orchestrator.service.protocols import EventSink
 

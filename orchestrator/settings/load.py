@@ -302,7 +302,7 @@ def _check_lease(settings: Settings, origins: Mapping[Place, Origin], text: str)
 
 
 def _check_shared_rate(settings: Settings, origins: Mapping[Place, Origin], text: str) -> None:
-    """Refuse a rate that several machines can't share.
+    """Refuse a rate without a possible share for several machines.
 
     Raises:
         SettingsError: when a rate is `auto`, or when a burst leaves no room for a delay between two machines.

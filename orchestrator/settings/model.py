@@ -256,7 +256,7 @@ _LONGEST_NAME = 64
 
 
 class ApprovalKey(DocumentedModel):
-    """The key of a person who may approve or start runs."""
+    """Key of a person with the right to approve or start runs."""
 
     name: Annotated[str, AfterValidator(_check_key_name)]
     """Name of the person."""
@@ -349,7 +349,7 @@ class NotifySection(DocumentedModel):
     """Longest wait of a finished run for its last notices; after Ctrl-C at most a second."""
 
     @property
-    def somebody(self) -> bool:
+    def has_receivers(self) -> bool:
         """Whether there is any receiver."""
         return bool(self.webhook_url or self.webhook_url_file or self.slack_url or self.slack_url_file)
 

@@ -163,7 +163,7 @@ def read_variables(environment: Mapping[str, str], model: type[BaseModel], lists
 
 
 def _list_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """List the variables with the prefix of the settings in capitals, those of single fields before sections."""
+    """List the variables with the prefix of the settings in capitals: fields first, then sections."""
     found: dict[str, str] = {}
     for name, value in environment.items():
         variable = name.upper()
@@ -275,7 +275,7 @@ def read_tree(
 
 
 def list_key_groups(sources: Iterable[Mapping[SettingPath, object]]) -> Iterator[tuple[SettingPath, ...]]:
-    """Yield the settings with the key of every workspace: the highest source with one of them gives the key."""
+    """Yield the settings with a workspace's key, in groups; the highest source with a setting of a group wins."""
     names = {path[1] for source in sources for path in source if path[0] == "workspaces" and len(path) > 1}
     for name in sorted(names):
         yield tuple(("workspaces", name, key) for key in ("api_key_file", "api_key_env"))

@@ -1,4 +1,4 @@
-"""The statuses that follow a stop, for CVMs that obey and for CVMs that misbehave."""
+"""Statuses after a stop, with and without misbehaviour."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ def phases_after_stop(cvm: SimulatedCvm, operation: Operation, *, going: str, se
 
 
 def is_busy(cvm: SimulatedCvm, now: float) -> bool:
-    """Tell if the CVM refuses this stop attempt, already counted, as busy."""
+    """Return True if the CVM refuses this stop attempt, already counted, as busy."""
     behaviour = cvm.behaviour
     if behaviour is None or behaviour.kind != "busy" or cvm.first_attempt is None:
         return False

@@ -48,7 +48,7 @@ def retry_after(world: World, now: float, seconds: int, form: str) -> dict[str, 
 
 
 def refuse_early(fault: str, faults: Faults, world: World, now: float, path: str) -> Refusal:
-    """Make the refusal of a fault that strikes before the operation has an effect."""
+    """Make the refusal of a fault before the operation has an effect."""
     rng, seconds = faults.rng, faults.settings.retry_after_seconds
     if fault == "throttle":
         headers = retry_after(world, now, seconds, rng.choice(("seconds", "date")))

@@ -1,4 +1,4 @@
-"""Pick the requests that fail, and the fault: drawn from the seed, at most one fault per request."""
+"""Choose the failing requests and their faults: drawn from the seed, at most one fault per request."""
 
 from dataclasses import dataclass
 from random import Random
@@ -36,7 +36,7 @@ class _Forced:
 
 
 class Faults:
-    """Draws a fault, or no fault, for each request."""
+    """Random faults of requests."""
 
     def __init__(self, settings: FaultSettings, seed: int) -> None:
         self.settings = settings

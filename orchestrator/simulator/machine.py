@@ -70,19 +70,19 @@ class SimulatedCvm:
         return f"<SimulatedCvm {self.name} {self.hashid} on {self.teepod.name}: {self.timeline!r}>"
 
     def phase_at(self, now: float) -> CvmPhase:
-        """The phase of the CVM at that moment."""
+        """The phase of the CVM at this moment."""
         return self.timeline.phase_at(now)
 
     def exists(self, now: float) -> bool:
-        """Tell if the CVM is not deleted at that moment."""
+        """Return True if the CVM is not deleted at this moment."""
         return self.timeline.phase_at(now).status != GONE
 
     def is_up(self, now: float) -> bool:
-        """Tell if the CVM is neither down nor on its way down."""
+        """Return True if the CVM is neither down nor on its way down."""
         return self.timeline.phase_at(now).status not in _DOWN
 
     def vm_uuid(self, now: float) -> str | None:
-        """The UUID known at that moment: None while the CVM is being created."""
+        """The UUID at this moment; None during the creation of the CVM."""
         return None if now < self.uuid_hidden_until else self.uuid
 
     @property

@@ -160,7 +160,7 @@ class FaultSettings(_Section):
 
 
 class Behaviour(_Section):
-    """`[[behaviour]]`: CVMs that misbehave after a stop.
+    """`[[behaviour]]`: misbehaviour of CVMs after a stop.
 
     Attributes:
         kind: the misbehaviour.

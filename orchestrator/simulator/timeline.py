@@ -45,7 +45,7 @@ class CvmPhase:
 
     @property
     def in_progress(self) -> bool:
-        """Tell if an operation holds the CVM."""
+        """Return True if an operation holds the CVM."""
         return self.operation is not None
 
 
@@ -62,7 +62,7 @@ class Timeline:
         return iter(self._phases)
 
     def phase_at(self, now: float) -> CvmPhase:
-        """Find the phase at that moment; the first phase for any earlier moment."""
+        """Find the phase at a moment; the first phase for any earlier moment."""
         return self._phases[max(0, bisect_right(self._phases, now, key=_when) - 1)]
 
     def replace_after(self, now: float, phases: Iterable[CvmPhase]) -> None:
@@ -71,7 +71,7 @@ class Timeline:
         self._phases.extend(phases)
 
     def status_since(self, now: float) -> float:
-        """Find the moment at which the status at `now` began."""
+        """Find the beginning of the status at `now`."""
         current = self.phase_at(now)
         begun = current.at
         for phase in reversed(self._phases):

@@ -25,7 +25,7 @@ from orchestrator.times import format_clock, timestamp
 
 
 def push_folder(folder: Path, config: Path | None, assignments: tuple[str, ...], *, prune: bool, as_json: bool) -> int:
-    """Check all playbooks in a folder, and push them to the team store."""
+    """Check all playbooks in a folder, and push these playbooks to the team store."""
     store = load_settings(config, assignments).store
     url = require_url(store)
     pushed = read_folder(folder)

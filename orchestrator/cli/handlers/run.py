@@ -117,7 +117,7 @@ def run_plan_file(
 
 
 def _read_signed_start(plan_file: Path, key: Path | None, settings: Settings) -> "SignedStart | None":
-    """Read the starter's key; None where the settings want no approvals.
+    """Read the starter's key; None if the settings require no approvals.
 
     Raises:
         UsageError: when the key is unusable, or would have no effect.
@@ -215,7 +215,7 @@ def _print_plan(order: RunRequest, plan: Plan, stream: TextIO) -> None:
 
 async def notify_refusal_of(session: Session, loaded: LoadedPlaybook, error: OrchestratorError, *, meant: bool) -> None:
     """Send a notice about a refused run, if a run was meant and no person is at the terminal."""
-    if meant and session.settings.notify.somebody and not sys.stdin.isatty():
+    if meant and session.settings.notify.has_receivers and not sys.stdin.isatty():
         from orchestrator.runs.notifications import notify_refusal  # noqa: PLC0415 - takes long to import
 
         url, simulated = session.endpoint.base_url, session.is_simulated

@@ -79,7 +79,7 @@ class _Watch:
         self._said: str | None = None
 
     def follow(self) -> "RunRow":
-        """Return the run once the run has ended, or once nobody but a person can continue the run.
+        """Return the run at its end, or once only a person can continue the run.
 
         Raises:
             UsageError: when there is no such run.
@@ -129,7 +129,7 @@ class _Watch:
         self._log(record)
 
     def _describe(self, run: "RunRow", wait: str | None) -> None:
-        """Log who has the run, or why the run waits; each change once."""
+        """Log the holder of the run, or the reason for its wait, at each change."""
         if run.is_held:
             doing = "plans" if run.seq == 0 else "has"
             self._say("watch.held", note=f"{run.holder} {doing} the run")
@@ -150,7 +150,7 @@ class _Watch:
         return find_exit_code(self.state)
 
     def explain_end(self, run: "RunRow") -> OrchestratorError | None:
-        """Return the error for a run that ended before its plan, or that waits for a person."""
+        """Return the error for a run without a plan, or for a run in need of a person."""
         if run.finished_at is not None:
             return None if self.state.has_plan or run.reason is None else OrchestratorError(run.reason)
         message = f"no worker continues the run: {run.reason or 'it was interrupted by a person'}"

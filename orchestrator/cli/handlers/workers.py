@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def list_workers(config: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> int:
-    """List the workers, and the runs that wait for a worker."""
+    """List the workers, and the runs in the queue."""
     from orchestrator.postgres import submissions  # noqa: PLC0415 - only with a team store
     from orchestrator.postgres.connect import connect  # noqa: PLC0415 - the same
 

@@ -278,7 +278,7 @@ def find_growth(rate: float, limit: Limit | None, *, is_held: bool) -> float:
 
 
 def find_hold(shortest: float, rate: float, limit: Limit, pause: float) -> float:
-    """Find the seconds for which to hold a rate after a 429.
+    """Find the length of a hold after a 429, in seconds.
 
     Args:
         shortest: the least seconds.

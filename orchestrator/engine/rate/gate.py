@@ -76,7 +76,7 @@ class Gate:
             self.wake_next()
 
     def try_enter(self, priority: Priority) -> bool:
-        """Enter without a wait if the limits allow and no request of another lane is due; return whether entered."""
+        """Enter without a wait if the limits allow and no request of another lane is due; return True if entered."""
         due = self._next_ticket()
         if self.in_flight >= self.max_in_flight or self._closed or (due and due not in self._tickets[priority]):
             return False

@@ -58,7 +58,7 @@ _Result: TypeAlias = tuple[Sequence[CvmRef], _Chunk]
 
 
 def _is_missing_from(listed: Sequence[CvmRef], ref: CvmRef) -> bool:
-    """Whether a CVM is surely not on the list, compared by an identifier known for the CVM and every list entry."""
+    """Whether a CVM is surely missing from the list, by an identifier of the CVM and of every entry."""
     by_id = ref.id is not None and all(each.id for each in listed)
     by_uuid = ref.uuid_key is not None and all(each.uuid_key for each in listed)
     same = any((by_id and each.id == ref.id) or (by_uuid and each.uuid_key == ref.uuid_key) for each in listed)

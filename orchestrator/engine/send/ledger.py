@@ -1,4 +1,4 @@
-"""Ledger of targets: writes the audit records of a run, and keeps the state and counts of its targets."""
+"""Ledger of a run: audit records, states and counts of its targets."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -215,7 +215,7 @@ class SendQueue:
 
     @property
     def is_done(self) -> bool:
-        """Whether no request is left to send, and no shutdown may still need a stop."""
+        """Whether no request is left to send, and no shutdown can still need a stop."""
         return not self.unsent and not self.possible_stops
 
     def add_job(self, job: Job) -> None:
@@ -260,7 +260,7 @@ class SendQueue:
             self._observer.on_all_sent()
 
     def add_possible_stop(self) -> None:
-        """Count a watched shutdown that may still need a stop."""
+        """Count a watched shutdown with a possible stop."""
         self.possible_stops += 1
 
     def remove_possible_stop(self) -> None:
@@ -273,7 +273,7 @@ class SendQueue:
             self._put_aside(job, wait)
 
     def put_back(self, job: Job, wait: float) -> None:
-        """Put a target aside for some seconds after a request that was not sent; never give the target up."""
+        """Delay a target for some seconds after an unsent request; never give the target up."""
         self._put_aside(job, wait)
 
     def requeue(self, job: Job) -> None:
@@ -316,7 +316,7 @@ class SendQueue:
         return job.announced_at + self._escalate_after
 
     def _give_up_if_late(self, job: Job, reason: str, reply: Reply[object] | None = None) -> bool:
-        """End a target after too long a time without an accepted request; return whether the target ended."""
+        """End a target after too long a time without an accepted request; return True if the target ended."""
         now = self._clock.now()
         since = job.first_sent if job.escalated_at is None else job.escalated_at
         waited = now - (now if since is None else since)

@@ -1,4 +1,4 @@
-"""Watcher: poll the statuses of all watched CVMs in batches, in one loop, without a task for each CVM."""
+"""Watcher: poll the statuses of all watched CVMs in batches, in one loop."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -221,7 +221,7 @@ class Watcher:
         self._last_round = started
 
     def _next_entries(self) -> list[_Entry]:
-        """Choose the targets of the next poll, least recently read first, and move them to the end of the order.
+        """Choose the targets of the next poll, least recently read first, and move these targets to the end.
 
         Before any CVM was seen down, a poll is one batch as a sample. Half of this batch are the oldest targets. Later
         a poll is one batch while requests are unsent, and then as many batches as the rate limit allows.

@@ -1,4 +1,4 @@
-"""A story of an audit log as lines of text, with the time of day and the time since the start."""
+"""Text lines of a story of an audit log, with the time of day and the time since the start."""
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence

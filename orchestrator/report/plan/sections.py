@@ -90,7 +90,7 @@ _WIDTH = 200
 
 
 def is_worth_a_list(steps: Sequence[AnyPlanned]) -> bool:
-    """Tell a plan with several or special steps from a plan with a single plain action."""
+    """Return True for a plan with several or special steps; False for a single plain action."""
     return len(steps) > 1 or any(_describe_options(step) for step in steps if isinstance(step, PlannedStep))
 
 

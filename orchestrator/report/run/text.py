@@ -213,7 +213,7 @@ def _not_sent(console: Console, state: RunState) -> None:
 
 
 def _describe_finish(state: RunState, end: RunFinished) -> _Facts:
-    """Name what cut the run short, its deadline, and the person behind an abandonment or a cancellation."""
+    """Name the cause of an early end, the deadline, and the person behind an abandonment or a cancellation."""
     if end.cut_short_by is not None:
         yield "cut short", Text(ENDINGS.get(end.cut_short_by, safe_text(end.cut_short_by, 64)), "yellow")
     if end.deadline is not None:

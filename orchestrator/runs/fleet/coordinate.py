@@ -1,4 +1,4 @@
-"""Coordinate a fleet run over many workers: a run for each workspace, on any worker, under one plan.
+"""Coordinate a fleet run over many workers: a run per workspace, under one plan.
 
 Each worker plans its run (a member of the fleet run), reports the totals of the plan, and waits for the verdict. The
 coordinator checks all plans together, writes the fleet log, and gives the verdicts: the canary workspace first, no new

@@ -48,7 +48,7 @@ class Call:
 
     @cached_property
     def lagged_view(self) -> WorldView:
-        """The world as reads show it: late by `read_lag` seconds."""
+        """View of the simulated cloud for reads: late by `read_lag` seconds."""
         return WorldView(self.world, self.now - self.settings.timing.read_lag, self.version)
 
     @cached_property

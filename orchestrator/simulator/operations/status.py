@@ -1,4 +1,4 @@
-"""Read statuses: many CVMs at once, one CVM now, one CVM as a stream, and the operations of one CVM."""
+"""Read statuses: of many CVMs, of one CVM, as a stream, and the operations of one CVM."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error

@@ -52,7 +52,7 @@ class Routes:
             self._by_shape.setdefault(shape, {})[operation.method] = operation
 
     def find_operation(self, method: str, path: str) -> tuple[ApiOperation | None, dict[str, str], bool]:
-        """Find the operation and the values in its path, and check whether the path exists with any method."""
+        """Find the operation and the values in its path, and check for the path with any method."""
         parts = tuple(path.removeprefix(PREFIX).split("/")[1:]) if path.startswith(f"{PREFIX}/") else ()
         known = False
         for shape in (parts, _replace_value(parts)):

@@ -1,4 +1,4 @@
-"""The shapes of version 2026-01-21 and of newer versions, which add the hourly rate and the GPU rental."""
+"""The shapes of version 2026-01-21, and the hourly rate and GPU rental of newer versions."""
 
 from orchestrator.simulator.machine import App, SimulatedCvm, Teepod
 from orchestrator.simulator.wire.legacy import GATEWAY_DOMAIN, IMAGE

@@ -1,4 +1,4 @@
-"""The world as the API shows it: at one moment, in one API version."""
+"""View of the simulated cloud at one moment, in one API version."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,12 +25,12 @@ class WorldView:
 
     @property
     def is_legacy(self) -> bool:
-        """Tell if the version has the shapes of 2025-10-28."""
+        """Return True for a version with the shapes of 2025-10-28."""
         return self.version == LEGACY
 
     @property
     def is_newest(self) -> bool:
-        """Tell if the version has the additions after 2026-01-21."""
+        """Return True for a version after 2026-01-21, with its additions."""
         return self.version in _NEWEST
 
     def phase_of(self, cvm: SimulatedCvm) -> CvmPhase:

@@ -39,7 +39,7 @@ def show_fleet_history(
     every: bool,
     as_json: bool,
 ) -> None:
-    """Tell the story of all runs of a fleet run in the order of time, or of a single CVM."""
+    """Show the events of all runs of a fleet run in the order of time, or of a single CVM."""
     found = read_fleet(load_settings(config, assignments), run_id)
     most = None if every else limit
     if cvm is None:

@@ -83,7 +83,7 @@ def observe_members(settings: Settings) -> Observe:
 
 
 class _MemberObserver(LogObserver):
-    """Logs the run of a workspace, without the interruption: one line stands for the interruption of all runs.
+    """Log of a workspace's run, without the interruption: one line covers the interruption of all runs.
 
     On a terminal the same holds for the start and the resume, since the view has a line for every workspace.
     """
@@ -150,7 +150,7 @@ def list_plans(plan: FleetPlan) -> list[tuple[str, Plan]]:
 
 
 def describe_total(plan: FleetPlan) -> dict[str, Any]:
-    """Return the facts of the plan as a whole, as the functions of `report.fleet` take them."""
+    """Return the facts of the plan as a whole, in the form for `report.fleet`."""
     left_out = [each.document() for each in plan.left_out]
     return {"guards": plan.guards, "first": plan.first, "left_out": left_out, "warnings": plan.warnings}
 
