@@ -23,13 +23,17 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
 from orchestrator.notify import words
 from orchestrator.notify.notice import Notice, make_notice
-from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit
+from orchestrator.outcome import ENDS_THE_RUN, Ending, Exit, SkipReason
+from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.playbook.value_types import NoticeKind
 from orchestrator.text import plural
 from orchestrator.times import format_duration
 
 _MOST_FAILURES = 5
 """Number of failed CVMs named in a notice."""
+_MOST_KEPT = 5
+"""Number of exempted CVMs named in a notice."""
+_KEEP_WARNINGS = frozenset({WarningCode.KEEP_IGNORED.value, WarningCode.KEEP_EXPIRED.value})
 
 
 _HANDED_OVER = frozenset({Ending.SIGTERM})
@@ -49,7 +53,8 @@ def notice_of_start(state: RunState) -> Notice:
         record |= {"event": Event.RUN_RESUMED}
         return make_notice(record, state, {"start"}, headline, _describe_start(state), facts={"open": still_open})
     headline = f" started: {words.count_actions(target.action for target in state.targets.values())}"
-    return make_notice(state.started.record, state, {"start"}, headline, _describe_start(state), facts={})
+    lines = (*_describe_start(state), *_describe_kept(state))
+    return make_notice(state.started.record, state, {"start"}, headline, lines, facts=_kept_facts(state))
 
 
 def notice_of(record: Record, state: RunState) -> Notice | None:
@@ -190,6 +195,7 @@ def _notice_of_finish(event: RunFinished, state: RunState) -> Notice:
         "money": event.money,
         "seconds": seconds,
         "failures": [_target_document(target) for target in _last_failures(state)],
+        **_kept_facts(state),
     }
     lines = [
         f"took {format_duration(seconds)}{words.describe_cost_change(event.money)}",
@@ -202,6 +208,7 @@ def _notice_of_finish(event: RunFinished, state: RunState) -> Notice:
         lines += [] if deadline["met"] else [f"deadline missed: {plural(deadline['late'], 'CVM')} too late"]
     if failed > len(_last_failures(state)) > 0:
         lines.append(f"and {failed - len(_last_failures(state))} more")
+    lines += _describe_kept(state)
     kinds: set[NoticeKind] = {"end"} if code == Exit.OK else {"end", "failure"}
     headline = f" {words.describe_end(code, event.ending)}: {words.list_counts(counts)} (exit {code})"
     return make_notice(
@@ -265,6 +272,35 @@ def _describe_start(state: RunState) -> tuple[str, ...]:
     if trigger.get("schedule"):
         by = f"the schedule {words.one_line(trigger['schedule'])}"
     return (f"started by {by}, cloud {words.one_line(started.cloud_url)}",)
+
+
+def _describe_kept(state: RunState) -> Iterator[str]:
+    """Name exempted CVMs, and exempted targets: ignored and expired exemptions."""
+    kept = _list_kept(state)
+    if kept:
+        names = [f"{words.one_line(each['cvm'].get('name'), 64)} ({words.one_line(each['reason'])})" for each in kept]
+        more = f" and {len(kept) - _MOST_KEPT} more" if len(kept) > _MOST_KEPT else ""
+        yield f"left up {plural(len(kept), 'exempted CVM')}: {', '.join(names[:_MOST_KEPT])}{more}"
+    yield from (words.one_line(each["message"]) for each in _list_keep_warnings(state))
+
+
+def _kept_facts(state: RunState) -> dict[str, object]:
+    """Build the facts about exemptions; empty without an exemption in the plan."""
+    kept, warnings = _list_kept(state), _list_keep_warnings(state)
+    named = [{"cvm": each["cvm"], "reason": each["reason"]} for each in kept[:_MOST_KEPT]]
+    return {
+        **({"kept": named, "kept_count": len(kept)} if kept else {}),
+        **({"warnings": warnings} if warnings else {}),
+    }
+
+
+def _list_kept(state: RunState) -> list[Record]:
+    return [each for each in state.skipped if each["code"] == SkipReason.KEPT]
+
+
+def _list_keep_warnings(state: RunState) -> list[Record]:
+    warnings = (each for each in state.planned.warnings if isinstance(each, dict))
+    return [each for each in warnings if each.get("code") in _KEEP_WARNINGS]
 
 
 def _last_failures(state: RunState) -> list[TargetState]:

@@ -24,6 +24,30 @@ def test_a_successful_run_sends_notices_at_its_start_and_end() -> None:
     assert kinds(start, end) == [{"start"}, {"end"}]
 
 
+def test_exempted_cvms_and_expired_exemptions_are_in_the_notices_of_start_and_end() -> None:
+    first = begun(2)
+    kept = [
+        {
+            "cvm": cvm(n),
+            "code": "kept",
+            "reason": f"kept until 2026-12-01 08:00 UTC by ann: test {n}",
+            "status": "running",
+        }
+        for n in range(3, 10)
+    ]
+    expired = {"code": "keep_expired", "message": "the exemption of 1 target has expired: web-1 (demo)"}
+    first[1][1].update(skipped=kept, warnings=[{"code": "no_guards", "message": "none"}, expired, "a sentence"])
+    for notice in notices_of(settled(1), settled(2), finished(settled=2), first=first):
+        assert notice.lines[1].startswith(
+            "left up 7 exempted CVMs: web-3 (kept until 2026-12-01 08:00 UTC by ann: test 3)"
+        )
+        assert notice.lines[1].endswith("test 7) and 2 more")
+        assert notice.lines[2] == expired["message"]
+        assert (notice.facts["kept_count"], len(notice.facts["kept"])) == (7, 5)
+        assert notice.facts["kept"][0] == {"cvm": cvm(3), "reason": kept[0]["reason"]}
+        assert notice.facts["warnings"] == [expired]
+
+
 def test_the_first_failure_is_sent_at_once_and_others_at_the_end() -> None:
     events = [failed(number) for number in range(1, 1001)]
     start, first, end = notices_of(*events, finished(6, failed=1000), first=begun(1000))
