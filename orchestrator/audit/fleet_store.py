@@ -73,6 +73,12 @@ class FleetStore(Protocol):
         """
         ...
 
+    async def begin_log(
+        self, fleet_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: "Iterable[Observer]" = ()
+    ) -> "AuditLog":
+        """Create the log as `create_log`, but let the other tasks go on while the store does not answer."""
+        ...
+
     def get_fleet(self, fleet_id: str) -> StoredRun:
         """Return the log of a fleet run by its id; the log need not exist."""
         ...
@@ -111,6 +117,12 @@ class FileFleetStore:
         from orchestrator.audit.log import AuditLog  # noqa: PLC0415 - takes long to import; readers do without
 
         return AuditLog.create(self._path_of(fleet_id), fleet_id, first, observers=observers)
+
+    async def begin_log(
+        self, fleet_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: "Iterable[Observer]" = ()
+    ) -> "AuditLog":
+        """Create the log of a new fleet run, as `FleetStore.begin_log`: a file answers at once."""
+        return self.create_log(fleet_id, first, observers)
 
     def get_fleet(self, fleet_id: str) -> FileRun:
         """Return the log of a fleet run by its id."""

@@ -153,6 +153,12 @@ class RunStore(Protocol):
         """
         ...
 
+    async def begin_log(
+        self, run_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: "Iterable[Observer]" = ()
+    ) -> "AuditLog":
+        """Create the log as `create_log`, but let the other tasks go on while the store does not answer."""
+        ...
+
     def get_run(self, run_id: str) -> StoredRun:
         """Return a run by its id; the run need not exist."""
         ...
@@ -335,6 +341,12 @@ class FileRunStore:
         from orchestrator.audit.log import AuditLog  # noqa: PLC0415 - the same
 
         return AuditLog.create(self.path_of(run_id), run_id, first, observers=observers)
+
+    async def begin_log(
+        self, run_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: "Iterable[Observer]" = ()
+    ) -> "AuditLog":
+        """Create the log of a new run, as `RunStore.begin_log`: a file answers at once."""
+        return self.create_log(run_id, first, observers)
 
     def get_run(self, run_id: str) -> FileRun:
         """Return a run by its id."""

@@ -25,6 +25,12 @@ class StoreFleetStore:
         """Create the log of a new fleet run, as `FleetStore.create_log`."""
         return self._logs.create_log(fleet_id, first, observers)
 
+    async def begin_log(
+        self, fleet_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: Iterable[Observer] = ()
+    ) -> AuditLog:
+        """Create the log of a new fleet run, as `FleetStore.begin_log`."""
+        return await self._logs.begin_log(fleet_id, first, observers)
+
     def get_fleet(self, fleet_id: str) -> StoreRun:
         """Return the log of a fleet run by its id."""
         return self._logs.get_run(fleet_id)

@@ -8,6 +8,8 @@ from errno import EIO
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+
 from orchestrator.audit.events import Event
 from orchestrator.audit.fleet_log import FleetEvent
 from orchestrator.audit.log import AuditLog, Batch, Observer
@@ -322,20 +324,34 @@ class StoreRunStore(FileRunStore):
         self, run_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: Iterable[Observer] = ()
     ) -> AuditLog:
         """Create the log of a new run, as `RunStore.create_log`."""
-        records = list(first)
-        lease = self.thread.find_lease(run_id) or self._begin(run_id, records)
-        backing = StoreBacking(self, lease, RunEnd())
-        log = AuditLog(backing, Chain(run_id), wall=self.thread.wall)
+        log, batch = self._write_first(run_id, list(first))
         log.observers += observers
+        log.settle(batch)
+        return log
+
+    async def begin_log(
+        self, run_id: str, first: Iterable[tuple[str, dict[str, object]]], observers: Iterable[Observer] = ()
+    ) -> AuditLog:
+        """Create the log of a new run in a thread, as `RunStore.begin_log`."""
+        log, batch = await anyio.to_thread.run_sync(self._write_first, run_id, list(first))
+        log.observers += observers
+        log.settle(batch)
+        return log
+
+    def _write_first(self, run_id: str, records: list[tuple[str, dict[str, object]]]) -> tuple[AuditLog, Batch]:
+        """Create a log, and make its first records durable."""
+        submitted = self.thread.find_lease(run_id)
+        lease = submitted or self._begin(run_id, records)
+        log = AuditLog(StoreBacking(self, lease, RunEnd()), Chain(run_id), wall=self.thread.wall)
         batch = log.take_first(records)
         try:
             self.thread.start_write(lease, batch).result()
         except BaseException:
-            with suppress(OrchestratorError):
-                self.thread.let_go(lease, "void", reason="the log was never begun")
+            if submitted is None:  # a submitted run waits for the end of the outage
+                with suppress(OrchestratorError):
+                    self.thread.let_go(lease, "void", reason="the log was never begun")
             raise
-        log.settle(batch)
-        return log
+        return log, batch
 
     def _begin(self, run_id: str, records: list[tuple[str, dict[str, object]]]) -> Lease:
         playbook = records[0][1].get("playbook")

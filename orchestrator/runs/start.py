@@ -174,7 +174,7 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
         raise NotConfirmedError("the plan was not confirmed", hint="nothing was sent")
     claimed = claim_jobs(session, request, prepared, run_id)
     targets = await complete_claim(session, prepared, claimed, waited=wait.seconds)
-    return begin_run(session, request, prepared, targets)
+    return await begin_run(session, request, prepared, targets)
 
 
 def require_approval(session: Session, request: RunRequest) -> None:
@@ -269,7 +269,7 @@ async def complete_claim(
     return replace(claimed, fresh=fresh)
 
 
-def begin_run(session: Session, request: RunRequest, prepared: Prepared, targets: ClaimedTargets) -> OpenRun:
+async def begin_run(session: Session, request: RunRequest, prepared: Prepared, targets: ClaimedTargets) -> OpenRun:
     """Begin the log of a confirmed run: its start and its plan are durable at the return.
 
     Raises:
@@ -281,7 +281,7 @@ def begin_run(session: Session, request: RunRequest, prepared: Prepared, targets
             from orchestrator.runs.signed_start import use_approval  # noqa: PLC0415 - most settings have no keys
 
             request = use_approval(session, request, targets.run_id)
-        log, state = _begin_log(session, request, prepared, targets.run_id)
+        log, state = await _begin_log(session, request, prepared, targets.run_id)
     except BaseException:
         targets.claim.release(has_ended=True)
         raise
@@ -290,7 +290,9 @@ def begin_run(session: Session, request: RunRequest, prepared: Prepared, targets
     return OpenRun(stored, log, state, targets.jobs, plan.steps, size, targets.claim, targets.fresh, prepared.freeze)
 
 
-def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id: str) -> tuple[AuditLog, RunState]:
+async def _begin_log(
+    session: Session, request: RunRequest, prepared: Prepared, run_id: str
+) -> tuple[AuditLog, RunState]:
     """Record the actor, the request, and the exact plan."""
     started = started_fields(
         request.loaded,
@@ -318,7 +320,7 @@ def _begin_log(session: Session, request: RunRequest, prepared: Prepared, run_id
         started["fleet"] = request.fleet_id
     planned = {**planned_fields(prepared.plan, prepared.workspace_size), "read_at": timestamp(prepared.read_at)}
     state = RunState()
-    log = session.store.create_log(
+    log = await session.store.begin_log(
         run_id,
         [(Event.RUN_STARTED, started), (Event.RUN_PLANNED, planned)],
         observers=[state.apply_record, partial(session.observer.on_record, state=state)],

@@ -5,6 +5,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
+import anyio.to_thread
 
 from orchestrator.audit.fleet_log import FleetEvent, FleetState
 from orchestrator.audit.log import AuditLog
@@ -149,11 +150,13 @@ class Coordinator:
     async def _open_log(self, first: Mapping[str, object]) -> tuple[AuditLog, FleetState]:
         state, store, lease = FleetState(), fleet_store(self._settings), self._held.lease
         if not lease.seq:
-            log = store.create_log(lease.run_id, [(FleetEvent.FLEET_STARTED, dict(first))], [state.apply_record])
+            first_record = (FleetEvent.FLEET_STARTED, dict(first))
+            log = await store.begin_log(lease.run_id, [first_record], [state.apply_record])
             self._logs.callback(log.close)
             return log, state
         stored = store.get_fleet(lease.run_id)
-        log, reading = stored.open_log(state.apply_record)
+        # In a thread: a slow database stops no other run of this worker.
+        log, reading = await anyio.to_thread.run_sync(stored.open_log, state.apply_record)
         self._logs.callback(log.close)
         require_sound(reading, stored, "an altered log can't be continued")
         log.observers.append(state.apply_record)

@@ -1,7 +1,7 @@
 """One run of a worker: planned and begun, or continued from its log, until the run ends or is handed over."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -162,7 +162,10 @@ class RunCarrier:
 
     async def _resume(self, held: HeldRun, settings: Settings, member: Membership | None) -> None:
         """Continue a run from its log; while its CVMs can't be read, try again and again."""
-        with reopen_run(run_store(settings).get_run(held.run_id), in_fleet=member is not None) as reopened:
+        with ExitStack() as log:
+            reopening = reopen_run(run_store(settings).get_run(held.run_id), in_fleet=member is not None)
+            # In a thread: neither a long log nor a slow database stops the other runs of this worker.
+            reopened = await anyio.to_thread.run_sync(log.enter_context, reopening)
             if reopened.state.finished is not None:
                 return
             has_ended = False

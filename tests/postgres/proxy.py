@@ -67,6 +67,8 @@ class Proxy:
                     server.close()
                     continue
                 self._sockets += [client, server]
+                if self.is_down:  # broken off since the check above
+                    self.break_off()
                 is_cut = Event()
                 self._start(self._carry_questions, client, server, is_cut)
                 self._start(self._carry_answers, client, server, is_cut)

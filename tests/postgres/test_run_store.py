@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.audit.events import Event
 from orchestrator.audit.fleet_log import FleetEvent
+from orchestrator.audit.record import Record
 from orchestrator.audit.store import read_run
 from orchestrator.audit.verify import Verdict, ignore_record, read_log
 from orchestrator.errors import AlteredError, AuditError, RunHeldError, SettingsError, StoreDownError
@@ -26,6 +27,8 @@ from orchestrator.runs.execute import _end_wait_when_cancelled
 from orchestrator.times import parse_timestamp, utc_now
 from tests.e2e.site import until
 from tests.postgres.cluster import Cluster
+from tests.postgres.conftest import Connect
+from tests.postgres.holder import Holder
 from tests.postgres.proxy import start_proxy
 from tests.run_store_contract import FIRST, ONE, TWO, RunStoreContract, add, finish, read_all
 
@@ -375,6 +378,30 @@ async def test_a_second_signal_ends_a_run_while_the_store_is_down(
             group.cancel_scope.cancel()
         assert "no answer for" in str(ended[0])
         log.close()
+
+
+async def test_the_first_records_of_a_submitted_run_wait_for_the_database_beside_the_other_tasks(
+    open_store: OpenProcess, cluster: Cluster, database: str, connect: Connect
+) -> None:
+    """A worker with a run at its beginning still sweeps, ends its runs and says so during an outage."""
+    holder = Holder(connect("wes_worker"))
+    holder.submit(ONE)
+    holder.submit(TWO)
+    with start_proxy(cluster.folder, cluster.port) as proxy:
+        url = f"postgresql://oli_operator@127.0.0.1:{proxy.port}/{database}"
+        store, impatient = open_store(url=url, outage=60.0), open_store(url=url, outage=0.1)
+        for each, run_id in ((store, ONE), (impatient, TWO)):
+            assert each.thread.take(run_id, "person") is not None
+        proxy.break_off()
+        seen: list[Record] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.begin_log, ONE, FIRST, [seen.append])
+            with pytest.raises(AuditError, match="can't be reached"):
+                await impatient.begin_log(TWO, FIRST)
+            assert seen == []
+            proxy.is_down = False
+        assert [record["event"] for record in seen] == ["run.started", "run.planned"]
+    assert [state_of(open_store(), run_id)[0] for run_id in (ONE, TWO)] == ["ready", "ready"]
 
 
 async def test_a_run_whose_claims_are_lost_sends_and_writes_nothing_more(open_store: OpenProcess) -> None:

@@ -51,6 +51,7 @@ class Team:
         self.folder, self.sim = folder, sim
         self._cluster, self._database = cluster, database
         self.workers: list[WarmProcess] = []
+        self._commands: list[WarmProcess] = []
         self.proxy: Proxy | None = None
         self.port = cluster.port
         (folder / "demo.yaml").write_text(PLAYBOOK)
@@ -74,7 +75,9 @@ class Team:
         if words[0] == "worker":
             return self.start_logged(words, f"log-{len(self.workers)}", user=user)
         pipe = subprocess.PIPE
-        return self._start(words, user, pipe, pipe)
+        process = self._start(words, user, pipe, pipe)
+        self._commands.append(process)
+        return process
 
     def start_logged(self, words: tuple[str, ...], log: str, *, user: str) -> WarmProcess:
         """Start a command as a user of the database, with its output in a file."""
@@ -143,10 +146,13 @@ class Team:
         return self.events(run_id).count("action.accepted") >= accepted
 
     def kill(self) -> None:
-        """End all workers."""
-        for worker in self.workers:
-            worker.kill()
-            worker.wait(20)
+        """End all processes, and close their pipes."""
+        for process in (*self.workers, *self._commands):
+            process.kill()
+            process.wait(20)
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
 
     def logs(self) -> str:
         """What the workers wrote."""

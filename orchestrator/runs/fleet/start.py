@@ -189,14 +189,14 @@ async def _begin_logs(
     store: FleetStore, plan: FleetPlan, fleet_id: str, claimed: dict[str, ClaimedTargets], about: Mapping[str, object]
 ) -> OpenFleet:
     state = FleetState(fleet_id)
-    log = store.create_log(
+    log = await store.begin_log(
         fleet_id, [(FleetEvent.FLEET_STARTED, {**_started_fields(plan), **about})], [state.apply_record]
     )
     fleet = OpenFleet(log, state, (), plan.max_failures)
     try:
         for each in plan.workspaces:
             request = replace(each.request, fleet_id=fleet_id)
-            opened = begin_run(each.session, request, each.prepared, claimed[each.name])
+            opened = await begin_run(each.session, request, each.prepared, claimed[each.name])
             member = OpenMember(each.name, opened.log.run_id, opened.state, each.session, opened)
             fleet.members = (*fleet.members, member)
         log.record(FleetEvent.FLEET_PLANNED, **_planned_fields(plan, fleet.members))
