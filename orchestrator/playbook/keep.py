@@ -20,6 +20,7 @@ from orchestrator.playbook.source import Source
 from orchestrator.playbook.steps import Select
 from orchestrator.playbook.value_types import Text
 from orchestrator.text import join_names, plural
+from orchestrator.times import timestamp
 from orchestrator.validation_messages import explain_fault
 
 if TYPE_CHECKING:
@@ -54,9 +55,25 @@ class KeepEntry:
         """Return True if the exemption covers a CVM, or may cover a CVM with an unknown fact."""
         return match_select(_build_select(self.key, self.value), cvm) is not False
 
+    def document(self, now: datetime) -> dict[str, object]:
+        """Build the document for people and programs, as in `keep --list --json`."""
+        return {
+            "cvm": self.value,
+            "until": timestamp(self.until),
+            "owner": self.owner,
+            "reason": self.reason,
+            "source": self.source,
+            "expired": self.has_expired(now),
+        }
+
     def describe(self) -> str:
         """Describe the end, the owner and the reason."""
         return f"{self.until:%Y-%m-%d %H:%M} UTC by {self.owner}: {self.reason}"
+
+
+def order_entries(entries: Iterable[KeepEntry], now: datetime) -> list[KeepEntry]:
+    """Order exemptions by their end, expired exemptions last."""
+    return sorted(entries, key=lambda entry: (entry.has_expired(now), entry.until))
 
 
 @lru_cache(maxsize=4096)

@@ -9,9 +9,12 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
+
+import anyio.to_thread
 
 from orchestrator.errors import PlaybookError, SettingsError
 from orchestrator.playbook.keep import KeepEntry, KeepList, read_keep_file
@@ -143,6 +146,21 @@ def _ignore(event: str, /, **facts: object) -> None:
     del event, facts
 
 
+@dataclass(frozen=True, slots=True)
+class KeepReading:
+    """The exemptions for the service.
+
+    Attributes:
+        entries: all exemptions, expired exemptions too.
+        broken: path of a broken file with its last valid version in force; None for a valid file.
+        fault: the fault of the broken file.
+    """
+
+    entries: tuple[KeepEntry, ...] = ()
+    broken: str | None = None
+    fault: str = ""
+
+
 class KeepReader:
     """Reads the exemptions."""
 
@@ -167,6 +185,22 @@ class KeepReader:
         """
         named = settings.keep.file
         return (*(() if named is None else self._read_file(named, warn)), *keep_store(settings).read_entries())
+
+    async def read_in_thread(self, settings: Settings) -> KeepReading:
+        """Read the exemptions for the service, in a thread; errors as in `read_every`."""
+        return await anyio.to_thread.run_sync(self._read_again, settings, abandon_on_cancel=True)
+
+    def _read_again(self, settings: Settings) -> KeepReading:
+        faults: list[dict[str, object]] = []
+
+        def note_fault(_event: str, /, **facts: object) -> None:
+            """Note the fault of the file."""
+            faults.append(facts)
+
+        entries = self.read_every(settings, note_fault)
+        return (
+            KeepReading(entries, str(faults[0]["file"]), str(faults[0]["reason"])) if faults else KeepReading(entries)
+        )
 
     def read_list(
         self,

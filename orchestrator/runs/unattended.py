@@ -72,18 +72,21 @@ class FleetRunner(Protocol):
 class UnattendedRunner:
     """Carries the runs of firings out in this process, with a connection to the cloud for every run."""
 
-    def __init__(self, settings: Settings, observe: ObserveRun, fleets: FleetRunner) -> None:
+    def __init__(
+        self, settings: Settings, observe: ObserveRun, fleets: FleetRunner, keeps: KeepReader | None = None
+    ) -> None:
         """Set up.
 
         Args:
             settings: the settings.
             observe: returns the observer for a run of a firing.
             fleets: carries out the firings in several workspaces.
+            keeps: reads the exemptions; None for a reader of its own.
         """
         self._settings, self._observe, self._fleets = settings, observe, fleets
         self._store, self._claims = run_store(settings), claim_store(settings)
         self._notified_runs: set[str] = set()
-        self._keeps = KeepReader(keeps_last=True)
+        self._keeps = keeps or KeepReader(keeps_last=True)
 
     def is_fleet(self, loaded: LoadedPlaybook) -> bool:
         """Return True if a firing of the playbook acts in several workspaces; False also for an unknown workspace."""

@@ -57,6 +57,7 @@ class RunCarrier:
         *,
         observe: Callable[[str, str], RunObserver],
         emit: Callable[..., object],
+        keeps: KeepReader | None = None,
     ) -> None:
         """Set up.
 
@@ -66,10 +67,11 @@ class RunCarrier:
             query: executes a statement.
             observe: returns the observer of a run, by the id of the run and the name of the workspace.
             emit: called with an event's name, and its facts by keyword.
+            keeps: reads the exemptions; None for a reader of its own.
         """
         self._settings, self._read_submitter, self._query = settings, read_submitter, query
         self._observe, self._emit = observe, emit
-        self._keeps = KeepReader(keeps_last=True)
+        self._keeps = keeps or KeepReader(keeps_last=True)
 
     async def __call__(self, held: HeldRun) -> None:
         """Carry a run out, or continue the run; a refused run is let go with the reason.

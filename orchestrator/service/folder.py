@@ -71,7 +71,7 @@ class Fault:
         file: path of the file.
         message: the fault and its place.
         hint: advice for the operator.
-        keeps: the playbook with a last valid version in force; None without a valid version.
+        keeps: the playbook with a last valid version in force, or `keep.file`; None without a valid version.
     """
 
     file: str

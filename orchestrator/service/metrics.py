@@ -174,7 +174,16 @@ class _Gauges(Collector):
             "Firings of the playbook in the queue behind an active run.",
             {row.name: float(row.waiting) for row in now.rows},
         )
-        yield GaugeMetricFamily("orchestrator_invalid_playbooks", "Invalid playbook files.", value=len(now.faults))
+        yield GaugeMetricFamily(
+            "orchestrator_invalid_playbooks",
+            "Invalid files: playbooks and exemptions.",
+            value=len(now.faults),
+        )
+        expired = sum(entry.has_expired(now.now) for entry in now.kept)
+        kept = GaugeMetricFamily("orchestrator_exemptions", "Exemptions of CVMs from stops.", labels=["state"])
+        kept.add_metric(["in_force"], len(now.kept) - expired)
+        kept.add_metric(["expired"], expired)
+        yield kept
         yield GaugeMetricFamily("orchestrator_troubles", "Problems of the service itself.", value=len(now.troubles))
         if now.leader is not None or now.is_standby:
             says = "1 in the process with the duty of the schedules, 0 on a standby; only with a team store."

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.playbook.firings import Firing
+from orchestrator.playbook.keep import KeepEntry, order_entries
 from orchestrator.playbook.schedule import load_zone
 from orchestrator.service.folder import Fault
 from orchestrator.times import timestamp
@@ -60,6 +61,7 @@ class Overview:
             A standby's round is a try to take the duty.
         leader: the process with the duty of the schedules; None without a team store, or while no process is known.
         is_standby: whether another process has the duty of the schedules.
+        kept: the exemptions, expired exemptions too.
     """
 
     now: datetime
@@ -71,6 +73,7 @@ class Overview:
     round_at: float | None
     leader: str | None = None
     is_standby: bool = False
+    kept: tuple[KeepEntry, ...] = ()
 
     def is_stuck(self, clock: float) -> bool:
         """Check for a long time without a round, by the event loop's clock."""
@@ -88,6 +91,7 @@ class Overview:
                 for each in self.faults
             ],
             "troubles": list(self.troubles),
+            "kept": [entry.document(self.now) for entry in order_entries(self.kept, self.now)],
             **({"leader": self.leader, "standby": self.is_standby} if self.leader or self.is_standby else {}),
         }
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
+from orchestrator.runs.keeping import KeepReading
 from orchestrator.runs.status import Ended, RunStatus, StopRequest
 from orchestrator.service.scheduler import Snoozed
 from orchestrator.service.service_state import ServiceState
@@ -16,6 +17,18 @@ class WallClock(Protocol):
 
     def wall(self) -> datetime:
         """Return the time of day, in UTC."""
+        ...
+
+
+class KeepSource(Protocol):
+    """Reads the exemptions, for the overview."""
+
+    async def __call__(self) -> KeepReading:
+        """Read the exemptions.
+
+        Raises:
+            OrchestratorError: when the exemptions can't be read, or are invalid without an earlier valid version.
+        """
         ...
 
 

@@ -13,14 +13,16 @@ from datetime import datetime, timedelta
 import anyio
 from anyio.abc import TaskGroup
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.outcome import Ending
 from orchestrator.playbook.firings import Firing
 from orchestrator.runs.firing import FiringClaim
+from orchestrator.runs.keeping import KeepReading
 from orchestrator.runs.status import StopRequest
-from orchestrator.service.folder import ScheduledPlaybook
+from orchestrator.service.folder import Fault, ScheduledPlaybook
 from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.overview import Overview, Row
-from orchestrator.service.protocols import EventSink, Journal, Runner, SnoozeReader, WallClock
+from orchestrator.service.protocols import EventSink, Journal, KeepSource, Runner, SnoozeReader, WallClock
 from orchestrator.service.registry import ScanFolder, ScheduleRegistry
 from orchestrator.service.runs import RunQueue
 from orchestrator.service.scheduler import (
@@ -39,6 +41,8 @@ from orchestrator.times import parse_timestamp, timestamp
 
 SCAN_INTERVAL = 2.0
 """Longest delay, in seconds, before an edit, a snooze or a changed clock takes effect."""
+KEEP_INTERVAL = 10.0
+"""Seconds between two readings of the exemptions."""
 _FORECAST_AGAIN = timedelta(hours=1)
 """Time between two forecasts of a schedule without a firing within a year."""
 
@@ -88,6 +92,7 @@ class Service:
         emit: EventSink,
         resume_within: timedelta = timedelta(hours=1),
         scan_interval: float = SCAN_INTERVAL,
+        keeps: KeepSource | None = None,
     ) -> None:
         """Set up.
 
@@ -100,6 +105,7 @@ class Service:
             emit: receives all events.
             resume_within: a run interrupted longer ago is left to a person, unless `on_missed` is `run_once`.
             scan_interval: longest time between two scans of the folder, in seconds.
+            keeps: reads the exemptions, for the overview; None without exemptions.
         """
         self._writer = JournalWriter(journal, emit)
         self._registry = ScheduleRegistry(scan, snoozes, self._writer, self._record_planned_firings)
@@ -111,6 +117,7 @@ class Service:
         self._forecasts: dict[str, _Forecast] = {}
         self._began: datetime | None = None
         self._round_at: float | None = None
+        self._keeps, self._kept = keeps, KeepReading()
 
     async def __call__(self) -> int:
         """Run until stopped, and until the active runs have ended.
@@ -130,6 +137,9 @@ class Service:
                 resume_within=self._resume_within,
                 ended=self._wake_up,
             )
+            if self._keeps is not None:
+                await self._read_keeps(self._keeps)
+                group.start_soon(self._follow_keeps, self._keeps)
             await self._start_up(runs, group)
             while not self._stop.requested.is_set():
                 await self._run_round(runs, group)
@@ -152,6 +162,27 @@ class Service:
         if not self._stop.requested.is_set():
             self._writer.emit("service.watching", schedules=len(self._registry.watched))
             await runs.recover_claims()
+
+    async def _follow_keeps(self, keeps: KeepSource) -> None:
+        """Read the exemptions again and again: for the overview, and to have a last valid version of the file."""
+        while not self._stop.requested.is_set():
+            with anyio.move_on_after(KEEP_INTERVAL):
+                await self._stop.requested.wait()
+                return
+            await self._read_keeps(keeps)
+
+    async def _read_keeps(self, keeps: KeepSource) -> None:
+        before, writer = self._kept, self._writer
+        try:
+            self._kept = found = await keeps()
+        except OrchestratorError as error:
+            writer.troubles.set("keep", f"the exemptions can't be read: {error}")
+            return
+        writer.troubles.set("keep", None)
+        if found.broken is not None and (found.broken, found.fault) != (before.broken, before.fault):
+            writer.emit("keep.broken", file=found.broken, reason=found.fault, note="the last valid version holds")
+        elif found.broken is None and before.broken is not None:
+            writer.emit("keep.mended", file=before.broken)
 
     def stop(self, ending: Ending) -> None:
         """Start no more firings; active runs send nothing more and watch the sent requests."""
@@ -250,11 +281,17 @@ class Service:
             now=now,
             began=self._began,
             rows=tuple(self._build_row(watched, now) for _, watched in sorted(self._registry.watched.items())),
-            faults=self._registry.faults,
+            faults=(*self._registry.faults, *self._list_keep_faults()),
             troubles=self._writer.troubles.reasons,
             stopping=self._stop.requested.is_set(),
             round_at=self._round_at,
+            kept=self._kept.entries,
         )
+
+    def _list_keep_faults(self) -> list[Fault]:
+        found = self._kept
+        hint = "correct the file: a restarted service has no valid version"
+        return [] if found.broken is None else [Fault(found.broken, found.fault, hint, "keep.file")]
 
     def _build_row(self, watched: ScheduledPlaybook, now: datetime) -> Row:
         name = watched.name

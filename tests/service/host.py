@@ -21,6 +21,7 @@ from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.service.folder import PlaybookFolder, ScanResult
 from orchestrator.service.journal import FileJournalStore
+from orchestrator.service.protocols import KeepSource
 from orchestrator.service.scheduler import Snooze, Snoozed
 from orchestrator.service.service import Service
 from orchestrator.service.snoozes import FileSnoozeStore
@@ -160,6 +161,7 @@ class Host:
         self.runner = FakeRunner(self.world, self.wall, seconds=seconds)
         self.sync: Callable[[Callable[[], None]], Awaitable[None]] = write_inline
         self.service: Service
+        self.keeps: KeepSource | None = None
         self.left: int | None = None
         self.ended: anyio.Event
 
@@ -199,6 +201,7 @@ class Host:
             clock=self.wall,
             emit=self.emit,
             scan_interval=self.scan_interval,
+            keeps=self.keeps,
         )
         self.left, self.ended = None, anyio.Event()
         try:

@@ -3,14 +3,17 @@
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import anyio
 import pytest
 
 from orchestrator.audit.fleet_store import is_fleet_id
 from orchestrator.errors import RunHeldError
+from orchestrator.runs.keeping import KeepReader, KeepReading
 from orchestrator.runs.status import RunStatus, State
 from orchestrator.service.journal import FileJournalStore
+from orchestrator.settings.load import Settings
 from orchestrator.times import parse_timestamp, timestamp
 from tests.service.host import MONDAY, Host, KilledError, RunOnDisk
 
@@ -458,6 +461,44 @@ async def test_a_broken_file_of_snoozes_leaves_what_was_snoozed_and_says_so(host
         await home.until(at("1 01:10"))
         assert "snoozes" in home.service.overview().troubles[0]
         assert not home.world.runs
+
+
+async def test_the_overview_has_the_exemptions_and_a_broken_file_leaves_the_last_valid_version(
+    host: OpenHost, tmp_path: Path
+) -> None:
+    home, file = host(), tmp_path / "keep.yaml"
+    settings = Settings.model_validate({"keep": {"file": file}, "audit": {"state_dir": home.state}})
+    reader = KeepReader(keeps_last=True)
+
+    async def read() -> KeepReading:
+        return reader._read_again(settings)
+
+    home.keeps = read
+    until = {"web-1": "2027-03-01T02:00Z", "web-2": "2027-03-05"}
+    entries = [f"{{name: {name}, until: '{end}', owner: ann, reason: demo}}" for name, end in until.items()]
+    async with home.process():
+        await home.until(at("1 00:01"))
+        (trouble,) = home.service.overview().troubles
+        assert "the exemptions can't be read: " in trouble, "no valid version so far"
+        file.write_text(f"keep: [{', '.join(entries)}]")
+        await home.until(at("1 00:02"))
+        assert home.service.overview().troubles == ()
+        file.write_text("keep:")
+        await home.until(at("1 03:00"))
+        document = home.service.overview().document()
+    assert [(each["cvm"], each["expired"]) for each in document["kept"]] == [("web-2", False), ("web-1", True)]
+    assert document["kept"][0] == {
+        "cvm": "web-2",
+        "until": "2027-03-05T23:59:59.000000Z",
+        "owner": "ann",
+        "reason": "demo",
+        "source": f"{file}:1",
+        "expired": False,
+    }
+    assert [(each["file"], each["keeps"]) for each in document["invalid"]] == [(str(file), "keep.file")]
+    assert document["troubles"] == []
+    (broken,) = home.events("keep.broken")
+    assert (broken["file"], broken["note"]) == (str(file), "the last valid version holds")
 
 
 async def test_a_run_that_was_killed_is_resumed_at_the_next_start(host: OpenHost) -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from orchestrator.playbook.keep import KeepEntry
 from orchestrator.reply import Reply
 from orchestrator.service.folder import Fault
 from orchestrator.service.metrics import Metrics
@@ -49,6 +50,18 @@ async def test_a_service_that_goes_round_is_healthy_and_one_that_is_stuck_is_not
     assert (await service.get("/healthz")).status_code == 200
     service.now = replace(CALM, round_at=-STUCK_AFTER - 1)
     assert (await service.get("/healthz")).status_code == 503
+
+
+async def test_the_metrics_count_exemptions_in_force_and_expired() -> None:
+    service = Service()
+    entries = [
+        KeepEntry("name", "web-1", MONDAY + timedelta(hours=hours), "ann", "demo", "keep.yaml:1")
+        for hours in (-1, 1, 2)
+    ]
+    service.now = replace(CALM, kept=tuple(entries))
+    samples = await service.samples()
+    assert samples["orchestrator_exemptions{state=in_force}"] == 2
+    assert samples["orchestrator_exemptions{state=expired}"] == 1
 
 
 async def test_the_metrics_name_the_leader_of_several_machines_only() -> None:

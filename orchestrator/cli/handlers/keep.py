@@ -12,14 +12,13 @@ from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.until import parse_until
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
-from orchestrator.playbook.keep import KeepEntry
+from orchestrator.playbook.keep import KeepEntry, order_entries
 from orchestrator.report.layout import Column, print_table
 from orchestrator.runs.adhoc import is_identifier
 from orchestrator.runs.keeping import COMMAND, KeepReader
 from orchestrator.runs.stores import keep_store, read_clock
 from orchestrator.settings.load import load_settings
 from orchestrator.text import plural, safe_text
-from orchestrator.times import timestamp
 
 
 def keep_cvms(
@@ -52,7 +51,7 @@ def keep_cvms(
         entries = _make_entries(cvms, parse_until(until, "UTC", now), reason, owner)
         keep_store(settings).add_entries(entries, now)
         if as_json:
-            click.echo(json.dumps([_describe(entry, now) for entry in entries], indent=2))
+            click.echo(json.dumps([entry.document(now) for entry in entries], indent=2))
         else:
             names = ", ".join(safe_text(entry.value) for entry in entries)
             click.echo(f"kept until {entries[0].until:%Y-%m-%d %H:%M} UTC: {names}")
@@ -85,9 +84,9 @@ def _print_ended(cvms: Sequence[str], ended: Sequence[str], *, as_json: bool) ->
 
 
 def _print_list(entries: Sequence[KeepEntry], now: datetime, *, as_json: bool) -> None:
-    ordered = sorted(entries, key=lambda entry: (entry.has_expired(now), entry.until))
+    ordered = order_entries(entries, now)
     if as_json:
-        click.echo(json.dumps([_describe(entry, now) for entry in ordered], indent=2))
+        click.echo(json.dumps([entry.document(now) for entry in ordered], indent=2))
         return
     if not ordered:
         click.echo("No CVM is exempted.")
@@ -104,15 +103,3 @@ def _print_list(entries: Sequence[KeepEntry], now: datetime, *, as_json: bool) -
         for entry in ordered
     ]
     print_table(stdout_console(), [*columns, Column("source", rank=2)], rows)
-
-
-def _describe(entry: KeepEntry, now: datetime) -> dict[str, object]:
-    """Build the entry of `keep --list --json`."""
-    return {
-        "cvm": entry.value,
-        "until": timestamp(entry.until),
-        "owner": entry.owner,
-        "reason": entry.reason,
-        "source": entry.source,
-        "expired": entry.has_expired(now),
-    }

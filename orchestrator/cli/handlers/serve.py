@@ -26,6 +26,7 @@ from orchestrator.loopback import is_loopback
 from orchestrator.outcome import Ending
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.fleet.unattended import UnattendedFleetRunner
+from orchestrator.runs.keeping import KeepReader
 from orchestrator.runs.session import RunObserver, SystemClock
 from orchestrator.runs.stores import run_store
 from orchestrator.runs.unattended import UnattendedRunner
@@ -52,7 +53,7 @@ _WARNINGS |= {
     "worker.refused",
     "worker.waits",
 }
-_WARNINGS |= {"worker.lost", "store.down", "store.refuses"}
+_WARNINGS |= {"worker.lost", "store.down", "store.refuses", "keep.broken"}
 _DIGESTS = frozenset({"when", "left_out"})
 
 
@@ -117,17 +118,18 @@ def _open_service(
             folder.stop()
             raise
 
-    observe = partial(_FiringObserver, metrics)
+    observe, keeps = partial(_FiringObserver, metrics), KeepReader(keeps_last=True)
     for name, _ in journal.state.list_present():
         metrics.add_playbook(name)
     return Service(
         scan=scan_folder,
         snoozes=snooze_store(settings),
         journal=journal,
-        runner=UnattendedRunner(settings, observe, UnattendedFleetRunner(settings, observe)),
+        runner=UnattendedRunner(settings, observe, UnattendedFleetRunner(settings, observe, keeps), keeps),
         clock=SystemClock(),
         emit=emit,
         resume_within=timedelta(seconds=settings.audit.resume_without_asking),
+        keeps=partial(keeps.read_in_thread, settings),
     )
 
 

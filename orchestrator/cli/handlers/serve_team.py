@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import anyio
@@ -20,6 +21,7 @@ from orchestrator.postgres.connect import connect
 from orchestrator.postgres.duty import StoreDuty
 from orchestrator.postgres.link import Link
 from orchestrator.postgres.migrate import explain_errors
+from orchestrator.runs.keeping import KeepReader
 from orchestrator.runs.session import RunObserver
 from orchestrator.runs.stores import find_actor
 from orchestrator.runs.worker import Worker
@@ -86,6 +88,7 @@ class TeamScheduler:
             store=duty, build_run=self._orders, open_service=self._open_service, emit=emit, lease=lease
         )
         self._worker: Worker | None = None
+        self._keeps = KeepReader(keeps_last=True)
         self._stopped = anyio.Event()
 
     async def __call__(self) -> int:
@@ -128,6 +131,7 @@ class TeamScheduler:
             clock=term.store,
             emit=self._emit,
             resume_within=timedelta(seconds=settings.audit.resume_without_asking),
+            keeps=partial(self._keeps.read_in_thread, settings),
         )
 
     async def _work(self) -> None:
@@ -135,7 +139,7 @@ class TeamScheduler:
         while not self._stopped.is_set():
             try:
                 self._worker = await open_worker(
-                    self._settings, self._workspaces, observe=self._observe, emit=self._emit
+                    self._settings, self._workspaces, observe=self._observe, emit=self._emit, keeps=self._keeps
                 )
             except OrchestratorError as error:
                 self._emit("store.down", reason=str(error))

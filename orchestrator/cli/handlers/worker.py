@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import structlog
 
 from orchestrator import __version__
@@ -18,6 +19,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.postgres.budget import BudgetTerms, agree_terms
 from orchestrator.postgres.lease import FORMAT
 from orchestrator.postgres.queue import RunQueue
+from orchestrator.runs.keeping import KeepReader
 from orchestrator.runs.session import RunObserver, workspace_rate
 from orchestrator.runs.stores import find_actor, run_store, team_store, workspace_budget
 from orchestrator.runs.worker import Worker
@@ -82,6 +84,7 @@ async def open_worker(
     *,
     observe: Callable[[str, str], RunObserver],
     emit: Callable[..., object],
+    keeps: KeepReader | None = None,
 ) -> Worker:
     """Agree on the budgets with the other machines, and create a worker.
 
@@ -90,6 +93,7 @@ async def open_worker(
         workspaces: the workspaces with a key.
         observe: returns the observer of a run, by the id of the run and the name of the workspace.
         emit: called with an event's name, and its facts by keyword.
+        keeps: reads the exemptions; None for a reader of its own.
 
     Raises:
         StoreDownError: when the database can't be reached.
@@ -110,8 +114,19 @@ async def open_worker(
         _, note = await agree_terms(queue.link.query, name, terms, is_explicit=is_explicit, by=find_actor())
         if note is not None:
             emit("rate.replaced", note=note)
-    carry = RunCarrier(settings, queue.read_submitter, queue.link.query, observe=observe, emit=emit)
+    carry = RunCarrier(settings, queue.read_submitter, queue.link.query, observe=observe, emit=emit, keeps=keeps)
     return Worker(queue, leases, carry, runs=settings.worker.runs, emit=emit)
+
+
+async def _read_keeps(settings: Settings) -> KeepReader:
+    """Read the exemptions at the start: a file that breaks before the first run has a last valid version."""
+    keeps = KeepReader(keeps_last=True)
+    try:
+        await anyio.to_thread.run_sync(keeps.read_every, settings)
+    except SettingsError as error:
+        note = "every run is refused until the exemptions are valid"
+        structlog.get_logger().warning("keep.broken", reason=str(error), note=note)
+    return keeps
 
 
 class _Working:
@@ -125,7 +140,10 @@ class _Working:
 
     async def run(self) -> int:
         """Work until stopped; returns the exit code."""
-        self._worker = await open_worker(self._settings, self._workspaces, observe=_WorkerObserver, emit=emit_event)
+        keeps = await _read_keeps(self._settings)
+        self._worker = await open_worker(
+            self._settings, self._workspaces, observe=_WorkerObserver, emit=emit_event, keeps=keeps
+        )
         emit_event("worker.started", name=self._name, version=__version__, workspaces=", ".join(self._workspaces))
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
             async with anyio.create_task_group() as everything:

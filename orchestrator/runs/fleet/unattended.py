@@ -34,16 +34,17 @@ _MOST_NAMED = 5
 class UnattendedFleetRunner:
     """Carries the fleet runs of firings out in this process, with a connection to the cloud of every workspace."""
 
-    def __init__(self, settings: Settings, observe: ObserveRun) -> None:
+    def __init__(self, settings: Settings, observe: ObserveRun, keeps: KeepReader | None = None) -> None:
         """Set up.
 
         Args:
             settings: the settings, with all workspaces.
             observe: returns the observer for the run of a workspace.
+            keeps: reads the exemptions; None for a reader of its own.
         """
         self._settings, self._observe = settings, observe
         self._store, self._fleets = run_store(settings), fleet_store(settings)
-        self._keeps = KeepReader(keeps_last=True)
+        self._keeps = keeps or KeepReader(keeps_last=True)
 
     def read_status(self, fleet_id: str) -> RunStatus:
         """Return the status of a fleet run from its log and the logs of its runs."""
