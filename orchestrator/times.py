@@ -80,6 +80,21 @@ def parse_timestamp(text: str) -> datetime:
     return datetime.strptime(text, _FORMAT).replace(tzinfo=UTC)
 
 
+def parse_rfc3339(text: str) -> datetime:
+    """Parse a time with an offset, such as `2026-11-26T18:00:00Z`; return the moment in UTC.
+
+    Raises:
+        ValueError: when the text has another form, or no offset.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"must be a time with an offset, such as 2026-11-26T18:00:00Z, not {text[:60]!r}")
+
+
 def format_clock(moment: datetime, now: datetime | None = None) -> str:
     """Format a moment in UTC for people; with the date unless on the same day as `now`."""
     same_day = now is not None and moment.date() == now.date()

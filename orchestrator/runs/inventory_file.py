@@ -1,23 +1,24 @@
 """The inventory file: the CVMs of a workspace at one moment, for a spreadsheet or for an offline plan."""
 
 import json
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from orchestrator.billing.rates import format_amount
+from orchestrator.billing.rates import choose_rate, format_amount
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.documented_model import DocumentedModel
 from orchestrator.errors import UsageError
-from orchestrator.playbook.keep import KeepList
+from orchestrator.playbook.keep import KeepEntry, KeepList
 from orchestrator.playbook.schema import Protect
-from orchestrator.playbook.select import find_protection
+from orchestrator.playbook.select import derive_facts, find_protection, rewind_uptime
 from orchestrator.runs.inventory import InventoryReading
-from orchestrator.times import parse_timestamp, timestamp
+from orchestrator.times import LONGEST, parse_rfc3339, timestamp
 
 FORMAT: Literal["orchestrator-inventory"] = "orchestrator-inventory"
 VERSION: Literal[1] = 1
@@ -116,9 +117,9 @@ class InventoryCvm(DocumentedModel):
     """Whether an operation holds the CVM."""
     created_at: str | None = None
     """The time of creation, RFC 3339 in UTC."""
-    age_s: float | None = None
+    age_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Seconds since the creation."""
-    uptime_s: float | None = None
+    uptime_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Seconds since the CVM began to run."""
     usd_per_hour: Decimal | None = None
     """The compute price in USD per hour while running."""
@@ -172,11 +173,30 @@ def inventory_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **InventoryFile.model_json_schema()}
 
 
-def read_inventory_file(file: Path) -> tuple[tuple[Cvm, ...], datetime, str | None]:
-    """Read an inventory file.
+@dataclass(frozen=True, slots=True)
+class SavedInventory:
+    """The CVMs of an inventory file.
 
-    Returns:
-        The CVMs, the time of the read, and the id of the workspace.
+    Attributes:
+        cvms: the CVMs, with the facts of the file.
+        read_at: the time of the read.
+        workspace: the id of the workspace; None if unknown.
+        keep: the exemptions at the time of the read, by `kept_until`.
+    """
+
+    cvms: tuple[Cvm, ...]
+    read_at: datetime
+    workspace: str | None = None
+    keep: tuple[KeepEntry, ...] = ()
+
+    def facts_at(self, moment: datetime) -> tuple[Cvm, ...]:
+        """Return the CVMs with their ages, uptimes and prices at a moment; the statuses stay as read."""
+        since = (self.read_at - moment).total_seconds()
+        return tuple(rewind_uptime(derive_facts(cvm, moment=moment, price_list={}), since) for cvm in self.cvms)
+
+
+def read_inventory_file(file: Path) -> SavedInventory:
+    """Read an inventory file.
 
     Raises:
         UsageError: when the file can't be read, or is no inventory file of this version.
@@ -193,16 +213,15 @@ def read_inventory_file(file: Path) -> tuple[tuple[Cvm, ...], datetime, str | No
     return parse_inventory(document, file)
 
 
-def parse_inventory(document: object, file: Path | None = None) -> tuple[tuple[Cvm, ...], datetime, str | None]:
-    """Read the document of an inventory file; result and errors as in `read_inventory_file`."""
+def parse_inventory(document: object, file: Path | None = None) -> SavedInventory:
+    """Read the document of an inventory file; errors as in `read_inventory_file`."""
     hint = "`orchestrator cvms --save FILE` makes an inventory file"
     if isinstance(document, Mapping) and document.get("format") == FORMAT and document.get("version") != VERSION:
         message = f"the inventory file has version {document.get('version')!r}, this program reads {VERSION}"
         raise UsageError(message, file=file, hint="make a new file with this program")
     try:
         saved = InventoryFile.model_validate(document)
-        moment = parse_timestamp(saved.read_at)
-        return tuple(_to_cvm(each) for each in saved.cvms), moment, saved.workspace
+        return collect_cvms(saved.cvms, parse_rfc3339(saved.read_at), saved.workspace)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -211,8 +230,34 @@ def parse_inventory(document: object, file: Path | None = None) -> tuple[tuple[C
         raise UsageError(f"invalid inventory file: {error}", file=file, hint=hint) from error
 
 
-def _to_cvm(entry: InventoryCvm) -> Cvm:
-    return Cvm(
+def collect_cvms(entries: Iterable[InventoryCvm], read_at: datetime, workspace: str | None = None) -> SavedInventory:
+    """Collect the CVMs and the exemptions of inventory entries.
+
+    Raises:
+        ValueError: when a time has another form, or two entries have the same identifier.
+    """
+    cvms: dict[str, Cvm] = {}
+    keep = []
+    for entry in entries:
+        cvm = _to_cvm(entry, read_at)
+        if cvm.ref.key in cvms and cvm.ref.key:
+            raise ValueError(f"two CVMs have the identifier {cvm.ref.address!r}")
+        cvms[cvm.ref.key or f"\0{len(cvms)}"] = cvm
+        if entry.kept_until is not None:
+            key, value = ("id", cvm.ref.address) if cvm.ref.address else ("name", cvm.ref.name)
+            keep.append(KeepEntry(key, value, parse_rfc3339(entry.kept_until), *_EXEMPTION))
+    return SavedInventory(tuple(cvms.values()), read_at, workspace, tuple(keep))
+
+
+_EXEMPTION = ("an exemption", "recorded in the inventory", "inventory file")
+"""The owner, the reason and the source of an exemption by `kept_until`."""
+
+
+def _to_cvm(entry: InventoryCvm, read_at: datetime) -> Cvm:
+    created_at = None if entry.created_at is None else parse_rfc3339(entry.created_at)
+    if created_at is None and entry.age_s is not None:
+        created_at = read_at - timedelta(seconds=min(entry.age_s, LONGEST))
+    cvm = Cvm(
         ref=CvmRef.of(entry.model_dump()),
         status=entry.status,
         in_progress=entry.in_progress,
@@ -225,12 +270,15 @@ def _to_cvm(entry: InventoryCvm) -> Cvm:
         billing_price=entry.billing_price,
         hourly_compute=entry.hourly_compute,
         hourly_disk=entry.hourly_disk,
-        created_at=None if entry.created_at is None else parse_timestamp(entry.created_at),
+        created_at=created_at,
         workspace=entry.workspace,
         region=entry.region,
-        creator=entry.creator_username,
+        creator=entry.creator_username or (entry.creator if entry.creator_id is None else None),
         creator_id=entry.creator_id,
         uptime=entry.uptime_s,
         age=entry.age_s,
         usd_per_hour=entry.usd_per_hour,
     )
+    if choose_rate(cvm, {})[0] is None:  # the price came from the price list, which the file does not have
+        return replace(cvm, hourly_compute=entry.usd_per_hour)
+    return cvm

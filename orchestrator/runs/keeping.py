@@ -221,7 +221,7 @@ class KeepReader:
 
     def _read_file(self, file: Path, warn: Callable[..., object]) -> tuple[KeepEntry, ...]:
         try:
-            self._last[file] = _read_keep_file(file)
+            self._last[file] = load_keep_file(file)
         except SettingsError as error:
             if not self._keeps_last or file not in self._last:
                 raise
@@ -229,7 +229,12 @@ class KeepReader:
         return self._last[file]
 
 
-def _read_keep_file(file: Path) -> tuple[KeepEntry, ...]:
+def load_keep_file(file: Path) -> tuple[KeepEntry, ...]:
+    """Read the exemptions of a file.
+
+    Raises:
+        SettingsError: when the file is missing, or has an invalid exemption.
+    """
     try:
         return read_keep_file(read_source(file))
     except PlaybookError as error:

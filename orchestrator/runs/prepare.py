@@ -149,8 +149,7 @@ async def prepare_plan(
         batch_size=PAGE_SIZE if session.batch_missing else session.batch_size,
         more_warnings=[
             *([] if inventory.stable else [_SHIFTING]),
-            *_waits_too_long(playbook, settings),
-            *(PlanWarning(WarningCode.SETTINGS_IGNORED, each) for each in settings.origin.warnings),
+            *list_settings_warnings(playbook, settings),
         ],
         whole=inventory.whole,
         target_filter=None if constraint is None else constraint.filter_target,
@@ -159,9 +158,7 @@ async def prepare_plan(
         narrowing=narrowing,
         keep=keep,
     )
-    plan = replace(plan, workspace_name=settings.workspace_name)
-    if settings.origin.is_found:
-        plan = replace(plan, settings_file=str(settings.origin.file))
+    plan = name_origin(plan, settings)
     if constraint is not None:
         plan = constraint.apply_to_plan(plan, now=session.clock.wall(), version=__version__)
     if freeze.freezes:
@@ -214,8 +211,14 @@ _SHIFTING = PlanWarning(
 )
 
 
-def _waits_too_long(playbook: Playbook, settings: Settings) -> Iterator[PlanWarning]:
-    """Warn about questions with longer timeouts than the time limit of a run."""
+def name_origin(plan: Plan, settings: Settings) -> Plan:
+    """Name the workspace and the found settings file in a plan."""
+    found = str(settings.origin.file) if settings.origin.is_found else None
+    return replace(plan, workspace_name=settings.workspace_name, settings_file=found)
+
+
+def list_settings_warnings(playbook: Playbook, settings: Settings) -> Iterator[PlanWarning]:
+    """Warn about ignored settings, and about questions with longer timeouts than the time limit of a run."""
     waits = sum(step.timeout for step in playbook.steps if isinstance(step, Pause))
     most = settings.settle.whole_run
     if waits >= most:
@@ -224,6 +227,8 @@ def _waits_too_long(playbook: Playbook, settings: Settings) -> Iterator[PlanWarn
             f"the questions may wait for {format_duration(waits)}, but a run ends after {format_duration(most)} "
             f"(settle.whole_run); the resumed run asks again",
         )
+    for sentence in settings.origin.warnings:
+        yield PlanWarning(WarningCode.SETTINGS_IGNORED, sentence)
 
 
 _MOST_REASONS = 10

@@ -38,3 +38,20 @@ def test_wrong_options_end_with_2_and_a_refused_key_with_5(site: Site) -> None:
     assert (same.code, "name the same file" in same.err) == (2, True)
     site.environment["PHALA_CLOUD_API_KEY"] = "phak_wrong"
     assert site.run("cvms").code == 5
+
+
+def test_plan_inventory_makes_the_plan_of_the_cloud_without_a_key(site: Site) -> None:
+    assert site.run("cvms", "--save", "all.json").code == 0
+    file = site.playbook("{name: web-*, older_than: 1s}")
+    live = site.run("plan", file, "--json").document
+    site.environment["PHALA_CLOUD_API_KEY"] = ""
+    offline = site.run("plan", file, "--inventory", "all.json", "--json")
+    document = offline.document
+    saved = document.pop("inventory")
+    assert (offline.code, document) == (0, live)
+    assert (saved["file"], saved["workspace"]) == ("all.json", "wks_simulated")
+    text = site.run("plan", file, "--inventory", "all.json")
+    assert text.out.startswith("From the inventory file all.json, read ")
+    assert site.run("plan", file, "--inventory", "none.json").code == 2
+    assert site.run("plan", file, "--inventory", "all.json", "--out", "plan.json").code == 2
+    assert site.run("plan", "--restore", "last", "--inventory", "all.json").code == 2

@@ -14,10 +14,18 @@ from orchestrator.errors import UsageError
 from orchestrator.playbook.schema import Protect
 from orchestrator.playbook.select import derive_facts
 from orchestrator.runs.inventory import InventoryReading
-from orchestrator.runs.inventory_file import COLUMNS, build_inventory, inventory_schema, read_inventory_file
+from orchestrator.runs.inventory_file import (
+    COLUMNS,
+    SavedInventory,
+    build_inventory,
+    inventory_schema,
+    parse_inventory,
+    read_inventory_file,
+)
 from tests.playbook.fleet import cvm
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
+EMPTY = {"format": "orchestrator-inventory", "version": 1, "read_at": "2026-06-01T00:00:00Z", "cvms": []}
 FULL = derive_facts(
     cvm(
         instance_type="tdx.small",
@@ -51,9 +59,8 @@ def write(folder: Path, text: object) -> Path:
 
 def test_what_is_written_fits_the_schema_and_is_read_back(tmp_path: Path) -> None:
     jsonschema.validate(document(), inventory_schema())
-    cvms, read_at, workspace = read_inventory_file(write(tmp_path, document()))
-    assert cvms == (FULL, BARE)
-    assert (read_at, workspace) == (NOW, "w")
+    saved = read_inventory_file(write(tmp_path, document()))
+    assert saved == SavedInventory((FULL, BARE), NOW, "w")
 
 
 def test_an_entry_has_the_keys_of_the_contract_and_null_for_the_unknown() -> None:
@@ -91,3 +98,29 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_a_creator_without_a_username_is_the_id() -> None:
     reading = InventoryReading((replace(FULL, creator=None),), NOW, None, {}, is_stable=True)
     assert build_inventory(reading, Protect())["cvms"][0]["creator"] == "usr_1"
+
+
+def test_ages_and_uptimes_grow_with_the_moment_and_prices_of_the_list_stay() -> None:
+    entry = {"name": "web", "status": "running", "age_s": 60, "uptime_s": 30, "usd_per_hour": "0.2"}
+    saved = parse_inventory({**EMPTY, "cvms": [entry]})
+    (later,) = saved.facts_at(NOW + timedelta(hours=1))
+    assert (later.age, later.uptime, later.usd_per_hour) == (3660.0, 3630.0, Decimal("0.2"))
+
+
+def test_an_exemption_at_the_time_of_the_read_is_kept() -> None:
+    entry = {"id": "cvm_1", "name": "web", "status": "running", "kept_until": "2026-06-02T00:00:00Z"}
+    (kept,) = parse_inventory({**EMPTY, "cvms": [entry]}).keep
+    assert (kept.key, kept.value, kept.until) == ("id", "cvm_1", NOW + timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([{"id": "cvm_1", "status": "running"}] * 2, "two CVMs have the identifier 'cvm_1'"),
+        ([{"status": "running", "created_at": "2026-06-02"}], "must be a time with an offset"),
+        ([{"status": "running", "age_s": -1}], "cvms.0.age_s"),
+    ],
+)
+def test_a_contradiction_in_the_entries_is_refused(entries: list[dict[str, object]], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_inventory({**EMPTY, "cvms": entries})

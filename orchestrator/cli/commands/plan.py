@@ -1,6 +1,7 @@
 """`orchestrator plan`."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,6 +21,12 @@ from orchestrator.cli.options import (
 @click.command("plan", epilog="\b\nExample: orchestrator plan nightly-cost-stop --details")
 @partial(playbook_options, required=False)
 @click.option("--restore", metavar="RUN_ID", help="Plan what `restore RUN_ID` would do, in place of a playbook.")
+@click.option(
+    "--inventory",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Plan from an inventory file (`cvms --save FILE`): offline, without an API key.",
+)
 @narrow_options
 @override_options
 @out_option("Write the plan to FILE, for a review and for `run --plan FILE`. An older plan there is replaced.")
@@ -35,9 +42,16 @@ def command(**options: Any) -> int:
     """
     from orchestrator.cli.handlers.plan import show_plan, show_undo_plan
 
+    inventory = options.pop("inventory")
     if options["restore"] is not None:
+        if inventory is not None:
+            raise click.UsageError("--restore and --inventory exclude each other.")
         return show_undo_plan(**options)
     del options["restore"]
     if options["playbook"] is None:
         raise click.UsageError("Missing argument 'PLAYBOOK'.")
+    if inventory is not None:
+        from orchestrator.cli.handlers.offline_plan import show_offline_plan
+
+        return show_offline_plan(inventory, **options)
     return show_plan(**options)

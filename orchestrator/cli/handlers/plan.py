@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,6 +170,8 @@ def print_result(
     form: str,
     is_named: bool = False,
     constraint: PlanConstraint | None = None,
+    now: datetime | None = None,
+    extra: Mapping[str, object] | None = None,
 ) -> int:
     """Print a plan, and the place of its file; returns the exit code.
 
@@ -181,10 +184,12 @@ def print_result(
         form: the format: `text`, `json` or `md`.
         is_named: whether a person named every CVM.
         constraint: the constraint of the plan, such as a run to undo.
+        now: the reference time for ages; the present by default.
+        extra: more fields of the document.
     """
     from orchestrator.runs.documents import plan_document  # noqa: PLC0415 - the requests had to go out first
 
-    error, document = find_refusal(plan, constraint, is_named=is_named), plan_document(plan)
+    error, document = find_refusal(plan, constraint, is_named=is_named), {**plan_document(plan), **(extra or {})}
     if digest is not None:
         document["plan_file"] = {"path": str(out), "digest": digest}
     if form == "text":
@@ -192,7 +197,7 @@ def print_result(
         from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
         from orchestrator.text import safe_text  # noqa: PLC0415 - the same
 
-        print_plan(stdout_console(), plan, description, details=details)
+        print_plan(stdout_console(), plan, description, details=details, now=now)
         if digest is not None:
             path = safe_text(out, 4096)
             click.echo(f"\nWritten to {path} (digest {digest}).\nAfter the review: orchestrator run --plan {path}")
