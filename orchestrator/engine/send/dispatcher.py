@@ -1,7 +1,8 @@
 """Dispatcher: record the intent of a request on disk, send the request through the gate, record the answer.
 
-Intents are recorded a little ahead of sending: the requests of a twentieth of a second. So one fsync serves several
-requests and does not slow down the rate, and few unsent requests are on record when a run has to stop. Answers
+Intents are recorded a little ahead of sending: the requests of a twentieth of a second, and more on a slow disk. So
+one fsync serves several requests and does not slow down the rate, and few unsent requests are on record when a run has
+to stop. Answers
 become durable with the next intents, or a moment later. If an answer is lost with the process, `resume` decides by
 status.
 """
@@ -27,8 +28,12 @@ from orchestrator.reply import Reply, StatusRead
 
 _INSTANT = 0.001
 """Seconds; a shorter wait is not worthwhile, and may be too short for the clock to move."""
-_ANNOUNCE_AHEAD = 0.05
-"""Seconds of sending to announce ahead."""
+_ANNOUNCE_AHEAD, _MOST_AHEAD = 0.05, 0.5
+"""Seconds of sending to announce ahead: at least, and at most on a slow disk."""
+_SEND_AFTER_HALT = 0.1
+"""Seconds after a halt in which requests on record are still sent."""
+_FORGET = 0.98
+"""Share of the slowest flush to expect of the next flush: a busy disk is slow again and again."""
 _FLUSH_AFTER = 0.1
 """Seconds for which an answer may wait for other answers before the flush."""
 
@@ -75,6 +80,7 @@ class Dispatcher:
         self._announced: deque[list[Job]] = deque()  # requests on record and not yet sent, in order
         self._announcer_wakeup, self._sender_wakeup = AutoResetEvent(), AutoResetEvent()
         self._is_announcing = True
+        self._slowest_flush = 0.0  # seconds; of the last flushes
         self._unsent_count = 0  # the length of `_announced`, and the requests being recorded or waiting for their turn
         self.is_halted = False
         self._send_until = float("inf")  # after a halt: the last moment to send a request on record
@@ -91,7 +97,7 @@ class Dispatcher:
         Args:
             at_once: whether to send not even the requests on record.
         """
-        send_until = self._clock.now() + (0 if at_once else 2 * _ANNOUNCE_AHEAD)
+        send_until = self._clock.now() + (0 if at_once else _SEND_AFTER_HALT)
         self.is_halted, self._send_until = True, min(self._send_until, send_until)
         self._announcer_wakeup.set()
         if self._turn_scope is not None and at_once:
@@ -117,14 +123,15 @@ class Dispatcher:
     async def _announce_requests(self) -> None:
         """Record the intents of the next requests a little ahead of sending, until the queue is done."""
         while not self._queue.is_done and not self.is_halted:
-            stops = min(2 * self._max_in_flight, ceil(self._gate.budget.rate * _ANNOUNCE_AHEAD))
+            ahead = min(max(_ANNOUNCE_AHEAD, 2 * self._slowest_flush), _MOST_AHEAD)
+            stops = min(2 * self._max_in_flight, ceil(self._gate.budget.rate * ahead))
             allowed = ceil(max(1, stops) / self._queue.at_once)  # the most requests on record and not yet sent
             if (
                 self._unsent_count > allowed // 2
             ):  # in groups: an fsync for each request would cost more than the request
                 await self._announcer_wakeup.wait()
                 continue
-            due_in = self._gate.budget.wait_seconds(self._clock.now()) - _ANNOUNCE_AHEAD
+            due_in = self._gate.budget.wait_seconds(self._clock.now()) - ahead
             if due_in > _INSTANT and not self._unsent_count:
                 await self._announcer_wakeup.wait(due_in)  # nothing is due yet, and the run may be halted before
                 continue
@@ -135,7 +142,9 @@ class Dispatcher:
             self._unsent_count += len(requests)
             for jobs in requests:
                 self._ledger.record_intent(jobs)
+            began = self._clock.now()
             await self._ledger.flush()
+            self._slowest_flush = max(self._clock.now() - began, _FORGET * self._slowest_flush)
             self._announced += requests
             self._sender_wakeup.set()
         self._is_announcing = False

@@ -104,6 +104,21 @@ async def test_every_answer_is_durable_at_the_end() -> None:
     assert len(sending.names("action.accepted")) == 7
 
 
+async def test_a_slow_disk_does_not_slow_down_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    sending = Sending(FakeCloud(300), rate=50, in_flight=50)
+    flush = sending.trail.flush
+
+    async def flush_slowly() -> None:
+        await anyio.sleep(0.2)
+        await flush()
+
+    monkeypatch.setattr(sending.trail, "flush", flush_slowly)
+    began = anyio.current_time()
+    await sending.dispatcher.run()
+    last = sending.trail.of("action.accepted")[-1]["at"]
+    assert last - began < 1.1 * 300 / 50, "five requests fit into a flush at first, and ten are due"
+
+
 async def test_intents_are_recorded_only_a_little_ahead() -> None:
     cloud = FakeCloud(100)
     sending, most = Sending(cloud, rate=20, burst=1), 0
