@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,8 @@ def list_cvms(
     listed.sort(key=lambda each: _rank(each.cvm, order))
     if save is not None:
         pieces: list[str] = []
-        found = replace(readings[0], cvms=tuple(each.cvm for each in listed))
-        write_document(build_inventory(found, every[0].guards.protect, keep), pieces.append)
+        # In the order of the list, which decides the survivors and the order of an offline plan.
+        write_document(build_inventory(readings[0], every[0].guards.protect, keep), pieces.append)
         write_out(save, "".join(pieces).encode())
     joined = InventoryReading.join(readings)
     _write(joined, listed, form, out)
