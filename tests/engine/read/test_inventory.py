@@ -1,6 +1,8 @@
 """Reading the inventory."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from random import Random
 
 import anyio
@@ -204,3 +206,92 @@ async def test_a_cvm_read_by_hashid_and_by_uuid_counts_once(ids: list[str]) -> N
     legacy = InventoryReader(_LegacyDetails(), Gate(Gcra(1000, 10), 10, VirtualClock()), Random(1))  # type: ignore[arg-type] # the request in use
     inventory = await legacy.read_ids(ids)
     assert [each.ref.key for each in inventory.cvms] == ["cvm_1"]
+
+
+class _Details:
+    """Answers to requests by identifier from a table; an unknown identifier gets a 404 of the API."""
+
+    def __init__(self, **replies: Reply[tuple[Cvm, ...]]) -> None:
+        self._replies, self.asked = replies, list[str]()
+
+    async def read_by_id(self, cvm_id: str) -> Reply[tuple[Cvm, ...]]:
+        self.asked.append(cvm_id)
+        missing = Reply[tuple[Cvm, ...]](http_status=404, problem="no such CVM", error_code="ERR-03-001")
+        return self._replies.get(cvm_id, missing)
+
+    def reader(self) -> InventoryReader:
+        return InventoryReader(self, Gate(Gcra(1000, 10), 1, VirtualClock()), Random(1))  # type: ignore[arg-type] # the request in use
+
+
+def found(*ids: str) -> Reply[tuple[Cvm, ...]]:
+    return Reply(value=tuple(Cvm(ref=CvmRef(each, None, each), status="running") for each in ids), http_status=200)
+
+
+async def test_single_cvms_are_read_once_each_without_missing_and_mistaken_identifiers() -> None:
+    ambiguous: Reply[tuple[Cvm, ...]] = Reply(http_status=400, problem="several", error_code="ERR-03-010")
+    invalid: Reply[tuple[Cvm, ...]] = Reply(http_status=422, problem="no identifier")
+    details = _Details(cvm_1=found("cvm_1"), cvm_2=found("cvm_2"), app=found(), twice=ambiguous, odd=invalid)
+    inventory = await details.reader().read_ids(["cvm_2", "app", "gone", "twice", "odd", "cvm_1", "cvm_2"])
+    assert [cvm.ref.id for cvm in inventory.cvms] == ["cvm_2", "cvm_1"]
+    assert (inventory.whole, inventory.stable, inventory.detailed) == (False, True, True)
+    assert inventory.mistaken == {"app", "twice"}
+    assert details.asked == ["cvm_2", "app", "gone", "twice", "odd", "cvm_1"]
+
+
+async def test_an_unreadable_cvm_is_an_error_with_its_identifier_and_ends_the_reads() -> None:
+    details = _Details(cvm_1=Reply(http_status=401, problem="no"), cvm_2=Reply(http_status=400, problem="HTTP 400"))
+    with pytest.raises(CloudError, match="the CVM cvm_2 can't be read: HTTP 400"):
+        await details.reader().read_ids(["cvm_2", "cvm_1"])
+    assert details.asked == ["cvm_2"]
+
+
+async def test_an_unreadable_app_is_an_error() -> None:
+    cloud, asked = FakeCloud(1), list[str]()
+
+    async def refuse(app_id: str) -> Reply[tuple[Cvm, ...]]:
+        asked.append(app_id)
+        return Reply(http_status=400, problem="HTTP 400")
+
+    cloud.list_app = refuse  # type: ignore[method-assign]
+    with pytest.raises(CloudError, match="the list of CVMs can't be read: HTTP 400"):
+        await reader(cloud).read_apps(["b", "a"])
+    assert asked == ["a"]
+
+
+async def test_the_cvms_of_several_apps_come_without_duplicates() -> None:
+    cloud, replies = FakeCloud(0), {"a": found("cvm_1", "cvm_2"), "b": found("cvm_3", "cvm_2")}
+
+    async def list_app(app_id: str) -> Reply[tuple[Cvm, ...]]:
+        return replies[app_id]
+
+    cloud.list_app = list_app  # type: ignore[method-assign]
+    inventory = await reader(cloud).read_apps(["b", "a"])
+    assert [cvm.ref.id for cvm in inventory.cvms] == ["cvm_1", "cvm_2", "cvm_3"]
+    assert (inventory.whole, inventory.stable, inventory.detailed) == (False, True, False)
+
+
+async def test_a_list_short_of_its_total_twice_is_taken_as_unstable() -> None:
+    cloud = FakeCloud(3)
+
+    async def short(page: int, page_size: int) -> Reply[Page]:
+        del page, page_size
+        return Reply(value=Page(tuple(Cvm(ref=ref, status="running") for ref in cloud.refs), 4, 1), http_status=200)
+
+    cloud.list_page = short  # type: ignore[method-assign]
+    inventory = await reader(cloud).read_all()
+    assert (len(inventory.cvms), inventory.whole, inventory.stable) == (3, True, False)
+
+
+async def test_prices_are_unknown_if_their_list_cannot_be_read() -> None:
+    cloud = FakeCloud(0)
+    replies: list[Reply[Mapping[str, Decimal]]] = [
+        Reply(value={"tdx.small": Decimal("0.058")}, http_status=200),
+        Reply(http_status=400, problem="HTTP 400"),
+    ]
+
+    async def price_list() -> Reply[Mapping[str, Decimal]]:
+        return replies.pop(0)
+
+    cloud.price_list = price_list  # type: ignore[method-assign]
+    assert await reader(cloud).price_list() == {"tdx.small": Decimal("0.058")}
+    assert await reader(cloud).price_list() == {}
