@@ -5,9 +5,11 @@ answer, or an answer found after a crash, never answers a later question. The fi
 of an answer appears complete or not at all.
 """
 
+import hashlib
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +39,7 @@ class ApprovalAnswer:
         at: time of the answer.
         comment: the author's comment; None without a comment.
         db_user: the author as attested by the database of the team store; None for answers in files.
+        signature: the signature as in a line of an approvals file; None for an unsigned answer.
     """
 
     seq: int
@@ -47,6 +50,7 @@ class ApprovalAnswer:
     at: str
     comment: str | None = None
     db_user: str | None = None
+    signature: Mapping[str, str] | None = None
 
 
 class ApprovalStore(Protocol):
@@ -55,13 +59,19 @@ class ApprovalStore(Protocol):
     def submit_answer(self, answer: ApprovalAnswer) -> bool:
         """Store an answer durably; return False if the question has an answer already.
 
+        Of signed answers, each key has one.
+
         Raises:
             SettingsError: when the answer can't be written, or the run could not read the answer.
         """
         ...
 
     def find_answer(self, seq: int, question_hash: str) -> ApprovalAnswer | None:
-        """Return the answer to the question with this number and hash; None without a readable answer."""
+        """Return the unsigned answer to the question with this number and hash; None without a readable answer."""
+        ...
+
+    def find_signed_answers(self, seq: int, question_hash: str) -> list[ApprovalAnswer]:
+        """Return the signed answers to the question with this number and hash; their signatures are not checked."""
         ...
 
     def withdraw_answer(self, answer: ApprovalAnswer) -> None:
@@ -108,10 +118,11 @@ class FileApprovalStore:
 
     def _write_answer(self, answer: ApprovalAnswer) -> bool:
         make_folder(self.folder)
-        file = self._answer_file(answer.hash)
-        if file.exists() and self.find_answer(answer.seq, answer.hash) is None:
+        file = self._file_of(answer)
+        if file.exists() and self._read_answer(file, answer.seq, answer.hash) is None:
             file.unlink(missing_ok=True)  # an unreadable file is no answer and must not block a real answer
-        fields = {name: each for name, each in asdict(answer).items() if name != "db_user"}
+        left_out = {"db_user"} if answer.signature is not None else {"db_user", "signature"}
+        fields = {name: each for name, each in asdict(answer).items() if name not in left_out}
         text = json.dumps({"v": _VERSION, "run_id": self._run, **fields}, indent=2) + "\n"
         draft = self.folder / f".{self._run}.{secrets.token_hex(8)}"
         fd = create_file(draft, os.O_WRONLY)
@@ -130,13 +141,27 @@ class FileApprovalStore:
         return True
 
     def find_answer(self, seq: int, question_hash: str) -> ApprovalAnswer | None:
-        """Read the answer to the question with this number and hash; None without a readable answer."""
+        """Read the unsigned answer to the question with this number and hash; None without a readable answer."""
+        found = self._read_answer(self._answer_file(question_hash), seq, question_hash)
+        return found if found is not None and found.signature is None else None
+
+    def find_signed_answers(self, seq: int, question_hash: str) -> list[ApprovalAnswer]:
+        """Read the signed answers, as `ApprovalStore.find_signed_answers`."""
+        found = []
+        with suppress(OSError):
+            for file in sorted(self.folder.glob(f"{self._run}.{question_hash[:_NAMED_BY]}.*.json")):
+                answer = self._read_answer(file, seq, question_hash)
+                if answer is not None and answer.signature is not None:
+                    found.append(answer)
+        return found
+
+    def _read_answer(self, file: Path, seq: int, question_hash: str) -> ApprovalAnswer | None:
         try:
-            fd = os.open(self._answer_file(question_hash), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            with os.fdopen(fd, "rb") as file:
+            fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(fd, "rb") as opened:
                 if os.fstat(fd).st_uid not in self._readers_of_the_log():
                     return None  # the author can't read the log, so the run never asked the author
-                content = file.read(_LARGEST)  # a longer document is cut, and so unreadable
+                content = opened.read(_LARGEST)  # a longer document is cut, and so unreadable
             answer = _parse_answer(json.loads(content), self._run)
         except (OSError, ValueError, RecursionError):
             return None
@@ -152,7 +177,7 @@ class FileApprovalStore:
         """
         owner = self._log.stat().st_uid
         try:
-            found = self._answer_file(answer.hash).stat()
+            found = self._file_of(answer).stat()
         except FileNotFoundError:
             return True
         is_reachable = _has_right(self.folder.stat(), owner, os.X_OK) and _has_right(found, owner, os.R_OK)
@@ -161,8 +186,8 @@ class FileApprovalStore:
     def withdraw_answer(self, answer: ApprovalAnswer) -> None:
         """Delete an answer if possible; an answer already read by the run stays on record."""
         with suppress(OSError):
-            if self.find_answer(answer.seq, answer.hash) == answer:
-                self._answer_file(answer.hash).unlink()
+            if self._read_answer(self._file_of(answer), answer.seq, answer.hash) == answer:
+                self._file_of(answer).unlink()
 
     def clear_answers(self) -> None:
         """Delete all answers of this run, after the log has recorded the answer. Never raises."""
@@ -183,6 +208,14 @@ class FileApprovalStore:
             users.add(self._log.stat().st_uid)
         return users
 
+    def _file_of(self, answer: ApprovalAnswer) -> Path:
+        """Path of an answer: one for each question, and of signed answers one for each key."""
+        file = self._answer_file(answer.hash)
+        if answer.signature is None:
+            return file
+        key = hashlib.sha256(answer.signature["key_name"].encode("utf-8", "backslashreplace")).hexdigest()
+        return file.with_name(f"{file.stem}.{key[:_NAMED_BY]}.json")
+
     def _answer_file(self, question_hash: str) -> Path:
         return self.folder / f"{self._run}.{question_hash[:_NAMED_BY]}.json"
 
@@ -202,4 +235,9 @@ def _parse_answer(document: Any, run: str) -> ApprovalAnswer | None:  # noqa: AN
         return None
     if comment is not None and not isinstance(comment, str):
         return None
-    return ApprovalAnswer(**{name: document[name] for name in kinds}, comment=comment)
+    signature = document.get("signature")
+    if signature is not None and not (
+        isinstance(signature, dict) and all(isinstance(each, str) for each in signature.values())
+    ):
+        raise ValueError("its signature has another form")
+    return ApprovalAnswer(**{name: document[name] for name in kinds}, comment=comment, signature=signature)

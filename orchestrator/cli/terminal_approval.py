@@ -19,6 +19,7 @@ from orchestrator.text import safe_text
 from orchestrator.times import utc_now
 
 _LISTEN_EVERY = 0.1
+_TERMINAL = "terminal"
 
 
 class AtTerminal:
@@ -52,6 +53,7 @@ class AtTerminal:
     async def wait_for_answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
         """Ask, and wait for an answer; None once the question has expired by the time of day."""
         del step, question  # the log's own record contains both
+        self._left.publish_question()
         with self._aside():
             self._print_question()
             answered = False
@@ -63,7 +65,7 @@ class AtTerminal:
                     self._print_text("")  # ends the line of the question
             if answer is None:
                 self._print_text("\nNo answer before the deadline.")
-            elif answer.via == APPROVE:
+            elif answer.via != _TERMINAL:
                 said = "Approved" if answer.approved else "Refused"
                 self._print_text(f"\n{said} by {safe_text(answer.by, 100)} with `orchestrator approve`.")
             return answer
@@ -77,8 +79,10 @@ class AtTerminal:
         typed = self._keys.read_typed()
         if typed is not None:
             word = typed.casefold()
-            if word in {APPROVE, REFUSE}:
-                return Answer(word == APPROVE, self._by, "terminal")
+            if word == APPROVE and self._left.needs_signature:
+                self._print_text(f"A yes needs a signature. Elsewhere: {self._elsewhere}")
+            elif word in {APPROVE, REFUSE}:
+                return Answer(word == APPROVE, self._by, _TERMINAL)
             self._print_prompt()
         elif self._keys.gone and not was_gone:
             self._print_text(f"\nThis terminal is closed. Answer with: {self._elsewhere}")
@@ -91,7 +95,9 @@ class AtTerminal:
             if asked is not None:
                 print_question(self._console, self._state, asked, self._wall())
             self._print_text(
-                f"\nType {APPROVE} to continue, or {REFUSE} to end the run. Or elsewhere:\n{self._elsewhere}"
+                f"\nType {REFUSE} to end the run. To continue, elsewhere:\n{self._elsewhere}"
+                if self._left.needs_signature
+                else f"\nType {APPROVE} to continue, or {REFUSE} to end the run. Or elsewhere:\n{self._elsewhere}"
             )
             self._print_prompt()
         # Called right before the question is shown: text typed earlier is no answer, text typed later is.
@@ -101,7 +107,7 @@ class AtTerminal:
 
     @property
     def _elsewhere(self) -> str:
-        return f"orchestrator approve {self._state.run_id}"
+        return self._left.command
 
     def _print_prompt(self) -> None:
         self._console.print(Text(f"{APPROVE} or {REFUSE}: ", "bold"), end="")

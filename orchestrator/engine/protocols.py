@@ -85,6 +85,7 @@ class Answer:
         via: the way of answering, such as `terminal` or `approve`.
         comment: the person's comment; None without a comment.
         db_user: the person as attested by the database of the team store; None without a team store.
+        signatures: the signatures of a signed answer.
     """
 
     approved: bool
@@ -92,6 +93,7 @@ class Answer:
     via: str
     comment: str | None = None
     db_user: str | None = None
+    signatures: tuple[Mapping[str, str], ...] = ()
 
 
 class FreezeCalendar(Protocol):

@@ -39,7 +39,9 @@ async def request_approval(control: RunControl, step: Question, approver: Approv
     answered = "timed_out" if answer is None else "approved" if answer.approved else "refused"
     by, via = (None, None) if answer is None else (answer.by, answer.via)
     optional = {} if answer is None else {"comment": answer.comment, "db_user": answer.db_user}
-    more = {name: value for name, value in optional.items() if value is not None}
+    more: dict[str, object] = {name: value for name, value in optional.items() if value is not None}
+    if answer is not None and answer.signatures:
+        more["signatures"] = [dict(each) for each in answer.signatures]
     ledger.record_step_event(Event.APPROVAL_ANSWERED, step.name, answer=answered, by=by, via=via, **more)
     await ledger.flush()
     if answered != "approved":

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from orchestrator.audit.approvals import ApprovalAnswer, ApprovalStore
 from orchestrator.audit.events import ApprovalAnswered, ApprovalRequested
@@ -11,6 +12,9 @@ from orchestrator.audit.store import StoredRun, read_sound_run
 from orchestrator.errors import NotAskedError
 from orchestrator.text import safe_text
 from orchestrator.times import format_clock, parse_timestamp, timestamp
+
+if TYPE_CHECKING:
+    from orchestrator.settings.load import Settings
 
 _WAIT = 10.0
 """Seconds to wait for the run to read the answer. A run checks for answers every half second."""
@@ -169,6 +173,9 @@ async def leave_answer(run: StoredRun, answer: ApprovalAnswer) -> bool:
     """
     answers = run.open_approvals()
     if not answers.submit_answer(answer):
+        if answer.signature is not None:
+            message = f"the key {answer.signature['key_name']!r} has answered this question already"
+            raise NotAskedError(message, hint="the first answer of a key counts")
         other = answers.find_answer(answer.seq, answer.hash)
         by_other = "" if other is None else f": {answer_word(other.approved)} by {other.by}"
         raise NotAskedError(f"another person answered first{by_other}", hint="the first answer counts")
@@ -218,8 +225,17 @@ def _is_on_record(state: RunState, answer: ApprovalAnswer) -> bool | None:
 
 
 def _is_it(record: ApprovalAnswered, answer: ApprovalAnswer) -> bool:
+    if answer.signature is not None:
+        signature = answer.signature["signature"]
+        return any(each.get("signature") == signature for each in record.signatures or ())
     same = (record.answer, record.by, record.via) == (answer_word(answer.approved), answer.by, "approve")
     return same and record.comment == answer.comment
+
+
+def needs_signature(settings: "Settings", state: RunState) -> bool:
+    """Check whether only a signed answer lets a run continue: with approvals on record, and keys in the settings."""
+    approval = state.started.approval or {}
+    return bool(settings.approval.keys) and "approvals" in approval
 
 
 def answer_word(approved: bool) -> str:  # noqa: FBT001 - the answer itself
@@ -235,6 +251,8 @@ def describe_answer(question: ApprovalRequested, record: ApprovalAnswered) -> st
     """Describe a recorded answer in a line, for people."""
     answer = _ANSWERS.get(record.answer, safe_text(record.answer, 20))
     user = f", database user {safe_text(record.db_user, 64)}" if record.db_user else ""
+    names = ", ".join(safe_text(each.get("key_name"), 64) for each in record.signatures or ())
+    user += f", signed by {names}" if names else ""
     by = f" by {safe_text(record.by, 100)} ({safe_text(record.via, 20)}{user})" if record.by else ""
     comment = f": {safe_text(record.comment, _WIDTH)}" if record.comment else ""
     return f"{safe_text(question.step, 60)}: {answer}{by}{comment}"

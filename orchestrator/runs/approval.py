@@ -5,6 +5,7 @@ The first answer counts. `--yes` is for the plan; it never answers a question.
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -15,6 +16,9 @@ from orchestrator.engine.protocols import Answer
 from orchestrator.runs.session import RunObserver
 from orchestrator.times import timestamp, utc_now
 
+if TYPE_CHECKING:
+    from orchestrator.runs.signed_answer import SignedAnswers
+
 APPROVE, REFUSE = "approve", "refuse"
 """The words to type: whole words, so that neither Enter nor a wrong key is an answer."""
 
@@ -23,7 +27,13 @@ _GRACE = 5.0
 """Longest delay of the last check on a busy machine, in seconds. After a longer delay, this machine was asleep."""
 
 
-def left_answers(answers: ApprovalStore, log: AuditLog, state: RunState, observer: RunObserver) -> "LeftAnswers":
+def left_answers(
+    answers: ApprovalStore,
+    log: AuditLog,
+    state: RunState,
+    observer: RunObserver,
+    signed: "SignedAnswers | None" = None,
+) -> "LeftAnswers":
     """Set up the approver for answers left by `orchestrator approve`.
 
     Args:
@@ -31,16 +41,23 @@ def left_answers(answers: ApprovalStore, log: AuditLog, state: RunState, observe
         log: the open audit log. Once an answer is recorded there, the stored answer is deleted.
         state: the replayed state of the log, kept up to date by the log.
         observer: the observer of the run.
+        signed: the signed answers; None where the settings have no keys.
     """
     log.observers.append(answers.observe_record)
-    return LeftAnswers(answers, state, observer)
+    return LeftAnswers(answers, state, observer, signed=signed)
 
 
 class LeftAnswers:
     """An approver without a terminal, waiting for answers left by `orchestrator approve`."""
 
     def __init__(
-        self, answers: ApprovalStore, state: RunState, observer: RunObserver, wall: Callable[[], datetime] = utc_now
+        self,
+        answers: ApprovalStore,
+        state: RunState,
+        observer: RunObserver,
+        wall: Callable[[], datetime] = utc_now,
+        *,
+        signed: "SignedAnswers | None" = None,
     ) -> None:
         """Set up.
 
@@ -49,8 +66,25 @@ class LeftAnswers:
             state: the replayed state of the run's log, kept up to date by the log.
             observer: the observer of the run.
             wall: returns the time of day.
+            signed: the signed answers; None where the settings have no keys.
         """
         self._answers, self._state, self._observer, self._wall = answers, state, observer, wall
+        self._signed = signed
+
+    @property
+    def needs_signature(self) -> bool:
+        """Whether only a signed answer lets the run continue."""
+        return self._signed is not None and self._signed.is_required
+
+    @property
+    def command(self) -> str:
+        """The command to answer elsewhere."""
+        return f"orchestrator approve {self._state.run_id}{' --key KEY' if self.needs_signature else ''}"
+
+    def publish_question(self) -> None:
+        """Write the open question beside the plan file, for approvers on other machines."""
+        if self._signed is not None and self._state.question is not None:
+            self._signed.publish_question(self._state.question)
 
     async def wait_for_answer(self, step: str, question: str, expires_at: datetime) -> Answer | None:
         """Wait for an answer; None once the question has expired by the time of day."""
@@ -60,8 +94,9 @@ class LeftAnswers:
             step=step,
             question=question,
             expires_at=timestamp(expires_at),
-            answer_with=f"orchestrator approve {self._state.run_id}",
+            answer_with=self.command,
         )
+        self.publish_question()
         return await self.wait(self.find_answer, expires_at, _LOOK_EVERY)
 
     async def wait(self, find: Callable[[], Answer | None], expires_at: datetime, every: float) -> Answer | None:
@@ -85,5 +120,12 @@ class LeftAnswers:
     def find_answer(self) -> Answer | None:
         """Return the answer left for the open question, or None."""
         asked = self._state.question
-        left = None if asked is None else self._answers.find_answer(asked.seq, asked.hash)
-        return None if left is None else Answer(left.approved, left.by, "approve", left.comment, left.db_user)
+        if asked is None:
+            return None
+        signed = None if self._signed is None else self._signed.find_answer(asked)
+        if signed is not None:
+            return signed
+        left = self._answers.find_answer(asked.seq, asked.hash)
+        if left is None or (left.approved and self.needs_signature):
+            return None
+        return Answer(left.approved, left.by, "approve", left.comment, left.db_user)

@@ -75,7 +75,12 @@ def wait_for_answers(session: Session, opened: OpenRun) -> "LeftAnswers":
     """Set up the approver for answers left by `orchestrator approve`."""
     from orchestrator.runs.approval import left_answers  # noqa: PLC0415 - most runs ask nothing
 
-    return left_answers(opened.stored.open_approvals(), opened.log, opened.state, session.observer)
+    answers, signed = opened.stored.open_approvals(), None
+    if session.settings.approval.keys:
+        from orchestrator.runs.signed_answer import SignedAnswers  # noqa: PLC0415 - most settings have no keys
+
+        signed = SignedAnswers.of(session.settings, answers, opened.state, session.observer)
+    return left_answers(answers, opened.log, opened.state, session.observer, signed)
 
 
 Finish = Callable[[RunResult | None], Awaitable[None]]

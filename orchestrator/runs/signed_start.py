@@ -18,14 +18,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from orchestrator.audit.keys import key_id, read_public_key
 from orchestrator.audit.signed_approval import (
     CLOCKS_DIFFER,
+    ApprovalLines,
     ApprovalTerms,
+    AskedQuestion,
     DamagedLineError,
     Decision,
+    QuestionAnswer,
     Role,
     SignedApproval,
     SignedPlan,
     decide_approvals,
-    parse_approvals,
+    parse_lines,
     sign,
 )
 from orchestrator.errors import ApprovalError, PlanFileError, SettingsError
@@ -103,7 +106,7 @@ def signed_plan(frozen: FrozenPlan) -> SignedPlan:
     return SignedPlan(frozen.digest, frozen.cloud_url, frozen.workspace)
 
 
-def read_approvals(plan_file: Path) -> list[SignedApproval]:
+def read_approvals(plan_file: Path) -> ApprovalLines:
     """Read the approvals beside a plan file; empty without such a file.
 
     Raises:
@@ -111,17 +114,22 @@ def read_approvals(plan_file: Path) -> list[SignedApproval]:
     """
     file = approvals_file(plan_file)
     try:
-        data = read_regular(file, _LARGEST)
+        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)  # a line that is being written is no damage
+            data = read_regular(file, _LARGEST)
+        finally:
+            os.close(fd)
     except FileNotFoundError:
-        return []
+        return ApprovalLines()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise PlanFileError(f"the approvals can't be read: {reason}", file=file) from error
-    return _parse_approvals(data, file)
+    return _parse_lines(data, file)
 
 
-def append_approval(plan_file: Path, approval: SignedApproval) -> Path:
-    """Append an approval to the file beside a plan file, durably; return the path of the approvals.
+def append_line(plan_file: Path, line: SignedApproval | AskedQuestion | QuestionAnswer) -> Path:
+    """Append a line to the file of approvals beside a plan file, durably; return the path of the approvals.
 
     Raises:
         PlanFileError: when the file can't be written, or is damaged.
@@ -131,10 +139,10 @@ def append_approval(plan_file: Path, approval: SignedApproval) -> Path:
         fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            _parse_approvals(read_regular(file, _LARGEST), file)
+            _parse_lines(read_regular(file, _LARGEST), file)
             size = os.fstat(fd).st_size
             try:
-                write_all(fd, json.dumps(approval.document()).encode("ascii") + b"\n")
+                write_all(fd, json.dumps(line.document()).encode("ascii") + b"\n")
                 sync_file(fd)
             except OSError:
                 os.ftruncate(fd, size)
@@ -148,9 +156,9 @@ def append_approval(plan_file: Path, approval: SignedApproval) -> Path:
     return file
 
 
-def _parse_approvals(data: bytes, file: Path) -> list[SignedApproval]:
+def _parse_lines(data: bytes, file: Path) -> ApprovalLines:
     try:
-        return parse_approvals(data)
+        return parse_lines(data)
     except DamagedLineError as error:
         message = f"the file of approvals is damaged: {error.reason}"
         hint = "remove this line, and approve again with `orchestrator approve`"
@@ -176,7 +184,7 @@ def check_start(session: "Session", request: "RunRequest") -> Decision | None:
         hint = "check the clocks: with a clock set back, expired approvals would count again"
         raise ApprovalError("the plan is from the future by this machine's clock", file=signed.file, hint=hint)
     starter = _find_starter(signed, terms)
-    decision = decide_approvals(read_approvals(signed.file), signed_plan(frozen), terms, starter, now)
+    decision = decide_approvals(read_approvals(signed.file).approvals, signed_plan(frozen), terms, starter, now)
     _refuse_unapproved(decision, signed.file, terms)
     return decision
 

@@ -13,22 +13,27 @@ from hypothesis import strategies as st
 
 from orchestrator.audit.signed_approval import (
     ApprovalTerms,
+    AskedQuestion,
     DamagedLineError,
+    QuestionAnswer,
     Role,
     SignedApproval,
     SignedPlan,
+    SignedQuestion,
+    decide_answers,
     decide_approvals,
-    parse_approvals,
+    parse_lines,
     sign,
 )
+from orchestrator.times import timestamp
 from tests.docs.pages import ROOT
 
 NOW = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 PLAN = SignedPlan("ab" * 32, "https://cloud-api.phala.com/api/v1", "ws_1")
 NAMES = ("ann", "ben", "cem")
-KEYS = {name: Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()) for name in NAMES}
-PUBLIC = {name: key.public_key() for name, key in KEYS.items()}
+KEYS = {name: Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()) for name in (*NAMES, "eve")}
+PUBLIC = {name: KEYS[name].public_key() for name in NAMES}
 
 
 def terms(at_least: int = 1, *, not_the_starter: bool = True) -> ApprovalTerms:
@@ -61,8 +66,8 @@ def test_the_signed_bytes_are_the_domain_tag_and_canonical_json() -> None:
 
 def test_an_approval_is_read_back_from_its_line() -> None:
     given_here = [approval("ann"), approval("ben", span=timedelta(hours=1))]
-    assert parse_approvals(lines(*given_here)) == given_here
-    assert parse_approvals(b"") == []
+    assert parse_lines(lines(*given_here)).approvals == given_here
+    assert parse_lines(b"").approvals == []
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,7 @@ def test_an_approval_is_read_back_from_its_line() -> None:
 )
 def test_a_damaged_file_names_its_line(data: bytes, line: int, reason: str) -> None:
     with pytest.raises(DamagedLineError, match=reason) as found:
-        parse_approvals(data)
+        parse_lines(data)
     assert found.value.line == line
 
 
@@ -168,12 +173,48 @@ def test_no_changed_line_counts(where: int, bit: int) -> None:
     at = where % len(data)
     data[at] ^= 1 << bit
     try:
-        (changed,) = parse_approvals(bytes(data))
+        (changed,) = parse_lines(bytes(data)).approvals
     except (DamagedLineError, ValueError):
         return
     decision = decide_approvals([changed], PLAN, terms(), "ben", NOW)
     # Only the unsigned time of the signature may change without effect.
     assert not decision.is_approved or changed.signature == approval().signature
+
+
+QUESTION = SignedQuestion(PLAN.cloud_url, PLAN.workspace, PLAN.digest, "r", "f" * 64)
+
+
+def answered(name: str, *, yes: bool = True, hours: int = 1, by: str | None = None) -> QuestionAnswer:
+    role = Role.APPROVE if yes else Role.REFUSE
+    signature = sign(KEYS[by or name], name, QUESTION, role, at=NOW, expires_at=NOW + timedelta(hours=hours))
+    return QuestionAnswer(QUESTION.question, yes, signature)
+
+
+@given(
+    signers=st.lists(st.tuples(st.sampled_from(NAMES), st.booleans(), st.integers(-1, 2), st.booleans()), max_size=5),
+    starter=st.sampled_from([*NAMES, None]),
+    at_least=st.integers(1, 3),
+)
+def test_a_question_is_answered_exactly_by_one_refusal_or_enough_others(
+    signers: list[tuple[str, bool, int, bool]], starter: str | None, at_least: int
+) -> None:
+    answers = [answered(name, yes=yes, hours=hours, by=None if own else "eve") for name, yes, hours, own in signers]
+    valid = [(name, yes) for name, yes, hours, own in signers if own and hours > 0]
+    decision = decide_answers(answers, QUESTION, terms(), starter, NOW, at_least=at_least)
+    people = {name for name, yes in valid if yes and name != starter}
+    refused = any(not yes for _, yes in valid)
+    assert decision.is_approved is (False if refused else True if len(people) >= at_least else None)
+
+
+def test_questions_and_answers_stand_beside_approvals_in_the_file() -> None:
+    asked = AskedQuestion("r", 7, QUESTION.question, "look", timestamp(NOW), None)
+    data = lines(approval()) + json.dumps(asked.document()).encode() + b"\n"
+    data += json.dumps(answered("ann").document()).encode() + b"\n"
+    found = parse_lines(data)
+    assert (found.approvals, found.questions, found.answers) == ([approval()], [asked], [answered("ann")])
+    for wrong, reason in ((b'{"asked": {}}', "a field of the question"), (b'{"question": "x"}', "neither approve nor")):
+        with pytest.raises(DamagedLineError, match=reason):
+            parse_lines(wrong + b"\n")
 
 
 def test_the_test_vector_of_the_docs_holds() -> None:

@@ -106,3 +106,35 @@ def test_damage_and_wrong_signatures_are_refused_with_file_and_line(site: Site) 
         unknown = site.run(*command, *config)
         assert (unknown.code, "have no key of --key" in unknown.err) == (3, True), unknown.err
     site.assert_nothing_happened()
+
+
+ASKS = """\
+name: asks
+steps:
+  - {action: pause, name: look, question: "Is the disk copied?", timeout: 10m}
+  - {action: stop, select: {teepod: [alpha]}, settle: {timeout: 10s}}
+"""
+
+
+def test_a_question_is_answered_with_a_signature_from_another_machine_through_the_file(site: Site) -> None:
+    config = ("--config", with_keys(site))
+    (site.folder / "asks.yaml").write_text(ASKS)
+    assert site.run("plan", "asks.yaml", "--out", "asks.plan").code == 0
+    assert site.run("approve", "asks.plan", "--key", "ann.pem", "--yes", *config).code == 0
+    process = site.start("run", "--plan", "asks.plan", "--key", "ben.pem", "--yes", "--json", *config)
+    file = site.folder / "asks.plan.approvals.jsonl"
+    until(lambda: '"asked"' in file.read_text())
+    unsigned = site.run("approve", site.log.stem, "--yes", *config)
+    assert (unsigned.code, "a yes to this question needs a signature" in unsigned.err) == (3, True), unsigned.err
+    elsewhere = {"ORCHESTRATOR_STATE_DIR": str(site.folder / "other-machine")}
+    wrong = site.run("approve", "asks.plan", "--step", "stop", "--key", "ann.pem", "--yes", *config, env=elsewhere)
+    assert (wrong.code, "no question of step 'stop'" in wrong.err) == (3, True), wrong.err
+    answered = site.run("approve", "asks.plan", "--step", "look", "--key", "ann.pem", "--yes", *config, env=elsewhere)
+    assert (answered.code, "Is the disk copied?" in answered.err) == (0, True), answered.err
+    ended = site.end(process)
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 4}), ended.err
+    (record,) = (each for each in site.records if each["event"] == "approval.answered")
+    assert (record["by"], record["via"], record["signatures"][0]["key_name"]) == ("ann", "signature", "ann")
+    keys = ("--approval-keys", "ann.pub.pem", "--approval-keys", "ben.pub.pem")
+    verified = site.run("audit", "verify", site.log.stem, *keys)
+    assert (verified.code, "1 signed answer" in verified.out) == (0, True), verified.out

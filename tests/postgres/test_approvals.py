@@ -183,3 +183,23 @@ def test_an_answer_from_another_machine_reaches_a_waiting_run(start: Start) -> N
         return await answer
 
     assert asyncio.run(wait()) == Answer(True, "ann@desk", "approve", YES.comment, "oli_operator")
+
+
+def signed(name: str, *, approved: bool = True) -> ApprovalAnswer:
+    """An answer with the signature of a key."""
+    fields = {"key_name": name, "at": YES.at, "expires_at": "2026-11-23T09:00:00.123456Z", "signature": f"{name}=="}
+    return replace(YES, approved=approved, by=f"{name}@desk", signature=fields)
+
+
+def test_each_key_leaves_one_signed_answer_beside_the_unsigned_one(answers: ApprovalStore) -> None:
+    assert answers.submit_answer(signed("ann"))
+    assert answers.submit_answer(signed("bob \u00e9"))
+    assert not answers.submit_answer(signed("ann", approved=False))
+    assert find(answers, YES) is None
+    assert answers.submit_answer(YES)
+    assert find(answers, YES) == YES
+    found = answers.find_signed_answers(YES.seq, YES.hash)
+    told = {each.by: (each.approved, each.comment, {**(each.signature or {}), "at": YES.at}) for each in found}
+    assert told == {each.by: (True, YES.comment, each.signature) for each in (signed("ann"), signed("bob \u00e9"))}
+    assert answers.find_signed_answers(YES.seq, "cd" * 32) == []
+    assert answers.find_signed_answers(YES.seq + 1, YES.hash) == []

@@ -15,7 +15,7 @@ from orchestrator.playbook.source import parse_source
 from orchestrator.runs.plan_file import build_plan_file, format_plan_file, read_plan, request_plan
 from orchestrator.runs.prepare import prepare_plan
 from orchestrator.runs.session import Session
-from orchestrator.runs.signed_start import SignedStart, append_approval, signed_plan
+from orchestrator.runs.signed_start import SignedStart, append_line, signed_plan
 from orchestrator.runs.start import RunRequest
 from orchestrator.settings.model import ApprovalKey, ApprovalSection
 
@@ -59,7 +59,7 @@ def freeze(file: Path) -> FrozenPlan:
 def approve(file: Path, name: str, at: datetime, span: timedelta = timedelta(hours=8)) -> Path:
     """Approve a plan file as a person."""
     plan = signed_plan(freeze(file))
-    return append_approval(file, sign(KEYS[name], name, plan, Role.APPROVE, at=at, expires_at=at + span))
+    return append_line(file, sign(KEYS[name], name, plan, Role.APPROVE, at=at, expires_at=at + span))
 
 
 def request_by(file: Path, session: Session, starter: str | None) -> RunRequest:

@@ -26,19 +26,20 @@ def _plan_handler(command: Callable[..., Any]) -> Callable[..., Any]:
         if not is_plan_file(Path(run_id)):
             if options.pop("valid_for") is not None:
                 raise click.UsageError("--valid-for needs a plan file.")
-            if options.pop("key") is not None:
-                raise click.UsageError("--key needs a plan file.")
             return command(run_id=run_id, **options)
-        for name, excluded in (
-            ("refuse", "--refuse"),
-            ("step", "--step"),
-            ("comment", "--comment"),
-            ("workspaces", "--workspace"),
-        ):
+        for name, excluded in (("comment", "--comment"), ("workspaces", "--workspace")):
             if options.pop(name):
                 raise click.UsageError(f"a plan file and {excluded} exclude each other.")
-        from orchestrator.cli.handlers.approve_plan import approve_plan
+        from orchestrator.cli.handlers.approve_plan import answer_in_file, approve_plan
 
+        if options["step"] is not None:
+            if options.pop("valid_for") is not None:
+                raise click.UsageError("--step and --valid-for exclude each other: the question has its own end.")
+            answer_in_file(Path(run_id), **options)
+            return None
+        del options["step"]
+        if options.pop("refuse"):
+            raise click.UsageError("--refuse needs a run, or a plan file with --step: leave the plan without approval.")
         approve_plan(Path(run_id), **options)
         return None
 
@@ -75,13 +76,14 @@ def command(**options: Any) -> None:
 
     Shows the question, the progress of the run and the next steps, and asks you to type a word. The process that
     executes the run reads the answer. Without a team store, it runs on the same machine and as the same user. The audit
-    log records who answered. The first answer counts. Exit code 3: the answer came too late, or no process executes the
-    run.
+    log records who answered. The first answer counts. A run with an approved plan takes a yes only with --key. Exit
+    code 3: the answer came too late, or no process executes the run.
 
     With the id of a fleet run: lists the open questions of all runs, and answers all runs at the same step.
 
     With a plan file and --key: shows the plan, asks you to type approve, and appends your signature to
-    PLAN_FILE.approvals.jsonl. Then `orchestrator run --plan PLAN_FILE --key KEY` starts the run, once.
+    PLAN_FILE.approvals.jsonl. Then `orchestrator run --plan PLAN_FILE --key KEY` starts the run, once. With --step NAME
+    too: answers the open question of this step, which the run wrote to that file, also from another machine.
     """
     from orchestrator.cli.handlers.approve import answer_question
 

@@ -2,7 +2,9 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import click
@@ -13,14 +15,17 @@ from orchestrator.cli.confirmation import require_answer
 from orchestrator.cli.consoles import console_on, stderr_console
 from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.cli.terminal_input import open_terminal
-from orchestrator.errors import UsageError
+from orchestrator.errors import ApprovalError, UsageError
 from orchestrator.report.run.text import print_question
-from orchestrator.runs.answer import AskedRun, answer_word, leave_answer, read_question
+from orchestrator.runs.answer import AskedRun, answer_word, leave_answer, needs_signature, read_question
 from orchestrator.runs.approval import APPROVE, REFUSE
 from orchestrator.runs.stores import find_actor, run_store
-from orchestrator.settings.load import load_settings
+from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import safe_text
 from orchestrator.times import utc_now
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _LONGEST_COMMENT = 1000
 
@@ -30,6 +35,7 @@ def answer_question(
     config: Path | None,
     assignments: tuple[str, ...],
     *,
+    key: Path | None,
     refuse: bool,
     step: str | None,
     comment: str | None,
@@ -43,6 +49,9 @@ def answer_question(
         raise UsageError("--workspace needs a fleet run", hint="without --workspace, the question of this run is meant")
     settings = load_settings(config, assignments)
     asked = read_question(find_run_to_change(run_store(settings), run_id), step=step, now=utc_now())
+    signer = None if key is None else open_signer(key, settings)
+    if signer is None and not refuse and needs_signature(settings, asked.state):
+        raise ApprovalError("a yes to this question needs a signature (approval.keys)", hint="add --key KEY")
     if not as_json or not yes:
         print_question(question_console(yes=yes), asked.state, asked.question, utc_now())
     if not yes:
@@ -51,8 +60,41 @@ def answer_question(
         require_answer(f"\nType {word} to {meaning}: ", word, hint="add --yes")
         asked = asked.read_again(utc_now())
     answer = asked.answer(approved=not refuse, by=find_actor(), comment=comment or None, now=utc_now())
+    if signer is not None:
+        answer = signer.sign(asked, answer)
     is_taken_up = anyio.run(leave_answer, asked.run, answer)
     _print_answer(asked, answer, is_taken_up=is_taken_up, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A person with a key of the settings."""
+
+    key: "Ed25519PrivateKey"
+    name: str
+
+    def sign(self, asked: AskedRun, answer: ApprovalAnswer) -> ApprovalAnswer:
+        """Sign an answer."""
+        from orchestrator.runs.signed_answer import sign_answer  # noqa: PLC0415 - most answers are unsigned
+
+        return sign_answer(answer, asked.state, asked.question, self.key, self.name)
+
+
+def open_signer(key: Path, settings: Settings) -> Signer:
+    """Read a private key, and find its name in the settings.
+
+    Raises:
+        UsageError: when the key is unusable, or the settings have no keys.
+        ApprovalError: when the settings do not have this key.
+    """
+    from orchestrator.audit.keys import read_private_key  # noqa: PLC0415 - most answers are unsigned
+    from orchestrator.cli.terminal_input import ask_passphrase  # noqa: PLC0415 - the same
+    from orchestrator.runs.signed_start import load_terms, require_known_key  # noqa: PLC0415 - the same
+
+    if not settings.approval.keys:
+        raise UsageError("the settings have no approval.keys", hint="add the public key of every approver and starter")
+    private = read_private_key(key, ask_passphrase)
+    return Signer(private, require_known_key(private, load_terms(settings)))
 
 
 def check_comment(comment: str | None) -> None:
@@ -83,6 +125,7 @@ def answer_document(asked: AskedRun, answer: ApprovalAnswer, *, is_taken_up: boo
         "by": answer.by,
         "comment": answer.comment,
         "on_record": is_taken_up,
+        **({} if answer.signature is None else {"key_name": answer.signature["key_name"]}),
     }
 
 
@@ -94,8 +137,9 @@ def _print_answer(asked: AskedRun, answer: ApprovalAnswer, *, is_taken_up: bool,
         what = "the run continues" if answer.approved else "the run ends"
         click.echo(f"{word.capitalize()} by {safe_text(answer.by, 100)} and recorded: {what}.")
     else:
+        waits = "The run has not read the answer yet" + (", or needs more signatures" if answer.signature else "")
         click.echo(
-            f"{word.capitalize()} by {safe_text(answer.by, 100)}. The run has not read the answer yet; "
+            f"{word.capitalize()} by {safe_text(answer.by, 100)}. {waits}; "
             f"check with `orchestrator show {safe_text(asked.state.run_id)}`."
         )
     sys.stdout.flush()

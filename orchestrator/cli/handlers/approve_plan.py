@@ -2,33 +2,36 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
-from orchestrator.audit.keys import read_private_key
 from orchestrator.audit.signed_approval import (
     CLOCKS_DIFFER,
+    AskedQuestion,
     Decision,
+    QuestionAnswer,
     Role,
     SignedApproval,
+    SignedQuestion,
     decide_approvals,
     sign,
 )
 from orchestrator.cli.confirmation import require_answer
+from orchestrator.cli.handlers.approve import open_signer
 from orchestrator.cli.plan_file import read_plan_file
-from orchestrator.cli.terminal_input import ask_passphrase
-from orchestrator.errors import ApprovalError, UsageError
+from orchestrator.errors import ApprovalError, NotAskedError, UsageError
 from orchestrator.playbook.frozen_plan import FrozenPlan
-from orchestrator.runs.approval import APPROVE
+from orchestrator.playbook.resolved_steps import Question
+from orchestrator.runs.approval import APPROVE, REFUSE
 from orchestrator.runs.plan_file import read_plan
 from orchestrator.runs.signed_start import (
-    append_approval,
+    append_line,
     approvals_file,
     load_terms,
     read_approvals,
-    require_known_key,
     signed_plan,
 )
 from orchestrator.settings.load import load_settings
@@ -53,14 +56,12 @@ def approve_plan(
     if key is None:
         raise UsageError("the approval of a plan needs a signature", hint="add --key KEY")
     settings = load_settings(config, assignments)
-    if not settings.approval.keys:
-        raise UsageError("the settings have no approval.keys", hint="add the public key of every approver and starter")
+    signer = open_signer(key, settings)
     terms = load_terms(settings)
     span = _choose_span(valid_for, terms.valid_for)
     frozen = read_plan(read_plan_file(plan_file), plan_file)
-    private = read_private_key(key, ask_passphrase)
-    name = require_known_key(private, terms)
-    earlier = read_approvals(plan_file)
+    name = signer.name
+    earlier = read_approvals(plan_file).approvals
     now = utc_now()
     if frozen.made_at > now + CLOCKS_DIFFER:
         raise ApprovalError("the plan is from the future by this machine's clock", file=plan_file, hint="set the clock")
@@ -71,8 +72,8 @@ def approve_plan(
         require_answer(question, APPROVE, hint="add --yes after the review")
         now = utc_now()
     plan = signed_plan(frozen)
-    approval = sign(private, name, plan, Role.APPROVE, at=now, expires_at=now + span)
-    append_approval(plan_file, approval)
+    approval = sign(signer.key, name, plan, Role.APPROVE, at=now, expires_at=now + span)
+    append_line(plan_file, approval)
     decision = decide_approvals([*earlier, approval], plan, terms, None, now)
     if as_json:
         document = _build_document(plan_file, frozen, approval, decision, terms.at_least)
@@ -85,6 +86,66 @@ def approve_plan(
     else:
         path = safe_text(plan_file, 4096)
         click.echo(f"To start: orchestrator run --plan {path}{' --key KEY' if terms.not_the_starter else ''}")
+
+
+def answer_in_file(
+    plan_file: Path,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    key: Path | None,
+    step: str,
+    refuse: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Sign an answer to a question, beside the plan file of its run."""
+    if key is None:
+        raise UsageError("an answer beside a plan file needs a signature", hint="add --key KEY")
+    signer = open_signer(key, load_settings(config, assignments))
+    frozen = read_plan(read_plan_file(plan_file), plan_file)
+    asked = _find_asked(read_approvals(plan_file).questions, step, frozen, plan_file)
+    texts = {each.name: each.question for each in frozen.steps if isinstance(each, Question)}
+    if step not in texts:
+        raise NotAskedError(f"the plan has no question in step {safe_text(step, 60)!r}", file=plan_file)
+    if not as_json or not yes:
+        question = f"question   {safe_text(texts[step], 1000)}\nrun        {safe_text(asked.run_id, 64)}"
+        click.echo(f"{describe_plan(frozen, plan_file)}\n{question}", err=yes or as_json)
+    word = REFUSE if refuse else APPROVE
+    if not yes:
+        meaning = "end the run" if refuse else "continue the run"
+        require_answer(f"\nType {word} to {meaning}, as {safe_text(signer.name, 64)}: ", word, hint="add --yes")
+    subject = SignedQuestion(frozen.cloud_url, asked.workspace, frozen.digest, asked.run_id, asked.question)
+    now, until = utc_now(), parse_timestamp(asked.expires_at)
+    role = Role.REFUSE if refuse else Role.APPROVE
+    signature = sign(signer.key, signer.name, subject, role, at=now, expires_at=until)
+    file = append_line(plan_file, QuestionAnswer(asked.question, not refuse, signature))
+    if as_json:
+        document = {"exit_code": 0, "run_id": asked.run_id, "step": step, "answer": word, "key_name": signer.name}
+        click.echo(json.dumps({**document, "approvals_file": str(file)}, indent=2))
+        return
+    done = "Refused" if refuse else "Approved"
+    click.echo(f"{done} by {safe_text(signer.name, 64)}, in {safe_text(file, 4096)}; the run reads this file.")
+
+
+def _find_asked(questions: Sequence[AskedQuestion], step: str, frozen: FrozenPlan, plan_file: Path) -> AskedQuestion:
+    """Return the last question of a step in the file of approvals.
+
+    Raises:
+        NotAskedError: when the run has not asked, the question has expired, or is of another workspace.
+    """
+    asked = next((each for each in reversed(questions) if each.step == step), None)
+    file = approvals_file(plan_file)
+    if asked is None:
+        hint = "the run writes its question there; send the file back and forth, or share its folder"
+        raise NotAskedError(f"no question of step {safe_text(step, 60)!r} is in this file", file=file, hint=hint)
+    if frozen.workspace is not None and asked.workspace != frozen.workspace:
+        message = f"the question is of workspace {safe_text(asked.workspace, 64)}, the plan of {frozen.workspace}"
+        raise NotAskedError(message, file=file)
+    until = parse_timestamp(asked.expires_at)
+    if utc_now() >= until:
+        raise NotAskedError(f"the question expired at {format_clock(until)}", file=file)
+    return asked
 
 
 def _choose_span(given: str | None, most: timedelta) -> timedelta:

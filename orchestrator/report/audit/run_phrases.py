@@ -140,6 +140,8 @@ def _describe_answer(event: ApprovalAnswered) -> str:
     by = f" by {safe_text(event.by, ID)}" if event.by else ""
     via = f", through {safe_text(event.via, ID)}" if event.via else ""
     user = f", database user {safe_text(event.db_user, ID)}" if event.db_user else ""
+    names = ", ".join(safe_text(as_mapping(each).get("key_name"), ID) for each in as_list(event.signatures))
+    user += f", signed by {names}" if names else ""
     comment = f": {safe_text(event.comment, REASON)}" if event.comment else ""
     return f"step {safe_text(event.step, ID)}: {answer}{by}{via}{user}{comment}"
 

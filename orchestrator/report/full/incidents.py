@@ -59,4 +59,6 @@ def _answer_words(fields: _Document) -> str:
         return f"{fields.get('answer')}: no answer in time"
     comment = f": {fields['comment']}" if fields.get("comment") else ""
     user = f", database user {fields['db_user']}" if fields.get("db_user") else ""
+    names = ", ".join(str(each.get("key_name")) for each in fields.get("signatures") or () if isinstance(each, dict))
+    user += f", signed by {names}" if names else ""
     return f"{fields.get('answer')} by {fields['by']} via {fields.get('via')}{user}{comment}"

@@ -14,7 +14,7 @@ from orchestrator.audit.approvals import ApprovalAnswer
 from orchestrator.audit.fleet_store import is_void, void_error
 from orchestrator.audit.store import StoredRun
 from orchestrator.cli.confirmation import require_answer
-from orchestrator.cli.handlers.approve import answer_document, check_comment, question_console
+from orchestrator.cli.handlers.approve import answer_document, check_comment, open_signer, question_console
 from orchestrator.cli.handlers.fleet.reading import StoredFleet, read_fleet
 from orchestrator.errors import NotAskedError
 from orchestrator.outcome import Exit
@@ -33,6 +33,7 @@ def answer_fleet_questions(
     config: Path | None,
     assignments: tuple[str, ...],
     *,
+    key: Path | None,
     refuse: bool,
     step: str | None,
     comment: str | None,
@@ -42,7 +43,9 @@ def answer_fleet_questions(
 ) -> int:
     """Answer the open questions of a fleet run: of all runs waiting at the same step."""
     check_comment(comment)
-    fleet = read_fleet(load_settings(config, assignments), run_id)
+    settings = load_settings(config, assignments)
+    fleet = read_fleet(settings, run_id)
+    signer = None if key is None else open_signer(key, settings)
     runs = dict(fleet.runs)
     names = match_workspaces(runs, workspaces, "--workspace", place="this fleet run") if workspaces else tuple(runs)
     asked, silent = _read_questions({name: runs[name] for name in names})
@@ -60,6 +63,8 @@ def answer_fleet_questions(
         name: (each, each.answer(approved=not refuse, by=by, comment=comment or None, now=now))
         for name, each in chosen.items()
     }
+    if signer is not None:
+        answers = {name: (each, signer.sign(each, answer)) for name, (each, answer) in answers.items()}
     results = anyio.run(leave_answers, answers)
     code = Exit.GUARD if any(isinstance(each, NotAskedError) for each in results.values()) else Exit.OK
     if as_json:

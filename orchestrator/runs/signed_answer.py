@@ -1,0 +1,171 @@
+"""Signed answers to the questions of a run: from the store, or from another machine through the file of approvals.
+
+A run with approvals on record takes a yes only with the signatures of enough people; a refusal needs no signature. The
+run writes its question beside the plan file, where an approver without access to the state folder finds the question.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from orchestrator.audit.approvals import ApprovalAnswer, ApprovalStore
+from orchestrator.audit.events import ApprovalRequested
+from orchestrator.audit.keys import key_id
+from orchestrator.audit.replay import RunState
+from orchestrator.audit.signed_approval import (
+    ApprovalTerms,
+    AskedQuestion,
+    QuestionAnswer,
+    Role,
+    SignedApproval,
+    SignedQuestion,
+    decide_answers,
+    sign,
+)
+from orchestrator.engine.protocols import Answer
+from orchestrator.errors import PlanFileError
+from orchestrator.runs.answer import needs_signature
+from orchestrator.runs.session import RunObserver
+from orchestrator.runs.signed_start import append_line, approvals_file, load_terms, read_approvals
+from orchestrator.settings.load import Settings
+from orchestrator.times import parse_timestamp, utc_now
+
+VIA = "signature"
+"""The way of a signed answer, in `approval.answered`."""
+
+
+def describe_question(state: RunState, question: ApprovalRequested) -> SignedQuestion:
+    """Return the part of an open question under a signature."""
+    started = state.started
+    digest = (started.plan_file or {}).get("digest")
+    return SignedQuestion(started.cloud_url, started.record.get("workspace"), digest, question.run_id, question.hash)
+
+
+def sign_answer(
+    answer: ApprovalAnswer, state: RunState, question: ApprovalRequested, key: Ed25519PrivateKey, key_name: str
+) -> ApprovalAnswer:
+    """Sign an answer; the signature expires with the question."""
+    role = Role.APPROVE if answer.approved else Role.REFUSE
+    at, until = parse_timestamp(answer.at), parse_timestamp(question.expires_at)
+    signed = sign(key, key_name, describe_question(state, question), role, at=at, expires_at=until)
+    return replace(answer, signature=signed.document())
+
+
+class SignedAnswers:
+    """The signed answers to the questions of a run."""
+
+    def __init__(
+        self,
+        answers: ApprovalStore,
+        state: RunState,
+        terms: ApprovalTerms,
+        observer: RunObserver,
+        *,
+        is_required: bool,
+        wall: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Set up.
+
+        Args:
+            answers: the store of the answers.
+            state: the replayed state of the run's log, kept up to date by the log.
+            terms: the keys and the terms of the settings.
+            observer: the observer of the run.
+            is_required: whether only a signed answer lets the run continue.
+            wall: returns the time of day.
+        """
+        self._answers, self._state, self._terms, self._observer = answers, state, terms, observer
+        self.is_required, self._wall = is_required, wall
+        self._file = _find_plan_file(state)
+        self._version: tuple[int, int, int] | None = None
+        self._lines: list[QuestionAnswer] = []
+
+    @classmethod
+    def of(
+        cls, settings: Settings, answers: ApprovalStore, state: RunState, observer: RunObserver
+    ) -> "SignedAnswers | None":
+        """Set up for the settings; None without keys.
+
+        Raises:
+            UsageError: when a key of the settings is unusable.
+        """
+        if not settings.approval.keys:
+            return None
+        return cls(answers, state, load_terms(settings), observer, is_required=needs_signature(settings, state))
+
+    def publish_question(self, question: ApprovalRequested) -> None:
+        """Write a question to the file beside the plan file, for approvers on other machines."""
+        if self._file is None:
+            return
+        subject = describe_question(self._state, question)
+        place = question.run_id, question.seq, question.hash, question.step
+        asked = AskedQuestion(*place, question.expires_at, subject.workspace)
+        try:
+            append_line(self._file, asked)
+        except PlanFileError as error:
+            note = "answer on this machine, or over the team store"
+            self._observer.on_warning("question.not_written", run_id=question.run_id, reason=str(error), note=note)
+
+    def find_answer(self, question: ApprovalRequested) -> Answer | None:
+        """Return the answer of enough signers to a question; None without enough valid signatures."""
+        stored = self._answers.find_signed_answers(question.seq, question.hash)
+        answers = [*filter(None, map(_parse_answer, stored)), *self._read_file()]
+        if not answers:
+            return None
+        approval, subject = self._state.started.approval or {}, describe_question(self._state, question)
+        starter = (approval.get("starter") or {}).get("key_id")
+        names = [name for name, key in self._terms.keys.items() if key_id(key) == starter]
+        at_least = self._terms.at_least if self.is_required else 1
+        decision = decide_answers(
+            answers, subject, self._terms, next(iter(names), None), self._wall(), at_least=at_least
+        )
+        if decision.is_approved is None:
+            return None
+        counted = {each.signature: each for each in decision.counted}
+        known = [each for each in stored if each.signature is not None and _is_counted(each, counted)]
+        return Answer(
+            decision.is_approved,
+            ", ".join(dict.fromkeys([each.by for each in known] or [each.key_name for each in decision.counted])),
+            VIA,
+            next((each.comment for each in known if each.comment), None),
+            next((each.db_user for each in known if each.db_user), None),
+            tuple(each.record_fields(self._terms.keys[each.key_name]) for each in decision.counted),
+        )
+
+    def _read_file(self) -> list[QuestionAnswer]:
+        """Read the answers beside the plan file again once the file has changed; a damaged file has no answers."""
+        if self._file is None:
+            return []
+        try:
+            found = approvals_file(self._file).stat()
+            version = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if version != self._version:
+                self._lines, self._version = read_approvals(self._file).answers, version
+        except (OSError, PlanFileError):
+            self._lines, self._version = [], None
+        return self._lines
+
+
+def _find_plan_file(state: RunState) -> Path | None:
+    """Return the plan file of a run; None without a file at the recorded path."""
+    path = (state.started.plan_file or {}).get("path")
+    try:
+        return Path(path) if isinstance(path, str) and Path(path).is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _parse_answer(stored: ApprovalAnswer) -> QuestionAnswer | None:
+    """Parse a stored answer; None for a signature of another form."""
+    try:
+        return QuestionAnswer(stored.hash, stored.approved, SignedApproval.from_document(stored.signature))
+    except ValueError:
+        return None
+
+
+def _is_counted(stored: ApprovalAnswer, counted: dict[bytes, SignedApproval]) -> bool:
+    parsed = _parse_answer(stored)
+    return parsed is not None and parsed.signature.signature in counted
