@@ -171,6 +171,7 @@ def _mapping(name: str, node: Mapping[str, Any]) -> str:
 
 _EXAMPLES: dict[str, str] = {
     "cloud.api_key": '"phak_0123456789abcdef"',
+    "service.token_file": '"/etc/orchestrator/page-tokens"',
     "cloud.api_key_file": '"/etc/orchestrator/key"',
     "cloud.api_key_command": '["pass", "show", "phala/key"]',
     "cloud.profile": '"production"',

@@ -72,12 +72,14 @@ class Fault:
         message: the fault and its place.
         hint: advice for the operator.
         keeps: the playbook with a last valid version in force, or `keep.file`; None without a valid version.
+        line: the line of the fault; None without a line.
     """
 
     file: str
     message: str
     hint: str | None = None
     keeps: str | None = None
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,8 @@ class PlaybookFolder:
             hint = error.hint if isinstance(error, OrchestratorError) else None
             if isinstance(error, MissingVariableError):
                 hint = "give the variable a default: a firing can't ask for values"
-            file.fault = Fault(str(path), str(error), hint, keeps)
+            line = error.line if isinstance(error, OrchestratorError) else None
+            file.fault = Fault(str(path), str(error), hint, keeps, line)
 
     def _note_no_schedule(self, path: Path, file: _File) -> None:
         """End a schedule after two scans of a valid playbook without a schedule: the file may be half written."""

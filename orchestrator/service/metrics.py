@@ -14,6 +14,7 @@ from orchestrator.audit.events import RunStarted, TargetEnded, read_event
 from orchestrator.audit.record import Record
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.reply import Reply
+from orchestrator.service.api_state import ApiState
 from orchestrator.service.overview import Overview
 
 _TOO_MANY = 429
@@ -27,6 +28,7 @@ class Metrics:
 
     Attributes:
         registry: the registry of all metrics.
+        api: the state of the API.
     """
 
     def __init__(self, overview: Callable[[], Overview]) -> None:
@@ -35,6 +37,7 @@ class Metrics:
         Args:
             overview: returns the current state, for each scrape.
         """
+        self.api = ApiState()
         self.registry = registry = CollectorRegistry()
         self.firings = Counter(
             "orchestrator_firings",
@@ -107,6 +110,7 @@ class Metrics:
 
     def count_reply(self, playbook: str, workspace: str | None, reply: Reply[object]) -> None:
         """Count a reply of the API."""
+        self.api.note_reply(reply)
         if reply.http_status == _TOO_MANY:
             self.rate_limited.labels(playbook, workspace or "").inc()
 

@@ -31,6 +31,7 @@ class Row:
         last_success: end of the last run with exit code 0.
         success_due: time of the first firing after the last success, or after the schedule was enabled.
         workspaces: patterns of the playbook's workspaces; empty for the default key.
+        sha256: digest of the version in force.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Row:
     last_success: datetime | None
     success_due: datetime | None = None
     workspaces: tuple[str, ...] = ()
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,21 @@ class Overview:
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document."""
+        digests = {row.name: row.sha256 for row in self.rows}
         return {
             "now": _format_utc(self.now),
             "began": _format_utc(self.began),
             "stopping": self.stopping,
             "playbooks": [_build_row_document(row) for row in self.rows],
             "invalid": [
-                {"file": each.file, "error": each.message, "hint": each.hint, "keeps": each.keeps}
+                {
+                    "file": each.file,
+                    "line": each.line,
+                    "error": each.message,
+                    "hint": each.hint,
+                    "keeps": each.keeps,
+                    "keeps_sha256": digests.get(each.keeps or ""),
+                }
                 for each in self.faults
             ],
             "troubles": list(self.troubles),
@@ -116,6 +126,7 @@ def _build_row_document(row: Row) -> dict[str, Any]:
         "last_success": _format_utc(row.last_success),
         "success_due": _format_utc(row.success_due),
         "error": None,
+        "sha256": row.sha256,
         **({"workspaces": list(row.workspaces)} if row.workspaces else {}),
     }
 

@@ -309,6 +309,7 @@ class Service:
             last_success=known.last_success,
             success_due=find_success_due(watched.timetable, known.awaited_since or known.mark.planned_after, snooze),
             workspaces=tuple(watched.loaded.playbook.workspaces or ()),
+            sha256=watched.loaded.sha256,
         )
 
     def _forecast_next(self, watched: ScheduledPlaybook, known: ScheduleState, now: datetime) -> Firing | None:

@@ -1,4 +1,4 @@
-"""The service over HTTP, read-only: health, metrics and overview."""
+"""The service over HTTP: health and metrics; the page and its JSON are imported at their first request."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import math
 import resource
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import uvicorn
@@ -14,14 +14,17 @@ from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from orchestrator import __version__
 from orchestrator.service.metrics import Metrics
 from orchestrator.service.overview import Overview
 
-MAX_CONNECTIONS = 64
+if TYPE_CHECKING:
+    from orchestrator.service.page.routes import Page, PageHost
+
+MAX_CONNECTIONS = 128
 HEAD_SECONDS = 10.0
 """Time limit for the head of a request, and for an idle connection."""
 ERROR_EVERY = 60.0
@@ -30,11 +33,47 @@ _ERRORS_KNOWN = 100
 _ACCEPTED_AT_ONCE = 16
 """Number of connections accepted by the event loop before it serves the first."""
 _QUEUED = 512
-_UNAVAILABLE = 503
+_UNAUTHORIZED, _UNAVAILABLE = 401, 503
+
+
+class LazyPage:
+    """The page as an ASGI application, made at the first request: a service without viewers does not import the page.
+
+    Attributes:
+        has_open_metrics: whether the metrics need no token.
+    """
+
+    def __init__(self, host: "Callable[[], PageHost]", *, has_open_metrics: bool = True) -> None:
+        self.has_open_metrics = has_open_metrics
+        self._host = host
+        self._made: Page | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        await self._make().app(scope, receive, send)
+
+    def may_read_metrics(self, request: Request) -> bool:
+        """Check the access to the metrics."""
+        return self.has_open_metrics or self._make().may_read(request)
+
+    def close(self) -> None:
+        """End the connections of all viewers."""
+        if self._made is not None:
+            self._made.close()
+
+    def _make(self) -> "Page":
+        if self._made is None:
+            from orchestrator.service.page.routes import Page  # noqa: PLC0415 - only with viewers
+
+            self._made = Page(self._host())
+        return self._made
 
 
 def create_app(
-    overview: Callable[[], Overview], metrics: Metrics, more_troubles: Callable[[], Sequence[str]]
+    overview: Callable[[], Overview],
+    metrics: Metrics,
+    more_troubles: Callable[[], Sequence[str]],
+    page: LazyPage | None = None,
 ) -> Starlette:
     """Create the HTTP application.
 
@@ -42,6 +81,7 @@ def create_app(
         overview: returns the state of the service.
         metrics: metrics of the service.
         more_troubles: returns more problems of the service.
+        page: the page; None for a service without the page.
     """
 
     async def serve_healthz(_: Request) -> Response:
@@ -63,19 +103,17 @@ def create_app(
 
     async def serve_metrics(request: Request) -> Response:
         """Return the metrics, in the requested format."""
+        if page is not None and not page.may_read_metrics(request):
+            return PlainTextResponse("a token is required\n", _UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), media_type=None, headers={"content-type": media_type})
 
-    async def serve_overview(_: Request) -> Response:
-        """Return the overview as JSON."""
-        return JSONResponse({"version": __version__, **overview().document()})
-
     return Starlette(
         routes=[
-            Route("/", serve_overview),
             Route("/healthz", serve_healthz),
             Route("/readyz", serve_readyz),
             Route("/metrics", serve_metrics),
+            *([Mount("/", page)] if page is not None else ()),
         ]
     )
 

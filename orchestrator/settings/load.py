@@ -32,6 +32,7 @@ from orchestrator.settings.model import (
     LogSection,
     NotifySection,
     RateSection,
+    ServiceSection,
     SettleSection,
     StoreSection,
     WorkerSection,
@@ -94,6 +95,7 @@ class Settings(BaseSettings):
     log: LogSection = LogSection()
     store: StoreSection = StoreSection()
     worker: WorkerSection = WorkerSection()
+    service: ServiceSection = ServiceSection()
     workspaces: dict[WorkspaceName, WorkspaceSection] = {}
 
     _workspace_name: str | None = PrivateAttr(default=None)

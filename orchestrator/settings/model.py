@@ -385,3 +385,14 @@ class WorkerSection(DocumentedModel):
 
     runs: Count = 50
     """Most runs of one worker at the same time, without runs that wait for the other runs of their fleet run."""
+
+
+class ServiceSection(DocumentedModel):
+    """The page of `serve`."""
+
+    token_file: FilePath | None = None
+    """File of tokens for the page, readable only by its owner: `NAME viewer TOKEN` or `NAME operator TOKEN` a line."""
+    session: PositiveDuration = 28_800.0
+    """Time until a browser has to log in again."""
+    metrics: Literal["open", "token"] = "open"
+    """`open`: anyone who reaches the address reads /metrics. `token`: only with a token of the file."""

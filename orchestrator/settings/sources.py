@@ -6,6 +6,7 @@ is an error: `a-*,b-*` would protect nothing. The highest source replaces the lo
 
 import difflib
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -281,6 +282,10 @@ def list_key_groups(sources: Iterable[Mapping[SettingPath, object]]) -> Iterator
         yield tuple(("workspaces", name, key) for key in ("api_key_file", "api_key_env"))
 
 
+_OF_KUBERNETES = re.compile(r"service_(?:service_)?(?:host|port(?:_\w+)?)")
+"""Variables in every pod beside a Kubernetes service with the name of this program; no setting has such a name."""
+
+
 def _refuse_unknown_variables(environment: Mapping[str, str], model: type[BaseModel]) -> None:
     """Refuse unknown variables with the prefix of the settings, because a misspelt limit would have no effect.
 
@@ -298,7 +303,7 @@ def _refuse_unknown_variables(environment: Mapping[str, str], model: type[BaseMo
                 f"environment variable {variable} is empty",
                 hint="unset the variable, or give it a value; an empty guard would protect nothing",
             )
-        if section in sections:
+        if section in sections or _OF_KUBERNETES.fullmatch(rest):
             continue
         known = [*_list_known_variables(model), *SHORT_NAMES]
         looks_ours = any(rest.startswith(f"{each}_") for each in sections)

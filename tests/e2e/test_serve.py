@@ -86,6 +86,12 @@ class Served:
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.url + path)
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """The playbook in the overview."""
+        (row,) = self.get("/api/overview").json()["playbooks"]
+        return dict(row)
+
     def end(self, *numbers: signal.Signals) -> int:
         """Send signals, and wait for the end; returns the exit code."""
         for number in numbers:
@@ -140,7 +146,7 @@ def test_what_was_missed_is_made_up_for_once_and_everything_about_it_can_be_aske
         assert started["trigger"] == {"schedule": "daily", "planned": planned, "moment": planned}
         assert started["run_id"] == served.events("firing.claimed")[0]["run_id"]
         assert (served.get("/healthz").status_code, served.get("/readyz").status_code) == (200, 200)
-        (row,) = served.get("/").json()["playbooks"]
+        row = served.row
         assert row["last"] | {"at": None, "run_id": None} == {
             "planned": planned,
             "run_id": None,
@@ -209,11 +215,10 @@ def test_a_fleet_run_that_is_killed_is_resumed_and_everything_names_its_workspac
     was_watched_since(site, due - timedelta(hours=1))
     with serving(site, env=env) as served:
         until(lambda: len(site.stops) >= 3 and other.stops)
-        (row,) = served.get("/").json()["playbooks"]
         served.process.kill()
         served.process.wait()
-    fleet_id = row["running"]
-    assert (row["workspaces"], fleet_id[:6]) == (["prod", "spare"], "fleet-")
+    fleet_id = served.events("firing.claimed")[0]["run_id"]
+    assert fleet_id[:6] == "fleet-"
     with serving(site, env=env) as served:
         until(lambda: served.events("firing.ended"))
         ended = served.events("firing.ended")[0]
@@ -226,6 +231,9 @@ def test_a_fleet_run_that_is_killed_is_resumed_and_everything_names_its_workspac
         assert 'orchestrator_runs_total{exit_code="0",playbook="daily"} 1.0' in metrics
         assert 'outcome="settled",playbook="daily",workspace="spare"' in metrics
         assert served.get("/readyz").status_code == 200
+        overview = served.get("/api/overview").json()
+        assert overview["playbooks"][0]["workspaces"] == ["prod", "spare"]
+        assert {each["workspace"] for each in overview["fleets"][0]["workspaces"]} == {"prod", "spare"}
         assert served.end(signal.SIGTERM) == 0
     assert site.effective == dict.fromkeys(NAMES, 1)
     assert list(other.effective.values()) == [1] * 4
@@ -298,19 +306,19 @@ def test_edits_are_picked_up_an_invalid_one_is_not_and_firings_are_snoozed(site:
         said = served.events("playbook.invalid")[0]
         assert (said["keeps"], "playbooks/daily.yaml:" in said["error"]) == ("daily", True)
         assert served.get("/readyz").json()["invalid"][0]["keeps"] == "daily"
-        assert served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due)
+        assert served.row["next"]["planned"] == timestamp(due)
         kept = site.run("schedule", "explain", "daily", "--json")
         assert (kept.code, len(kept.document["firings"]), "stoop" in kept.document["invalid"]["error"]) == (0, 30, True)
         file.write_text(valid.replace(cron_of(due), cron_of(due + timedelta(hours=1))))
         until(lambda: served.events("schedule.changed"))
-        until(lambda: served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due + timedelta(hours=1)))
+        until(lambda: served.row["next"]["planned"] == timestamp(due + timedelta(hours=1)))
         asleep = site.run("snooze", "daily", "--until", "36h")
         assert (asleep.code, "2 firings skipped" in asleep.out) == (0, True)
         listed, explained = site.run_each(("snooze", "--list"), ("schedule", "explain", "daily"))
         assert "daily: snoozed until" in listed.out
         assert explained.out.count("skipped: snoozed until") == 2
-        until(lambda: served.get("/").json()["playbooks"][0]["snoozed_until"])
-        assert served.get("/").json()["playbooks"][0]["next"]["planned"] == timestamp(due + timedelta(hours=49))
+        until(lambda: served.row["snoozed_until"])
+        assert served.row["next"]["planned"] == timestamp(due + timedelta(hours=49))
         assert served.end(signal.SIGTERM) == 0
     assert site.run("snooze", "daily", "--clear").out.startswith("daily is no longer snoozed; next firing:")
     assert site.run("snooze", "--list", "--json").document == []

@@ -72,7 +72,7 @@ async def test_the_metrics_name_the_leader_of_several_machines_only() -> None:
     service.now = replace(CALM, leader="ops@one:1", is_standby=True, rows=())
     assert (await service.samples())["orchestrator_leader"] == 0
     assert (await service.get("/readyz")).status_code == 200
-    document = (await service.get("/")).json()
+    document = service.now.document()
     assert (document["leader"], document["standby"]) == ("ops@one:1", True)
 
 
@@ -101,13 +101,17 @@ async def test_without_a_key_it_is_not_ready() -> None:
     assert (answer.status_code, answer.json()["troubles"]) == (503, ["there is no API key"])
 
 
-async def test_its_page_says_what_there_is() -> None:
-    document = (await Service().get("/")).json()
+def test_its_document_says_what_there_is() -> None:
+    document = CALM.document()
     assert (document["playbooks"][0]["playbook"], document["playbooks"][0]["running"]) == ("nightly", ROW.running)
     assert json.dumps(document)
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics"])
+async def test_without_a_page_there_is_none() -> None:
+    assert (await Service().get("/")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 async def test_nothing_can_be_changed_through_it(path: str) -> None:
     assert (await Service().client.post(path)).status_code == 405
 

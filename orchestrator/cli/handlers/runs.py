@@ -10,8 +10,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from orchestrator.audit.fleet_store import FleetStore, is_void
-from orchestrator.audit.store import RunStore, StoredRun
+from orchestrator.audit.store import RunStore
 from orchestrator.cli.consoles import stdout_console
 from orchestrator.cli.reading import UnreadableLogs, with_progress
 from orchestrator.history.filter import RunFilter
@@ -19,7 +18,7 @@ from orchestrator.history.index import Index
 from orchestrator.history.logs import read_rows, select_named_within
 from orchestrator.history.time_range import parse_time_range
 from orchestrator.report.layout import Column, print_table
-from orchestrator.report.phrases import abandon_command
+from orchestrator.report.run.listing import FleetLogs, describe_listed_run, find_run_state
 from orchestrator.runs.stores import fleet_store, run_store
 from orchestrator.settings.load import load_settings
 from orchestrator.text import safe_text
@@ -57,7 +56,7 @@ def list_runs(
     store.prepare()
     unreadable = UnreadableLogs()
     with Index(settings.audit.state_dir) as index:
-        fleets = _Fleets(fleet_store(settings))
+        fleets = FleetLogs(fleet_store(settings))
         found = list(islice(_select_runs(store, index, fleets, choice, unreadable, unfinished=unfinished), limit + 1))
     unreadable.warn()
     if fleet is not None and not found:
@@ -77,79 +76,17 @@ def list_runs(
 
 
 def _select_runs(
-    store: RunStore, index: Index, fleets: "_Fleets", choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
+    store: RunStore, index: Index, fleets: FleetLogs, choice: RunFilter, unreadable: UnreadableLogs, *, unfinished: bool
 ) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
     """Yield the selected runs, with the number of targets at every stage."""
     for run, row in read_rows(with_progress(select_named_within(store.list_runs(), choice.time_range)), index):
         unreadable.count(row)
         if not choice.takes(row):
             continue
-        state = _find_state(row, run, fleets)
+        state = find_run_state(row, run, fleets)
         if unfinished and state != "unfinished":
             continue
-        listed = {
-            "run_id": run.run_id,
-            "playbook": row.get("playbook"),
-            "actor": row.get("actor"),
-            "started_at": row.get("started_at"),
-            "last_record_at": row.get("last_record_at"),
-            "ended_at": row.get("ended_at"),
-            "state": state,
-            "exit_code": row.get("exit_code"),
-            "counts": row["counts"],
-            "audit_log": run.location,
-            "next": _next_command(row, state, run.run_id, fleets),
-            "question": row.get("question") if state == "running" else None,
-            "simulated": bool(row.get("simulated")),
-            "trigger": row.get("trigger"),
-            "restores": row.get("restores"),
-        }
-        if row.get("workspace_name") is not None:
-            listed["workspace_name"] = row["workspace_name"]
-        if row.get("fleet") is not None:
-            listed["fleet"] = row["fleet"]
-        yield listed, row.get("stages") or {}
-
-
-class _Fleets:
-    """The fleet runs of unfinished runs; every log is read once."""
-
-    def __init__(self, store: FleetStore) -> None:
-        self._store = store
-        self._void: dict[str, bool] = {}
-
-    def is_void(self, row: dict[str, Any]) -> bool:
-        """Check for an unfinished run of a fleet run without a plan."""
-        fleet_id = row.get("fleet")
-        if fleet_id is None or row["exit_code"] is not None:
-            return False
-        if fleet_id not in self._void:
-            self._void[fleet_id] = is_void(self._store.get_fleet(fleet_id))
-        return self._void[fleet_id]
-
-
-def _find_state(row: dict[str, Any], run: StoredRun, fleets: _Fleets) -> str:
-    if row["verdict"] in {"altered", "unreadable"}:
-        return str(row["verdict"])
-    if row["exit_code"] is not None:
-        return "finished"
-    try:
-        if run.is_locked():
-            return "running"
-    except OSError:
-        return "unreadable"
-    if not row["planned"] or fleets.is_void(row):
-        return "not_sent"
-    return "simulated" if row["cloud_ended"] else "unfinished"
-
-
-def _next_command(row: dict[str, Any], state: str, run_id: str, fleets: _Fleets) -> str | None:
-    """Return the next command to type."""
-    if state == "not_sent" and row["planned"] and fleets.is_void(row):
-        return abandon_command(row["fleet"])
-    if state == "unfinished":
-        return f"orchestrator resume {row.get('fleet') or run_id}"
-    return f"orchestrator approve {run_id}" if state == "running" and row.get("question") else None
+        yield describe_listed_run(row, run, fleets, state), row.get("stages") or {}
 
 
 _COLUMNS = (

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import anyio.to_thread
@@ -37,8 +37,12 @@ from orchestrator.service.overview import Overview
 from orchestrator.service.protocols import EventSink, Journal
 from orchestrator.service.service import Service
 from orchestrator.service.stores import journal_store, kept_folder, lock_folder, snooze_store
-from orchestrator.service.web import RepeatedErrors, Server, create_app, format_url, open_listener
+from orchestrator.service.web import LazyPage, RepeatedErrors, Server, create_app, format_url, open_listener
 from orchestrator.settings.load import Settings, load_settings
+
+if TYPE_CHECKING:
+    from orchestrator.service.page.routes import PageHost
+    from orchestrator.service.page.values import ServiceFacts
 
 _ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})", re.ASCII)
@@ -150,6 +154,7 @@ class _FiringObserver(RunObserver):
 
     def on_warning(self, event: str, /, **facts: object) -> None:
         """Log a warning."""
+        self._metrics.api.note_warning(event, facts)
         structlog.get_logger().warning(event, **{**self._about, **facts})
 
 
@@ -168,6 +173,8 @@ class _Serving:
         self._metrics = Metrics(self._build_overview)
         self._scheduler: Scheduler
         self._exit_code = 0
+        has_open_metrics = settings.service.metrics == "open"
+        self._page = LazyPage(self._make_page_host, has_open_metrics=has_open_metrics)
 
     async def run(self) -> int:
         """Serve until stopped; returns the exit code."""
@@ -187,12 +194,27 @@ class _Serving:
         if self._listener is None:
             return await self._scheduler()
         asyncio.get_running_loop().set_exception_handler(RepeatedErrors(self._emit_error))
-        server = Server(create_app(self._scheduler.overview, self._metrics, self._find_key_trouble))
+        server = Server(create_app(self._scheduler.overview, self._metrics, self._find_key_trouble, self._page))
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [self._listener])
             left = await self._scheduler()
+            self._page.close()
             server.should_exit = True
         return left
+
+    def _make_page_host(self) -> "PageHost":
+        from orchestrator.service.page.routes import PageHost  # noqa: PLC0415 - only with viewers
+
+        assert self._listener is not None  # noqa: S101 - there is a request
+        listens_here = is_loopback(self._listener.getsockname()[0])
+        return PageHost(self._settings, listens_here, self._read_facts, self._emit_event)
+
+    def _read_facts(self) -> "ServiceFacts":
+        from orchestrator.service.page.values import ServiceFacts  # noqa: PLC0415 - only with viewers
+
+        troubles, api = tuple(self._find_key_trouble()), self._metrics.api
+        key = "with the workers" if self._settings.store.url is not None else "✗ unusable" if troubles else "✓ readable"
+        return ServiceFacts(self._build_overview(), key, troubles, api.last_reply_at, api.last_status, api.down)
 
     def _emit_error(self, error: str) -> None:
         self._emit_event("service.error", error=error)
@@ -216,7 +238,9 @@ class _Serving:
         self._emit_event("service.started", version=__version__, playbooks=self._playbooks, url=url)
         if self._listener is not None and not is_loopback(self._listener.getsockname()[0]):
             structlog.get_logger().warning(
-                "service.in_the_open", url=url, note="anyone with access to this address can read the service's state"
+                "service.in_the_open",
+                url=url,
+                note="the page needs a token; `service.metrics` decides about /metrics",
             )
 
     def _find_key_trouble(self) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """A report as an HTML page, built from elements."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import assert_never
 from xml.etree.ElementTree import Element
 
@@ -62,8 +62,12 @@ def render_html(report: Report) -> bytes:
 
 def render_section(section: Section) -> Element:
     """Render a section of the page."""
-    contents = (content for block in section.blocks for content in _render_block(block))
-    return elements.section(section.name, section.title, *contents)
+    return elements.section(section.name, section.title, *render_blocks(section.blocks))
+
+
+def render_blocks(blocks: Iterable[Block]) -> Iterator[Content]:
+    """Render the blocks of a section."""
+    return (content for block in blocks for content in _render_block(block))
 
 
 def _render_block(block: Block) -> Iterator[Content]:  # noqa: C901 - a case for every type

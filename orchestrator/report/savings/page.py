@@ -30,11 +30,7 @@ def savings_page(saved: SavingsReport) -> bytes:
     head = [
         e("h1", title),
         e("p", f"{describe_included(saved)}; {stood}.", cls="soft"),
-        e(
-            "ul",
-            *map(_make_tile, _list_figures(row), ("hours stopped", "saved compute", "storage still billed", "charged")),
-            cls="tiles",
-        ),
+        build_tiles(saved),
     ]
     sections = [
         section("time", "Over time", figure(f"Saved compute, {each_column(saved)} (UTC)", (), draw_columns(saved)))
@@ -42,6 +38,12 @@ def savings_page(saved: SavingsReport) -> bytes:
     sections.append(section("rows", f"By {saved.by}", _make_table(saved)))
     sections.append(section("meaning", "Meaning of the figures", *_explain_figures(saved)))
     return page(title, head, sections, "Read from the audit logs alone.")
+
+
+def build_tiles(saved: SavingsReport) -> Element:
+    """Make the totals, large and side by side."""
+    words = ("hours stopped", "saved compute", "storage still billed", "charged")
+    return e("ul", *map(_make_tile, _list_figures(saved.together), words), cls="tiles")
 
 
 def savings_svg(saved: SavingsReport) -> bytes:

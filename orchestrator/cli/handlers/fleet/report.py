@@ -4,14 +4,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator import __version__
-from orchestrator.audit.fleet_log import FleetState
-from orchestrator.audit.verify import Verdict
-from orchestrator.cli.handlers.report import print_report, read_log_file, read_run_document
-from orchestrator.report.fleet.full import build_fleet_report_document
+from orchestrator.cli.handlers.report import print_report
+from orchestrator.report.fleet.reading import read_fleet_document
 from orchestrator.runs.stores import fleet_store, run_store
 from orchestrator.settings.load import load_settings
-from orchestrator.times import utc_now
 
 
 def write_fleet_report(
@@ -33,13 +29,5 @@ def _read_document(
     run_id: str, config: Path | None, assignments: tuple[str, ...], *, even_if_altered: bool
 ) -> tuple[dict[str, Any], bool]:
     settings = load_settings(config, assignments)
-    stored = fleet_store(settings).find_fleet(run_id)
-    state = FleetState(stored.run_id)
-    log = read_log_file(stored, state.apply_record, lambda: state.finished is not None, even_if_altered=even_if_altered)
-    store, runs = run_store(settings), []
-    is_altered = log.reading.verdict is Verdict.ALTERED
-    for run in state.runs:
-        document, altered = read_run_document(store.get_run(run.run_id), even_if_altered=even_if_altered)
-        runs.append((run.workspace, document))
-        is_altered = is_altered or altered
-    return build_fleet_report_document(state, runs, log, made_at=utc_now(), version=__version__), is_altered
+    fleet = fleet_store(settings).find_fleet(run_id)
+    return read_fleet_document(fleet, run_store(settings), even_if_altered=even_if_altered)

@@ -1,0 +1,16 @@
+"""The entry of the page's own process: the service imports only this module, and the process imports the reader."""
+
+from typing import Any
+
+
+def call_reader(settings: bytes, method: str, *arguments: Any) -> Any:  # noqa: ANN401 - of the method
+    """Call a method of the reader of these settings.
+
+    Args:
+        settings: the pickled settings.
+        method: the name of the method.
+        arguments: its arguments.
+    """
+    from orchestrator.service.page.reader import open_reader  # noqa: PLC0415 - in the other process
+
+    return getattr(open_reader(settings), method)(*arguments)

@@ -1,0 +1,204 @@
+"""The page over HTTP: who may read what, and the headers."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from orchestrator.service.page import routes
+from orchestrator.service.page.openapi import build_openapi
+from tests.logs import LogBuilder, build_stop
+from tests.service.page.viewer import ANNA, VERA, Viewer, held, make_settings
+
+pytestmark = pytest.mark.anyio
+PAGES = ("/", "/runs", "/runs/20261123T080000Z-0000", "/none")
+DOCUMENTS = ("/api/overview", "/api/runs", "/api/runs/20261123T080000Z-0000", "/api/openapi.json", "/api/events")
+BEGIN = datetime(2026, 11, 23, 8, tzinfo=UTC)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The server needs asyncio."""
+    return "asyncio"
+
+
+@pytest.mark.parametrize("path", [*PAGES, *DOCUMENTS, "/api/none", "/api/runs/x/events"])
+async def test_beyond_this_machine_nothing_is_read_without_a_token(tmp_path: Path, path: str) -> None:
+    settings = make_settings(tmp_path, tokens=True)
+    for viewer in (Viewer(settings, listens_here=False), Viewer(settings, address="10.0.0.9")):
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"cookie": "orchestrator_session=guess"}):
+            answer = await viewer.get(path, **headers)
+            assert answer.status_code == 401
+            assert "nightly" not in answer.text
+            if path.startswith("/api/"):
+                assert answer.headers["www-authenticate"] == "Bearer"
+                assert answer.json()["error"]["hint"]
+            else:
+                assert 'type="password"' in answer.text
+
+
+@pytest.mark.parametrize("path", [*PAGES[:3], *DOCUMENTS[:4]])
+async def test_on_this_machine_and_with_a_token_everything_is_read(tmp_path: Path, path: str) -> None:
+    build_stop(BEGIN, 1).write(tmp_path / "state")
+    viewer = Viewer(make_settings(tmp_path, tokens=True))
+    answer = await viewer.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-security-policy"] == routes.POLICY
+    assert "unsafe" not in routes.POLICY
+    assert answer.headers["cache-control"] == "no-store"
+    far = Viewer(make_settings(tmp_path, tokens=True), listens_here=False)
+    assert (await far.get(path, authorization=f"Bearer {VERA}")).status_code == 200
+    assert (await viewer.get(path, authorization="Bearer wrong")).status_code == 401
+    assert (await viewer.get(path, authorization=f"Basic {VERA}")).status_code == 401
+    assert (await viewer.get(path, host="rebound.example")).status_code == 401
+
+
+async def test_without_tokens_the_way_to_tokens_is_told(tmp_path: Path) -> None:
+    answer = await Viewer(make_settings(tmp_path), listens_here=False).get("/")
+    assert answer.status_code == 401
+    assert "service.token_file" in answer.text
+    assert "password" not in answer.text
+
+
+async def test_a_login_starts_a_session_and_a_logout_ends_it(tmp_path: Path) -> None:
+    viewer = Viewer(make_settings(tmp_path, tokens=True), listens_here=False)
+    answer = await viewer.log_in(ANNA)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/runs")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    page = (await viewer.get("/")).text
+    assert "anna (operator)" in page
+    assert viewer.events == [("page.login", {"who": "anna", "role": "operator", "client": "127.0.0.1"})]
+    await viewer.post("/logout", {"form_key": "guess"})
+    assert (await viewer.get("/", cookie=cookie.partition(";")[0])).status_code == 200
+    key = page.partition('name="form_key" value="')[2].partition('"')[0]
+    await viewer.post("/logout", {"form_key": key})
+    assert (await viewer.get("/", cookie=cookie.partition(";")[0])).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", ""])
+async def test_a_login_never_leads_to_another_site(tmp_path: Path, path: str) -> None:
+    viewer = Viewer(make_settings(tmp_path, tokens=True))
+    answer = await viewer.post("/login", {"token": ANNA, "next": path})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+async def test_a_forged_login_and_many_wrong_tokens_are_refused(tmp_path: Path) -> None:
+    viewer = Viewer(make_settings(tmp_path, tokens=True))
+    for origin in (None, "http://evil.example"):
+        assert (await viewer.post("/login", {"token": ANNA}, origin=origin)).status_code == 403
+    statuses = [(await viewer.log_in("wrong")).status_code for _ in range(7)]
+    assert statuses == [401] * 5 + [429] * 2
+    assert (await viewer.log_in(ANNA)).status_code == 429
+    assert [event for event, _ in viewer.events] == ["page.login_refused"] * 5
+    assert "wrong" not in str(viewer.events)
+
+
+@pytest.mark.parametrize("body", [b"token=%ff&x=" + b"y" * 20_000, b"\xff", b"&".join([b"a=1"] * 50)])
+async def test_an_odd_form_is_refused(tmp_path: Path, body: bytes) -> None:
+    viewer = Viewer(make_settings(tmp_path, tokens=True))
+    headers = {"origin": "http://127.0.0.1:8642", "content-type": "application/x-www-form-urlencoded"}
+    answer = await viewer.client.post("/login", content=body, headers=headers)
+    assert answer.status_code in {400, 413}
+    answer = await viewer.client.post("/login", content=b"{}", headers={**headers, "content-type": "application/json"})
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize("path", ["/page.css", "/page.js", "/icon.svg"])
+async def test_files_are_open_and_sent_once(tmp_path: Path, path: str) -> None:
+    viewer = Viewer(make_settings(tmp_path), listens_here=False)
+    answer = await viewer.get(path)
+    assert answer.status_code == 200
+    assert (await viewer.get(path, if_none_match=answer.headers["etag"])).status_code == 304
+
+
+@pytest.mark.parametrize("run_id", ["20261123T080000Z-beef", "last", "..%2f..%2fetc%2fpasswd", "fleet-x", "%00"])
+async def test_an_unknown_run_is_no_page_and_no_file_is_read(tmp_path: Path, run_id: str) -> None:
+    build_stop(BEGIN, 1).write(tmp_path / "state")
+    viewer = Viewer(make_settings(tmp_path))
+    assert (await viewer.get(f"/runs/{run_id}")).status_code == 404
+    assert (await viewer.get(f"/api/runs/{run_id}")).status_code == 404
+
+
+async def test_the_documents_are_as_the_openapi_document_describes(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    build_stop(BEGIN, 1).write(state)
+    log = LogBuilder.start(BEGIN + timedelta(hours=1)).plan((1, "stop", "running"), steps=[]).accept(1)
+    viewer = Viewer(make_settings(tmp_path))
+    with held(log.write(state, old=False)):
+        documents = {path: (await viewer.get(path)).json() for path in DOCUMENTS[:2]}
+    described = build_openapi()
+    for path, document in documents.items():
+        answer = described["paths"][path]["get"]["responses"]["200"]
+        schema = {**answer["content"]["application/json"]["schema"], "components": described["components"]}
+        assert [error.message for error in Draft202012Validator(schema).iter_errors(document)] == []
+    assert [each["state"] for each in documents["/api/runs"]["runs"]] == ["running", "finished"]
+    (running,) = documents["/api/overview"]["running"]
+    assert (running["done"], running["targets"], running["stages"]) == (0, 1, {"settling": 1})
+    paths = {route.path for route in viewer.page.app.routes if route.path.startswith("/api/")}  # type: ignore[attr-defined]
+    assert paths == set(described["paths"])
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("", 3),
+        ("q=nightly", 2),
+        ("q=other+finished", 1),
+        ("playbook=night*", 2),
+        ("playbook=igh", 2),
+        ("state=unfinished", 1),
+        ("exit_code=0", 2),
+        ("since=2026-11-23T08:30Z", 2),
+    ],
+)
+async def test_runs_are_found_by_words_and_filters(tmp_path: Path, query: str, count: int) -> None:
+    state = tmp_path / "state"
+    build_stop(BEGIN, 1).write(state)
+    build_stop(BEGIN + timedelta(hours=1), 2, playbook="other").write(state)
+    LogBuilder.start(BEGIN + timedelta(hours=2)).plan((3, "stop", "running")).write(state)
+    viewer = Viewer(make_settings(tmp_path))
+    assert len((await viewer.get(f"/api/runs?{query}")).json()["runs"]) == count
+    assert (await viewer.get(f"/runs?{query}")).text.count('<th scope="row">') == count
+
+
+@pytest.mark.parametrize("query", ["exit_code=six", "since=never"])
+async def test_an_odd_filter_is_explained(tmp_path: Path, query: str) -> None:
+    viewer = Viewer(make_settings(tmp_path))
+    assert (await viewer.get(f"/runs?{query}")).status_code == 400
+    answer = await viewer.get(f"/api/runs?{query}")
+    assert (answer.status_code, bool(answer.json()["error"]["hint"])) == (400, True)
+
+
+async def test_the_events_of_the_overview_bring_its_parts(tmp_path: Path) -> None:
+    viewer = Viewer(make_settings(tmp_path))
+    messages = viewer.page._feeds.follow("/", lambda _: _update(viewer), 0, 0.01)
+    assert (await anext(messages)).startswith(b"retry:")
+    first = _parts(await anext(messages))
+    assert {"service", "running", "playbooks", "questions"} <= set(first)
+    viewer.show(stopping=True)
+    assert set(_parts(await anext(messages))) == {"service"}
+    viewer.page.close()
+    assert [message async for message in messages] == []
+
+
+async def _update(viewer: Viewer) -> Any:  # noqa: ANN401 - as the reader has it
+    return viewer.reader.overview_parts(viewer.facts)
+
+
+def _parts(message: bytes) -> dict[str, str]:
+    found: dict[str, str] = json.loads(message.split(b"data: ")[1])["parts"]
+    return found
+
+
+async def test_the_state_of_the_service_is_told(tmp_path: Path) -> None:
+    viewer = Viewer(make_settings(tmp_path))
+    viewer.facts = replace(viewer.facts, troubles=("there is no API key",), down="The API is down.")
+    page = (await viewer.get("/")).text
+    assert "there is no API key" in page
+    assert "✗ down: The API is down." in page
