@@ -97,6 +97,12 @@ class RunState:
         return self.started.fleet or self.run_id
 
     @property
+    def answer_command(self) -> str:
+        """The command to answer the open question; a run with approvals on record takes signed answers."""
+        needs_key = "approvals" in (self.started.approval or {})
+        return f"orchestrator approve {self.run_id}{' --key KEY' if needs_key else ''}"
+
+    @property
     def ended_at(self) -> str | None:
         """Timestamp of the end, or of the last interruption; None for any other run. Later records do not count."""
         end = self.finished or self.interrupted

@@ -244,7 +244,7 @@ def _notice_of_request(event: ApprovalRequested, state: RunState) -> Notice:
         headline,
         tuple(lines),
         facts=facts,
-        commands=(f"orchestrator approve {state.run_id}",),
+        commands=(state.answer_command,),
     )
 
 

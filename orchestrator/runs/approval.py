@@ -79,7 +79,7 @@ class LeftAnswers:
     @property
     def command(self) -> str:
         """The command to answer elsewhere."""
-        return f"orchestrator approve {self._state.run_id}{' --key KEY' if self.needs_signature else ''}"
+        return self._state.answer_command if self.needs_signature else f"orchestrator approve {self._state.run_id}"
 
     def publish_question(self) -> None:
         """Write the open question beside the plan file, for approvers on other machines."""

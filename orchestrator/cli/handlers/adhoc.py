@@ -108,7 +108,13 @@ async def _open_and_act(
     if find_refusal(found.plan, is_named=request.is_named) is None:
         written = write_plan(order.out, found, request.loaded, where.base_url)
     return print_result(
-        found.plan, None, order.out, written, form="json" if as_json else "text", is_named=request.is_named
+        found.plan,
+        None,
+        order.out,
+        written,
+        form="json" if as_json else "text",
+        is_named=request.is_named,
+        needs_approval=bool(settings.approval.keys),
     )
 
 

@@ -67,7 +67,16 @@ def show_plan(
         written = None
         if out is not None and find_refusal(found.plan) is None:
             written = write_plan(out, found, loaded, where.base_url)
-    return print_result(found.plan, loaded.playbook.description, out, written, details=details, form=form)
+    needs_approval = bool(settings.approval.keys) and loaded.playbook.name not in settings.approval.exempt
+    return print_result(
+        found.plan,
+        loaded.playbook.description,
+        out,
+        written,
+        details=details,
+        form=form,
+        needs_approval=needs_approval,
+    )
 
 
 def show_undo_plan(
@@ -123,7 +132,17 @@ def show_undo_plan(
             restores = {"run_id": state.run_id, "cvms_up": undo.whole_of_starts(found.plan.cvms).number}
             written = write_plan(out, found, playbook_for_plan(undo), where.base_url, restores)
     description = request.loaded.playbook.description
-    return print_result(found.plan, description, out, written, details=details, form=form, constraint=undo)
+    needs_approval = bool(settings.approval.keys)
+    return print_result(
+        found.plan,
+        description,
+        out,
+        written,
+        details=details,
+        form=form,
+        constraint=undo,
+        needs_approval=needs_approval,
+    )
 
 
 async def _read_and_plan_request(settings: Settings, where: Endpoint, request: "RunRequest") -> Prepared:
@@ -170,6 +189,7 @@ def print_result(
     form: str,
     is_named: bool = False,
     constraint: PlanConstraint | None = None,
+    needs_approval: bool = False,
     now: datetime | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> int:
@@ -184,6 +204,7 @@ def print_result(
         form: the format: `text`, `json` or `md`.
         is_named: whether a person named every CVM.
         constraint: the constraint of the plan, such as a run to undo.
+        needs_approval: whether a person has to approve the written plan with a signature.
         now: the reference time for ages; the present by default.
         extra: more fields of the document.
     """
@@ -200,7 +221,11 @@ def print_result(
         print_plan(stdout_console(), plan, description, details=details, now=now)
         if digest is not None:
             path = safe_text(out, 4096)
-            click.echo(f"\nWritten to {path} (digest {digest}).\nAfter the review: orchestrator run --plan {path}")
+            key = " --key KEY" if needs_approval else ""
+            review = f"For the review, by another person: orchestrator approve {path} --key KEY\n" if key else ""
+            click.echo(
+                f"\nWritten to {path} (digest {digest}).\n{review}After the review: orchestrator run --plan {path}{key}"
+            )
     elif form == "md":
         from orchestrator.report.plan.markdown import render_plan_markdown  # noqa: PLC0415 - the same
 

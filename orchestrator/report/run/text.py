@@ -38,7 +38,7 @@ def describe_wait(state: RunState) -> str | None:
     if state.question is None or state.finished is not None or state.interrupted is not None:
         return None
     until = format_clock(parse_timestamp(state.question.expires_at))
-    return f"waits for an answer until {until}: orchestrator approve {safe_text(state.run_id)}"
+    return f"waits for an answer until {until}: {safe_text(state.answer_command)}"
 
 
 def print_question(console: Console, state: RunState, question: ApprovalRequested, now: datetime) -> None:
