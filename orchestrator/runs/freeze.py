@@ -55,7 +55,7 @@ class RunFreeze:
     def check_plan(self, plan: Plan, now: datetime) -> Plan:
         """Add the checks of the freezes to a plan, and a warning about a freeze without an end."""
         checks = tuple(self._list_checks([target.action for target in plan.targets], now))
-        warnings = () if find_free_moment(self.freezes, now) is not None else (_ALWAYS,)
+        warnings = () if find_free_moment(self.freezes, now) is not None else (FREEZE_ALWAYS,)
         return replace(plan, guards=(*plan.guards, *checks), warnings=(*plan.warnings, *warnings))
 
     def refuse(self, actions: Iterable[Action], now: datetime) -> None:
@@ -80,7 +80,7 @@ class RunFreeze:
 
 
 HINT = "wait for the end of the freeze, or add --break-freeze REASON"
-_ALWAYS = PlanWarning(
+FREEZE_ALWAYS = PlanWarning(
     WarningCode.FREEZE_ALWAYS, "the freezes leave no time for stops, shutdowns and restarts within a year"
 )
 

@@ -32,6 +32,7 @@ COUNTED = 2000
 _LOOK_BACK = timedelta(days=400)
 """Older missed firings are ignored."""
 _TICK = timedelta(microseconds=1)
+_YEAR = timedelta(days=366)
 _WINDOWS = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), _LOOK_BACK)
 
 
@@ -251,6 +252,13 @@ def find_success_due(timetable: Timetable, since: datetime, snooze: Snooze | Non
     return found[0].moment if found else None
 
 
+def is_always_frozen(timetable: Timetable, now: datetime) -> bool:
+    """Check for a schedule with firings within a year, and a freeze at every firing."""
+    if not timetable.freezes or find_next_firing(timetable, now) is None:
+        return False
+    return not _find_next_free(timetable, NOTHING_DECIDED, now)
+
+
 def _forecast_firing(
     timetable: Timetable, decided: Decided, snooze: Snooze | None, now: datetime, firing: Firing
 ) -> Firing | LeftOut | None:
@@ -289,11 +297,16 @@ def _find_next_planned(timetable: Timetable, decided: Decided, after: datetime) 
 
 
 def _find_next_free(timetable: Timetable, decided: Decided, after: datetime) -> list[Firing]:
-    """Find the first open firing planned after this time, outside of freezes; an empty list without a firing."""
+    """Find the first open firing planned after this time, outside of freezes; an empty list without a firing.
+
+    With every firing frozen, the search ends a year after the first firing.
+    """
+    end: datetime | None = None
     while found := _find_next_planned(timetable, decided, after):
+        end = end or found[0].planned + _YEAR
         free = find_free_moment(timetable.freezes, found[0].moment)
-        if free is None or free == found[0].moment:
-            return [] if free is None else found
+        if free is None or free == found[0].moment or free > end:
+            return found if free == found[0].moment else []
         after = max(found[0].planned, free - timedelta(seconds=timetable.schedule.jitter) - _TICK)
     return []
 

@@ -30,11 +30,13 @@ from orchestrator.service.scheduler import (
     Decided,
     Miss,
     Skip,
+    Snooze,
     Step,
     decide_firings,
     find_due_firings,
     find_success_due,
     forecast_next_firing,
+    is_always_frozen,
 )
 from orchestrator.service.service_state import ScheduleState, Watermark
 from orchestrator.times import parse_timestamp, timestamp
@@ -115,6 +117,7 @@ class Service:
         self._runs: RunQueue | None = None
         self._coming: dict[str, _NextDecision] = {}
         self._forecasts: dict[str, _Forecast] = {}
+        self._success_due: dict[str, tuple[tuple[object, ...], datetime | None]] = {}
         self._began: datetime | None = None
         self._round_at: float | None = None
         self._keeps, self._kept = keeps, KeepReading()
@@ -230,6 +233,9 @@ class Service:
         if seen is None or seen.watched is not watched:
             starts = None if found.coming is None else timestamp(found.coming.moment)
             self._writer.emit("schedule.watched", playbook=name, next=starts)
+            if is_always_frozen(watched.timetable, now):
+                note = "every firing within a year is frozen; change the schedule or the freeze"
+                self._writer.emit("schedule.frozen", playbook=name, note=note)
 
     async def _record_planned_firings(self, watched: ScheduledPlaybook) -> None:
         """Record the planned firings of an old version; a new version then moves no firing."""
@@ -307,10 +313,18 @@ class Service:
             waiting=0 if self._runs is None else self._runs.count_waiting(name),
             last=known.last,
             last_success=known.last_success,
-            success_due=find_success_due(watched.timetable, known.awaited_since or known.mark.planned_after, snooze),
+            success_due=self._find_success_due(watched, known.awaited_since or known.mark.planned_after, snooze),
             workspaces=tuple(watched.loaded.playbook.workspaces or ()),
             sha256=watched.loaded.sha256,
         )
+
+    def _find_success_due(self, watched: ScheduledPlaybook, since: datetime, snooze: Snooze | None) -> datetime | None:
+        """Find the next firing expected to succeed; only after a change, since a year of frozen firings takes long."""
+        reasons = (watched, since, snooze)
+        before = self._success_due.get(watched.name)
+        if before is None or before[0] != reasons:
+            before = self._success_due[watched.name] = reasons, find_success_due(watched.timetable, since, snooze)
+        return before[1]
 
     def _forecast_next(self, watched: ScheduledPlaybook, known: ScheduleState, now: datetime) -> Firing | None:
         """Forecast the next firing; repeated only after a change or after that firing."""

@@ -15,13 +15,18 @@ def test_without_arguments_the_playbooks_of_the_folder_are_checked(site: Site) -
     (folder / "one.yaml").write_text(PLAYBOOK.format(name="one"))
     (folder / "two.yml").write_text(PLAYBOOK.format(name="another"))
     (folder / "compose.yaml").write_text("services: {web: {image: x}}\n")
+    frozen = "guards: {only_during: {timezone: UTC, on: 2020-01-01}}\nschedule: {cron: 0 2 * * *, timezone: UTC}\n"
+    (folder / "zero.yaml").write_text(frozen + PLAYBOOK.format(name="zero"))
     checked, text = site.run_each(("validate", "--json"), ("validate",))
     assert (none.code, "no playbooks found in ./playbooks" in none.fault["message"]) == (2, True)
-    assert (checked.code, [each["playbook"] for each in checked.document]) == (0, ["one", "another"])
+    assert (checked.code, [each["playbook"] for each in checked.document]) == (0, ["one", "another", "zero"])
     assert [[each["code"] for each in found["warnings"]] for found in checked.document] == [
         [],
         ["name_differs_from_file"],
+        ["freeze_always"],
     ]
+    due = checked.document[2]["schedule"]
+    assert (due["next"], [each["code"] for each in due["warnings"]]) == (None, ["schedule_frozen"])
     assert "warning: the file is named 'two', but the playbook 'another'" in text.err
     (folder / "three.yaml").write_text("name: three\nsteps: nothing\n")
     assert site.run("validate").code == 2

@@ -26,6 +26,7 @@ from orchestrator.service.scheduler import (
     find_success_due,
     forecast_firings,
     forecast_next_firing,
+    is_always_frozen,
 )
 from orchestrator.service.service_state import ScheduleState, ServiceState, Watermark
 from orchestrator.times import timestamp
@@ -267,7 +268,18 @@ def test_a_firing_missed_in_a_freeze_is_not_made_up_for_after_the_freeze() -> No
     assert (left.reason, left.count, start.missed, start.firing.planned) == ("frozen", 4, 1, NOON - 3 * HOUR)
 
 
-def test_a_freeze_without_an_end_leaves_no_next_firing() -> None:
-    frozen = frozen_table("00:00..24:00")
+@pytest.mark.parametrize("on", ["00:00..24:00", "11:30..13:30"])
+def test_a_freeze_of_every_firing_leaves_no_next_firing(on: str) -> None:
+    frozen = frozen_table(on, cron="0 12 * * *")
     assert forecast_next_firing(frozen, since(NOON), None, NOON) is None
     assert find_success_due(frozen, NOON, None) is None
+    assert is_always_frozen(frozen, NOON)
+
+
+def test_a_schedule_with_a_free_firing_or_without_firings_is_not_always_frozen() -> None:
+    assert not is_always_frozen(frozen_table("2027-03-01..2027-12-31"), NOON)
+    assert not is_always_frozen(frozen_table("00:00..24:00", until="2027-01-01"), NOON)
+    far = frozen_table("MON..SAT", **{"from": "2029-01-01"})  # a Monday
+    coming = forecast_next_firing(far, since(NOON), None, NOON)
+    assert coming is not None
+    assert coming.planned == datetime(2029, 1, 7, tzinfo=UTC)

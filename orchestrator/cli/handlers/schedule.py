@@ -36,7 +36,7 @@ def explain_schedule(
     playbook: str, start: str | None, end: str | None, variables: tuple[str, ...], *, as_json: bool
 ) -> None:
     """List every firing of a playbook's schedule, and every skipped firing with the reason."""
-    from orchestrator.playbook.firings import Firing, find_next_firing  # noqa: PLC0415 - loads cron
+    from orchestrator.playbook.firings import Firing  # noqa: PLC0415 - loads cron
     from orchestrator.report.plan.schedule import (  # noqa: PLC0415 - the same
         count_firings,
         explain_document,
@@ -46,7 +46,12 @@ def explain_schedule(
         summarize_firings,
     )
     from orchestrator.runs.documents import write_document  # noqa: PLC0415 - the same
-    from orchestrator.service.scheduler import forecast_firings  # noqa: PLC0415 - the same
+    from orchestrator.service.scheduler import (  # noqa: PLC0415 - the same
+        NOTHING_DECIDED,
+        forecast_firings,
+        forecast_next_firing,
+        is_always_frozen,
+    )
 
     with _open_playbook(playbook) as (file, name):
         loaded, timetable, wake, fault = _load_in_force(file, parse_assignments(variables))
@@ -59,9 +64,12 @@ def explain_schedule(
     lists = [
         forecast_firings(each, state.decided, state.snooze, now, start=begins, end=closes) for each, state in states
     ]
-    found = merge(*lists, key=lambda each: each.planned)
+    found, is_frozen = merge(*lists, key=lambda each: each.planned), is_always_frozen(timetable, now)
     if as_json:
-        document = explain_document(timetable, name, found, (opens, closes), fault, mismatch=mismatch, wake=wake)
+        edges = opens, closes
+        document = explain_document(
+            timetable, name, found, edges, fault, mismatch=mismatch, wake=wake, is_frozen=is_frozen
+        )
         write_document(document, sys.stdout.write)
         return
     if fault is not None:
@@ -70,14 +78,14 @@ def explain_schedule(
     if mismatch is not None:
         click.echo(f"warning: {safe_text(mismatch, 400)}", err=True)
     counts: Counter[type] = Counter()
-    first, *facts = [line for each in tables for line in head_lines(each)]
+    first, *facts = [line for each in tables for line in head_lines(each, is_frozen=is_frozen and each is timetable)]
     click.echo("\n".join((click.style(first, bold=True), *facts, "")))
     width = text_width(_PIPE_WIDTH)
     for line, fires in firing_rows(count_firings(found, counts), width, has_wake=wake is not None):
         click.echo(line if fires else click.style(line, dim=True))
     click.echo("\n" + summarize_firings(counts, opens.astimezone(zone), closes.astimezone(zone)))
     if not counts[Firing]:
-        coming = find_next_firing(timetable, closes)
+        coming = forecast_next_firing(timetable, NOTHING_DECIDED, None, closes)
         next_firing = (
             f"next firing: {format_local(coming.local)}" if coming else "no firing in the following year either"
         )

@@ -57,7 +57,7 @@ _WARNINGS |= {
     "worker.refused",
     "worker.waits",
 }
-_WARNINGS |= {"worker.lost", "store.down", "store.refuses", "keep.broken"}
+_WARNINGS |= {"worker.lost", "store.down", "store.refuses", "keep.broken", "schedule.frozen"}
 _DIGESTS = frozenset({"when", "left_out"})
 
 

@@ -26,13 +26,13 @@ def validate_playbooks(playbooks: tuple[str, ...], variables: tuple[str, ...], *
     for name in playbooks or _all_playbooks():
         try:
             loaded = load_playbook(find_playbook(name), values, allow_undefined=True)
-            _read_freezes(loaded)
+            frozen = _check_freezes(loaded)
             due = None if loaded.playbook.schedule is None else _schedule_document(loaded)
             wake = None if loaded.playbook.wake is None else _schedule_document(loaded, wake=True)
         except PlaybookError as error:
             errors += (error, *error.more)
             continue
-        warnings = _list_warnings(loaded)
+        warnings = [*_list_warnings(loaded), *frozen]
         documents.append({**_playbook_document(loaded), "schedule": due, "wake": wake, "warnings": warnings})
         if not as_json:
             click.echo(_format_line(loaded))
@@ -119,23 +119,37 @@ def _playbook_document(loaded: LoadedPlaybook) -> dict[str, object]:
 
 def _schedule_document(loaded: LoadedPlaybook, *, wake: bool = False) -> dict[str, Any]:
     # Only playbooks with a schedule need these modules.
-    from orchestrator.playbook.firings import find_next_firing  # noqa: PLC0415
     from orchestrator.playbook.timetable import load_timetable, load_wake_timetable  # noqa: PLC0415
     from orchestrator.report.plan.schedule import due_document  # noqa: PLC0415
+    from orchestrator.service.scheduler import (  # noqa: PLC0415
+        NOTHING_DECIDED,
+        forecast_next_firing,
+        is_always_frozen,
+    )
 
     timetable = load_wake_timetable(loaded) if wake else load_timetable(loaded)
     assert timetable is not None  # noqa: S101 - it has a schedule
-    return due_document(timetable.schedule, find_next_firing(timetable, utc_now()), "wake" if wake else "due")
+    now, verb = utc_now(), "wake" if wake else "due"
+    coming, is_frozen = forecast_next_firing(timetable, NOTHING_DECIDED, None, now), is_always_frozen(timetable, now)
+    return due_document(timetable.schedule, coming, verb, is_frozen=is_frozen)
 
 
-def _read_freezes(loaded: LoadedPlaybook) -> None:
-    """Read the calendars of freezes: a broken calendar is an error of the playbook."""
-    if loaded.playbook.guards.not_during or loaded.playbook.guards.only_during:
-        # Few playbooks have a freeze.
-        from orchestrator.playbook.calendars import CalendarReader  # noqa: PLC0415
-        from orchestrator.playbook.timetable import load_freezes  # noqa: PLC0415
+def _check_freezes(loaded: LoadedPlaybook) -> list[dict[str, str]]:
+    """Read the calendars of freezes, and warn about a freeze without an end.
 
-        load_freezes(loaded, CalendarReader())
+    Raises:
+        PlaybookError: when a calendar is missing or unusable.
+    """
+    if not (loaded.playbook.guards.not_during or loaded.playbook.guards.only_during):
+        return []
+    # Few playbooks have a freeze.
+    from orchestrator.playbook.calendars import CalendarReader  # noqa: PLC0415
+    from orchestrator.playbook.freeze import find_free_moment  # noqa: PLC0415
+    from orchestrator.playbook.timetable import load_freezes  # noqa: PLC0415
+    from orchestrator.runs.freeze import FREEZE_ALWAYS  # noqa: PLC0415
+
+    is_always_on = find_free_moment(load_freezes(loaded, CalendarReader()), utc_now()) is None
+    return [FREEZE_ALWAYS.document()] if is_always_on else []
 
 
 def _format_line(loaded: LoadedPlaybook) -> str:

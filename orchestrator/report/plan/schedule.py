@@ -17,6 +17,7 @@ _COLUMNS = (27, 17)
 """How wide the local time and UTC are."""
 _WIDE = 80
 _INDENT = "    "
+ALL_FROZEN = "every firing within a year is frozen; change the schedule or the freeze"
 
 
 def in_words(schedule: Schedule) -> str:
@@ -49,8 +50,13 @@ def format_local(local: datetime) -> str:
     return f"{local:%a %Y-%m-%d %H:%M} {format_offset(local)}"
 
 
-def head_lines(timetable: Timetable) -> list[str]:
-    """Describe a schedule in a few lines."""
+def head_lines(timetable: Timetable, *, is_frozen: bool = False) -> list[str]:
+    """Describe a schedule in a few lines.
+
+    Args:
+        timetable: the schedule.
+        is_frozen: whether every firing is frozen.
+    """
     schedule = timetable.schedule
     facts = [f"jitter up to {format_duration(schedule.jitter)}"] if schedule.jitter else []
     facts += [f"from {schedule.from_}"] if schedule.from_ is not None else []
@@ -61,7 +67,7 @@ def head_lines(timetable: Timetable) -> list[str]:
         f"({each.times.timezone})"
         for each in timetable.freezes
     ]
-    facts += [f"warning: {each}" for each in step_warnings(schedule.cron)]
+    facts += [f"warning: {each}" for each in (*step_warnings(schedule.cron), *([ALL_FROZEN] if is_frozen else []))]
     if timetable.wakes is not None:
         return [f"wake: {in_words(schedule)}", *(f"wake {each}" for each in facts)]
     return [f"{safe_text(timetable.name)}: {in_words(schedule)}", *facts]
@@ -115,13 +121,15 @@ def summarize_firings(counts: Counter[type], start: datetime, end: datetime) -> 
     return f"{plural(counts[Firing], 'firing')}{left} from {format_local(start)} to {format_local(end)}"
 
 
-def schedule_document(schedule: Schedule) -> dict[str, Any]:
+def schedule_document(schedule: Schedule, *, is_frozen: bool = False) -> dict[str, Any]:
     """Build the JSON document of a schedule."""
+    warnings = [("step_beyond_range", each) for each in step_warnings(schedule.cron)]
+    warnings += [("schedule_frozen", ALL_FROZEN)] if is_frozen else []
     return {
         "cron": schedule.cron,
         "timezone": schedule.timezone,
         "words": in_words(schedule),
-        "warnings": [{"code": "step_beyond_range", "message": each} for each in step_warnings(schedule.cron)],
+        "warnings": [{"code": code, "message": message} for code, message in warnings],
         "jitter_s": schedule.jitter,
         "not_on": [each.text for each in schedule.not_on],
         "from": _format_edge(schedule.from_),
@@ -131,10 +139,23 @@ def schedule_document(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def due_document(schedule: Schedule, coming: Firing | None, verb: str = "due") -> dict[str, Any]:
-    """Build the schedule part of `validate --json`: the schedule, its next firing, and a sentence about both."""
+def due_document(
+    schedule: Schedule, coming: Firing | None, verb: str = "due", *, is_frozen: bool = False
+) -> dict[str, Any]:
+    """Build the schedule part of `validate --json`: the schedule, its next firing, and a sentence about both.
+
+    Args:
+        schedule: the schedule.
+        coming: the next firing.
+        verb: `due` or `wake`.
+        is_frozen: whether every firing is frozen.
+    """
     planned = None if coming is None else _format_utc(coming.planned)
-    return {**schedule_document(schedule), "next": planned, "says": describe_schedule(schedule, coming, verb)}
+    return {
+        **schedule_document(schedule, is_frozen=is_frozen),
+        "next": planned,
+        "says": describe_schedule(schedule, coming, verb),
+    }
 
 
 def explain_document(
@@ -146,6 +167,7 @@ def explain_document(
     *,
     mismatch: str | None = None,
     wake: Timetable | None = None,
+    is_frozen: bool = False,
 ) -> dict[str, Any]:
     """Build the document of `schedule explain --json`.
 
@@ -157,6 +179,7 @@ def explain_document(
         fault: the reason why the file is unusable; the timetable is then the last valid version.
         mismatch: the reason why the playbook's workspaces do not match the settings.
         wake: the times of the starts of the stopped CVMs; None without `wake`.
+        is_frozen: whether every firing is frozen.
     """
     fires: list[dict[str, Any]] = []
     left: list[dict[str, Any]] = []
@@ -177,7 +200,7 @@ def explain_document(
         "file": file,
         "invalid": None if fault is None else {"error": str(fault), "hint": fault.hint},
         "workspaces_error": mismatch,
-        "schedule": schedule_document(timetable.schedule),
+        "schedule": schedule_document(timetable.schedule, is_frozen=is_frozen),
         "wake": None if wake is None else schedule_document(wake.schedule),
         "from": _format_utc(time_range[0]),
         "to": _format_utc(time_range[1]),
