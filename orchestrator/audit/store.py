@@ -6,7 +6,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.audit.approvals import ApprovalStore, FileApprovalStore
 from orchestrator.audit.verify import Reading, Take, Verdict, check_lines, ignore_record
-from orchestrator.errors import SettingsError, UsageError
+from orchestrator.errors import OrchestratorError, SettingsError, UsageError
 from orchestrator.state_files import is_plan_file, make_folder
 
 if TYPE_CHECKING:
@@ -287,6 +287,15 @@ class FileRunStore:
     def path_of(self, run_id: str) -> Path:
         """Path of a run's log; the file need not exist."""
         return self.folder / f"{run_id}.jsonl"
+
+    def list_paths(self, report: Callable[[OrchestratorError], object]) -> Iterator[Path]:
+        """Iterate over the logs of runs, newest first; a copy of a log reports its difference from the original.
+
+        Args:
+            report: called with the error about a copy; the other logs follow.
+        """
+        del report  # these files are the originals
+        return iter(self)
 
     def find_log(self, name: str) -> Path:
         """Find a log by its path, by its run id, by a unique prefix of its run id, or by `LAST` for the newest run.

@@ -1,7 +1,7 @@
 """The runs, fleet runs and logs named on a command line: by id, prefix, `last` or path. A path needs no settings."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from orchestrator.audit.store import (
     read_run,
 )
 from orchestrator.cli.terminal_input import open_terminal
-from orchestrator.errors import UsageError
+from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.runs.stores import file_run_store, fleet_store, run_store
 from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import safe_text
@@ -137,6 +137,7 @@ def find_logs(
     every: bool,
     to_change: bool = False,
     compare: bool = False,
+    report: Callable[[OrchestratorError], object] | None = None,
 ) -> tuple[Path, ...]:
     """Find the files of logs by paths and ids without duplicates, or all files, the oldest first.
 
@@ -147,6 +148,7 @@ def find_logs(
         every: whether to return all files.
         to_change: whether the command changes the logs, as in `find_run_to_change`.
         compare: whether to compare every byte of a mirror with the team store.
+        report: called with each difference from the team store for all files; None raises the first.
 
     Raises:
         AlteredError: when a mirror and the team store differ.
@@ -158,7 +160,8 @@ def find_logs(
             hint="give run ids or paths, or --all; `orchestrator runs` lists the runs",
         )
     if every:
-        return tuple(sorted(file_run_store(load_settings(config, assignments), compare=compare)))
+        store = file_run_store(load_settings(config, assignments), compare=compare)
+        return tuple(sorted(store if report is None else store.list_paths(report)))
     options = {"to_change": to_change, "compare": compare}
     found = (path for name in names for path in _find_logs(name, config, assignments, **options))
     return tuple(dict.fromkeys(found))

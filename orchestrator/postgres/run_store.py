@@ -26,7 +26,7 @@ from orchestrator.audit.store import (
     open_run_file,
 )
 from orchestrator.audit.verify import Reading, Take, Verdict, check_lines
-from orchestrator.errors import OrchestratorError, RunHeldError, SettingsError, UsageError
+from orchestrator.errors import AlteredError, OrchestratorError, RunHeldError, SettingsError, UsageError
 from orchestrator.outcome import Ending
 from orchestrator.postgres.approvals import StoreApprovals
 from orchestrator.postgres.check import check_durability, check_server
@@ -453,6 +453,15 @@ class StoreRunStore(FileRunStore):
                 yield UnreadableRun(self, run_id, error.message, is_held=is_held)
             else:
                 yield ListedRun(self, run_id, is_held=is_held)
+
+    def list_paths(self, report: Callable[[OrchestratorError], object]) -> Iterator[Path]:
+        """Iterate over the mirrors, those of fleet runs too, as `FileRunStore.list_paths`."""
+        for row in self._list_rows(lambda _: True):
+            try:
+                self._update(row)
+            except (MirrorEndError, AlteredError) as error:
+                report(error)
+            yield self.path_of(row["run_id"])
 
     def _list_rows(self, includes: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
         return (row for row in self._read_rows() if row["seq"] and includes(row["run_id"]))

@@ -1,7 +1,7 @@
 """Runs of the team store seen from outside: submit, read, cancel; and the list of workers."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _OPERATOR = "use a user with the role orchestrator_operator"
 _VIEWER = "use a user with the role orchestrator_viewer or orchestrator_operator"
 
+_PAGE = 200
 WORKER_SEEN_S = 15.0
 """Seconds since the last sign of a worker; afterwards the worker counts as gone."""
 
@@ -23,7 +24,7 @@ _RUN = """
 SELECT run_id, workspace, playbook, state, holder,
     lease_until IS NOT NULL AND lease_until >= clock_timestamp(),
     adopt, epoch, seq, format, stop_wanted, stop_by, exit_code, reason, submitted_by, db_user::text, submitted_at,
-    finished_at
+    finished_at, fleet_id
   FROM orchestrator.runs
 """
 _WORKERS = """
@@ -55,6 +56,7 @@ class RunRow:
         db_user: the same, attested by the database.
         submitted_at: the time of the submission.
         finished_at: the time of the end; None for an unfinished run.
+        fleet_id: the fleet run of the run; None for a run of its own.
     """
 
     run_id: str
@@ -75,6 +77,7 @@ class RunRow:
     db_user: str
     submitted_at: datetime
     finished_at: datetime | None
+    fleet_id: str | None = None
 
     @property
     def is_free(self) -> bool:
@@ -316,6 +319,24 @@ def list_unfinished(connection: "psycopg.Connection") -> list[RunRow]:
     with explain_errors(_VIEWER):
         rows = connection.execute(_RUN.encode() + b" WHERE finished_at IS NULL ORDER BY run_id").fetchall()
     return [RunRow(*row) for row in rows]
+
+
+def list_without_log(connection: "psycopg.Connection") -> Iterator[RunRow]:
+    """List the runs without a log, newest first: refused runs, and runs not begun. Fleet runs are left out.
+
+    Raises:
+        SettingsError: when the user may not read.
+        StoreDownError: when the connection breaks.
+    """
+    below = "~"  # after all ids
+    while True:
+        where = b" WHERE seq = 0 AND workspace IS NOT NULL AND run_id < %s ORDER BY run_id DESC LIMIT %s"
+        with explain_errors(_VIEWER):
+            rows = connection.execute(_RUN.encode() + where, [below, _PAGE]).fetchall()
+        yield from (RunRow(*row) for row in rows)
+        if len(rows) < _PAGE:
+            return
+        below = rows[-1][0]
 
 
 def read_lines(connection: "psycopg.Connection", run_id: str, after: int) -> list[bytes]:

@@ -17,7 +17,7 @@ from orchestrator.audit.fleet_log import FleetEvent
 from orchestrator.audit.record import Record
 from orchestrator.audit.store import read_run
 from orchestrator.audit.verify import Verdict, ignore_record, read_log
-from orchestrator.errors import AlteredError, AuditError, RunHeldError, SettingsError, StoreDownError
+from orchestrator.errors import AlteredError, AuditError, OrchestratorError, RunHeldError, SettingsError, StoreDownError
 from orchestrator.history.index import Index
 from orchestrator.history.logs import read_rows
 from orchestrator.postgres.fleet_store import StoreFleetStore
@@ -212,6 +212,10 @@ async def test_a_changed_byte_is_found(open_store: OpenProcess, cluster: Cluster
     for find in (lambda: comparing.find_log(ONE), lambda: list(comparing)):
         with pytest.raises(AlteredError, match="the mirror and the log in the store differ"):
             find()
+    await finish(mine, TWO)
+    found: list[OrchestratorError] = []
+    assert list(comparing.list_paths(found.append)) == [mine.path_of(TWO), mine.path_of(ONE)]
+    assert [each.file for each in found] == [str(mine.path_of(ONE))]
 
 
 async def test_a_mirror_mends_a_torn_line_and_refuses_another_log(open_store: OpenProcess) -> None:

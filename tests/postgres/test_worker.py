@@ -193,7 +193,7 @@ def proxied(team: Team, cluster: Cluster) -> Iterator[Proxy]:
 
 
 def test_a_submitted_run_is_carried_out_and_watched_and_its_log_verifies(team: Team) -> None:
-    team.start_worker()
+    first = team.start_worker()
     submit = ("run", "demo.yaml", "--submit", "--workspace", "prod", "--json")
     (team.folder / "frozen.yaml").write_text(f"{PLAYBOOK}guards: {{not_during: {{timezone: UTC, on: launch.ics}}}}\n")
     (team.folder / "launch.ics").write_text(LAUNCH)
@@ -217,6 +217,17 @@ def test_a_submitted_run_is_carried_out_and_watched_and_its_log_verifies(team: T
     assert json.loads(team.call("watch", refused, "--json", code=3))["reason"].startswith(
         "--expect 3, but the plan has"
     )
+    first.terminate()
+    assert first.wait(10) == 0
+    waiting = team.submit(rate=1)
+    listed = json.loads(team.call("runs", "--json", user="vic_viewer"))
+    assert {(row["run_id"], row["state"], row["exit_code"], row["next"]) for row in listed} == {
+        (waiting, "waiting", None, f"orchestrator watch {waiting}"),
+        (refused, "refused", 3, None),
+        (run_id, "finished", 0, None),
+        (frozen, "refused", 3, None),
+    }
+    assert "refused (3)" in team.call("runs")
 
 
 def test_a_run_is_handed_over_at_sigterm_and_taken_over_after_a_kill(team: Team) -> None:

@@ -1,7 +1,8 @@
 """`orchestrator audit verify`."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
 from orchestrator.audit.store import FileRunStore, is_file, read_run, seal_file
 from orchestrator.audit.verify import Reading, Verdict, ignore_record
 from orchestrator.cli.named_runs import find_logs, name_order, names_fleet, open_log_file
-from orchestrator.errors import UsageError
+from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
 from orchestrator.report.audit.verdict import approval_document, approval_line, verdict_document, verdict_lines
 from orchestrator.runs.stores import file_run_store, fleet_store
@@ -85,9 +86,8 @@ def verify_logs(
 ) -> int:
     """Verify audit logs and their seals."""
     logs = tuple(name_order(name, config, assignments, to_change=False) for name in logs)
-    paths = find_logs(logs, config, assignments, every=every, compare=True)
-    if every:
-        paths += tuple(Path(fleet.location) for fleet in fleet_store(load_settings(config, assignments)).list_fleets())
+    differences: list[OrchestratorError] = []
+    paths = _find_paths(logs, config, assignments, every=every, report=differences.append)
     if seals and not public_keys:
         raise UsageError("--seal needs the public key of the seal", hint="add --public-key FILE")
     keys = {key_id(key): key for key in map(read_public_key, public_keys)}
@@ -106,9 +106,10 @@ def verify_logs(
     codes = {each.code for each in found if not every or not _is_in_use(each, config, assignments)}
     codes |= {Exit.FAILED for _, pruned_at in missing if pruned_at is None}
     codes |= {Exit.FAILED for checked in fleets.values() if checked.faults}
+    codes |= {Exit.FAILED for _ in differences}
     code = next((grave for grave in _GRAVEST if grave in codes), Exit.OK)
     if as_json:
-        document = _build_document(int(code), found, missing, fleets, asked=bool(keys))
+        document = _build_document(int(code), found, missing, fleets, differences, asked=bool(keys))
         click.echo(json.dumps(document, indent=2))
         return int(code)
     for each in found:
@@ -118,7 +119,28 @@ def verify_logs(
         click.echo(f"{safe_text(seal.run_id, 64)}: {words}, sealed at {safe_text(seal.sealed_at, 40)}")
     for fleet_id, checked in fleets.items():
         _print_agreement(fleet_id, checked)
+    for each in differences:
+        click.echo(f"{safe_text(each.file, 4096)}: DIFFERS: {each.message}; {each.hint}")
     return int(code)
+
+
+def _find_paths(
+    names: tuple[str, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    every: bool,
+    report: Callable[[OrchestratorError], object],
+) -> tuple[Path, ...]:
+    """Find the files of the named logs; or all, those of fleet runs too, and report their differences from the store.
+
+    Raises:
+        AlteredError: when the mirror of a named log differs from the team store.
+        UsageError: when there is no such log.
+    """
+    paths = find_logs(names, config, assignments, every=every, compare=True, report=report)
+    fleets = fleet_store(load_settings(config, assignments)).list_fleets() if every else ()
+    return tuple(dict.fromkeys([*paths, *(Path(fleet.location) for fleet in fleets)]))
 
 
 def _build_document(
@@ -126,6 +148,7 @@ def _build_document(
     found: Iterable[_Checked],
     missing: Iterable[tuple[Seal, str | None]],
     fleets: Mapping[str, _CheckedFleet],
+    differences: Sequence[OrchestratorError],
     *,
     asked: bool,
 ) -> dict[str, object]:
@@ -137,6 +160,8 @@ def _build_document(
     }
     if fleets:
         document["fleets"] = [checked.document(fleet_id) for fleet_id, checked in fleets.items()]
+    if differences:
+        document["differences"] = [{"audit_log": str(each.file), "reason": each.message} for each in differences]
     return document
 
 
@@ -163,7 +188,8 @@ def _check_fleets(
     found = {}
     for fleet in store.list_fleets() if every else map(store.find_fleet, named):
         state = FleetState()
-        read_run(fleet, state.apply_record)
+        with suppress(OSError):  # of a mirror with a difference, reported elsewhere
+            read_run(fleet, state.apply_record)
         states: dict[str, RunState | None] = {}
         pruned: list[tuple[FleetRun, str]] = []
         for entry in state.runs:

@@ -1,11 +1,13 @@
 """`orchestrator runs`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from heapq import merge
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
@@ -21,9 +23,14 @@ from orchestrator.report.layout import Column, print_table
 from orchestrator.report.run.listing import FleetLogs, describe_listed_run, find_run_state
 from orchestrator.runs.stores import fleet_store, run_store
 from orchestrator.settings.load import load_settings
+from orchestrator.settings.model import StoreSection
 from orchestrator.text import safe_text
-from orchestrator.times import format_clock, format_duration, parse_timestamp, utc_now
+from orchestrator.times import format_clock, format_duration, parse_timestamp, timestamp, utc_now
 
+if TYPE_CHECKING:
+    from orchestrator.postgres.submissions import RunRow
+
+_LONGEST_REASON = 200
 _STYLES = {
     "finished": "green",
     "running": "cyan",
@@ -31,6 +38,10 @@ _STYLES = {
     "altered": "red",
     "unreadable": "red",
     "not_sent": "dim",
+    "refused": "red",
+    "planning": "cyan",
+    "waiting": "yellow",
+    "left": "yellow",
     "simulated": "dim",
 }
 
@@ -55,9 +66,12 @@ def list_runs(
     store = run_store(settings)
     store.prepare()
     unreadable = UnreadableLogs()
-    with Index(settings.audit.state_dir) as index:
+    with Index(settings.audit.state_dir) as index, _open_submitted(settings.store) as submitted:
         fleets = FleetLogs(fleet_store(settings))
-        found = list(islice(_select_runs(store, index, fleets, choice, unreadable, unfinished=unfinished), limit + 1))
+        begun = _select_runs(store, index, fleets, choice, unreadable, unfinished=unfinished)
+        others = _select_submitted(submitted, choice, unfinished=unfinished)
+        rows = merge(begun, others, key=lambda each: each[0]["run_id"], reverse=True) if submitted else begun
+        found = list(islice(rows, limit + 1))
     unreadable.warn()
     if fleet is not None and not found:
         fleet_store(settings).find_fleet(fleet)  # an unknown id is an error
@@ -87,6 +101,55 @@ def _select_runs(
         if unfinished and state != "unfinished":
             continue
         yield describe_listed_run(row, run, fleets, state), row.get("stages") or {}
+
+
+@contextmanager
+def _open_submitted(store: StoreSection) -> Iterator[Iterator["RunRow"] | None]:
+    """Open the list of the runs without a log in a team store; None over files."""
+    if store.url is None:
+        yield None
+        return
+    from orchestrator.postgres.connect import connect  # noqa: PLC0415 - only with a team store
+    from orchestrator.postgres.submissions import list_without_log  # noqa: PLC0415 - the same
+
+    with connect(store.url, listen=store.listen) as connection:
+        yield list_without_log(connection)
+
+
+def _select_submitted(
+    runs: Iterable["RunRow"] | None, choice: RunFilter, *, unfinished: bool
+) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
+    """Yield the selected runs without a log, as `_select_runs`."""
+    for run in runs or ():
+        state = _find_submitted_state(run)
+        listed = {
+            "run_id": run.run_id,
+            "playbook": run.playbook,
+            "actor": run.submitted_by,
+            "started_at": timestamp(run.submitted_at),
+            "last_record_at": None,
+            "ended_at": None if run.finished_at is None else timestamp(run.finished_at),
+            "state": state,
+            "exit_code": run.exit_code,
+            "counts": {},
+            "audit_log": None,
+            "next": None if state == "refused" else f"orchestrator watch {run.fleet_id or run.run_id}",
+            "question": None,
+            "simulated": False,
+            "trigger": None,
+            "restores": None,
+            "workspace_name": run.workspace,
+            "reason": run.reason,
+            **({} if run.fleet_id is None else {"fleet": run.fleet_id}),
+        }
+        if choice.takes(listed) and (not unfinished or run.is_left):
+            yield listed, {}
+
+
+def _find_submitted_state(run: "RunRow") -> str:
+    if run.finished_at is not None:
+        return "refused"
+    return "planning" if run.is_held else "left" if run.is_left else "waiting"
 
 
 _COLUMNS = (
@@ -123,7 +186,7 @@ def _print_runs(found: list[tuple[dict[str, Any], dict[str, int]]], now: datetim
 
 
 def _format_duration(row: dict[str, Any], now: datetime) -> str:
-    """Return the duration of a run; for a live run, the time since its start."""
+    """Return the duration of a run; for a live run, the time since its start; `-` for a run without records."""
     if not row["started_at"] or not row["last_record_at"]:
         return "-"
     end = now if row["state"] == "running" else parse_timestamp(row["ended_at"] or row["last_record_at"])
@@ -137,5 +200,7 @@ def _format_outcome(row: dict[str, Any], stages: dict[str, int], now: datetime) 
         outcome.append(f" ({row['exit_code']})", "dim")
     if row["question"] is not None:
         outcome.append(f", asks until {format_clock(parse_timestamp(row['question']['expires_at']), now)}", "yellow")
+    if row.get("reason"):
+        outcome.append(f": {safe_text(row['reason'], _LONGEST_REASON)}")
     counts = row["counts"] if row["state"] == "finished" else stages
     return outcome.append("".join(f", {number} {name}" for name, number in counts.items()))
