@@ -291,8 +291,9 @@ class Trial:
             worker = self.workers[fault.worker]
             assert worker is not None
             self.strike(fault.kind, worker)
-            if worker.poll() is not None:
+            if fault.kind in {"kill", "terminate"}:
                 self.start_worker(fault.worker)
+            self.check_workers()
 
     def strike(self, kind: Kind, process: WarmProcess) -> None:
         """Let a fault happen to a process or to the database; return after its end."""
@@ -346,6 +347,11 @@ class Trial:
         while rows := self.query("SELECT run_id, state, epoch, seq FROM orchestrator.runs WHERE finished_at IS NULL"):
             assert time.monotonic() < deadline, f"not finished: {rows}\n{self.output()}"
             _pass(0.1)
+        self.check_workers()
+
+    def check_workers(self) -> None:
+        """Check that no worker has ended by itself: a worker waits for a database that is down."""
+        assert all(each is None or each.poll() is None for each in self.workers), self.output()
 
     def query(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         """Execute a query as the superuser."""

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -51,6 +52,14 @@ def test_more_runs_of_a_person(cluster: Cluster, tmp_path: Path, seed: int) -> N
 @pytest.mark.parametrize("seed", range(24))
 def test_more_kills_pauses_and_restarts(cluster: Cluster, tmp_path: Path, seed: int) -> None:
     carry_out(cluster, tmp_path, seed, LONG, LONG.plan_faults(seed, ("kill", "pause", "restart"), 6))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1100, 1104))
+def test_no_worker_ends_by_itself_while_the_database_restarts_again_and_again(
+    cluster: Cluster, tmp_path: Path, seed: int
+) -> None:
+    carry_out(cluster, tmp_path, seed, LONG, [Fault(rng.uniform(0.0, 0.6), "restart") for rng in [Random(seed)] * 30])
 
 
 @pytest.mark.soak
