@@ -86,8 +86,13 @@ def test_an_interrupted_run_goes_on_on_another_machine(open_site: Callable[..., 
     assert mine.effective == dict.fromkeys(mine.effective, 1)
     verified = mine.run("audit", "verify", "--all", "--json")
     assert (verified.code, verified.document["logs"][0]["verdict"]) == (0, "whole")
-    records = [json.loads(line) for line in (mine.state / "mirror" / f"{run_id}.jsonl").read_bytes().splitlines()]
+    log = mine.state / "mirror" / f"{run_id}.jsonl"
+    records = [json.loads(line) for line in log.read_bytes().splitlines()]
     assert [record["event"] for record in records].count("run.resumed") == 1
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]) + b'{"seq":99,"hash":"x"}\n')
+    verified = mine.run("audit", "verify", "--all", "--json")
+    (difference,) = verified.document["differences"]
+    assert (verified.code, difference["audit_log"]) == (6, str(log))
 
 
 def test_a_store_that_is_down_or_wrong_ends_every_command_before_the_first_request(

@@ -18,7 +18,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.seal_create import read_detached
 from orchestrator.audit.seal_format import Seal
 from orchestrator.audit.seal_verify import Detached, SealCheck, read_sealed
-from orchestrator.audit.store import FileRunStore, is_file, read_run, seal_file
+from orchestrator.audit.store import FileRun, FileRunStore, is_file, read_run, seal_file
 from orchestrator.audit.verify import Reading, Verdict, ignore_record
 from orchestrator.cli.named_runs import find_logs, name_order, names_fleet, open_log_file
 from orchestrator.errors import OrchestratorError, UsageError
@@ -119,8 +119,8 @@ def verify_logs(
         click.echo(f"{safe_text(seal.run_id, 64)}: {words}, sealed at {safe_text(seal.sealed_at, 40)}")
     for fleet_id, checked in fleets.items():
         _print_agreement(fleet_id, checked)
-    for each in differences:
-        click.echo(f"{safe_text(each.file, 4096)}: DIFFERS: {each.message}; {each.hint}")
+    for difference in differences:
+        click.echo(f"{safe_text(difference.file, 4096)}: DIFFERS: {difference.message}; {difference.hint}")
     return int(code)
 
 
@@ -188,14 +188,13 @@ def _check_fleets(
     found = {}
     for fleet in store.list_fleets() if every else map(store.find_fleet, named):
         state = FleetState()
-        with suppress(OSError):  # of a mirror with a difference, reported elsewhere
-            read_run(fleet, state.apply_record)
+        read_run(FileRun(Path(fleet.location)), state.apply_record)  # up to date since the search for the logs
         states: dict[str, RunState | None] = {}
         pruned: list[tuple[FleetRun, str]] = []
         for entry in state.runs:
             if is_file(runs.path_of(entry.run_id)):
                 run = states[entry.run_id] = RunState()
-                read_run(runs.get_run(entry.run_id), run.apply_record)
+                read_run(FileRun(runs.path_of(entry.run_id)), run.apply_record)
             elif (pruned_at := runs.pruned_at(entry.run_id)) is not None:
                 pruned.append((entry, pruned_at))
             else:
@@ -266,7 +265,9 @@ def _find_missing(
 def _is_in_use(checked: _Checked, config: Path | None, assignments: tuple[str, ...]) -> bool:
     if checked.reading.verdict is not Verdict.UNFINISHED:
         return False
-    return open_log_file(checked.path, config, assignments).is_locked()
+    with suppress(OrchestratorError):  # of a mirror with a difference
+        return open_log_file(checked.path, config, assignments).is_locked()
+    return False
 
 
 def _print_verdict(checked: _Checked, *, asked: bool, as_json: bool) -> None:

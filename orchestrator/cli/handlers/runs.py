@@ -122,7 +122,7 @@ def _select_submitted(
     """Yield the selected runs without a log, as `_select_runs`."""
     for run in runs or ():
         state = _find_submitted_state(run)
-        listed = {
+        listed: dict[str, Any] = {
             "run_id": run.run_id,
             "playbook": run.playbook,
             "actor": run.submitted_by,
