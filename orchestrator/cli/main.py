@@ -17,6 +17,7 @@ _COMMANDS = {
     "validate": ("orchestrator.cli.commands.validate", "Check playbooks without a network."),
     "schema": ("orchestrator.cli.commands.schema", "Print the JSON Schema of playbooks."),
     "plan": ("orchestrator.cli.commands.plan", "Show what a playbook would do now. Changes nothing."),
+    "rehearse": ("orchestrator.cli.commands.rehearse", "Carry a playbook out on a copy of the fleet, in seconds."),
     "cvms": ("orchestrator.cli.commands.cvms", "List the CVMs of the workspace: every replica, with its price."),
     "stop": ("orchestrator.cli.commands.adhoc", "Stop CVMs by name, id, file or selector options."),
     "shutdown": ("orchestrator.cli.commands.adhoc", "Shut down CVMs by name, id, file or selector options."),

@@ -363,7 +363,7 @@ async def open_session(
         learnt = profiles.read_profile(where.base_url, fingerprint_workspace(where.api_key), clock.wall())
     finder = None
     if limits.adaptive:
-        finder = AdaptiveRate(with_headroom(limits.burst), now=clock.now(), known=_known_rate(learnt))
+        finder = AdaptiveRate(with_headroom(limits.burst), now=clock.now(), known=known_rate(learnt))
         limits = replace(limits, requests_per_second=finder.rate)
     if connections is not None:
         limits = replace(limits, max_in_flight=min(limits.max_in_flight, connections))
@@ -429,7 +429,8 @@ def _explain_address(where: Endpoint) -> Iterator[str]:
         yield f"requests go through the proxy {proxy.host} of {proxy.variable} (NO_PROXY exempts hosts)"
 
 
-def _known_rate(learnt: ApiProfile) -> KnownRate | None:
+def known_rate(learnt: ApiProfile) -> KnownRate | None:
+    """Return the rate known from a profile; None if unknown."""
     rate = learnt.requests_per_second
     return None if rate is None else KnownRate(rate, learnt.is_limit)
 

@@ -124,6 +124,7 @@ class _Loader:
         )
         cvm.hashid = known.hashid or cvm.hashid
         cvm.instance_id = known.instance_id or cvm.instance_id
+        cvm.uptime_hidden = known.uptime is None
         cvm.billing_period = known.billing_period or cvm.billing_period
         cvm.disk_gb = known.disk_gb if known.disk_gb is not None else cvm.disk_gb
         if known.uuid is None:

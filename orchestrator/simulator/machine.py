@@ -38,6 +38,7 @@ class SimulatedCvm:
         hashid: the id `cvm_…`.
         uuid: the UUID with dashes; shown as null until `uuid_hidden_until` (seconds).
         created: time of creation, in seconds since the world began (usually negative).
+        uptime_hidden: True if statuses show no uptime.
         gpu_rental: True if an on-demand GPU rental manages the CVM; its stops are refused.
         effective_stops: number of stops and shutdowns that took the CVM from up to going down.
         stop_attempts: number of requested stops and shutdowns, with or without effect.
@@ -59,6 +60,7 @@ class SimulatedCvm:
     timeline: Timeline
     billing_period: str = "hourly"
     gpu_rental: bool = False
+    uptime_hidden: bool = False
     behaviour: Behaviour | None = None
     uuid_hidden_until: float = float("-inf")
     effective_stops: int = 0

@@ -50,7 +50,7 @@ class WorldView:
 
     def uptime_of(self, cvm: SimulatedCvm) -> str | None:
         """The time since a CVM began to run, such as `2d 3h 4m 5s`; None unless running."""
-        if self.phase_of(cvm).status != "running":
+        if cvm.uptime_hidden or self.phase_of(cvm).status != "running":
             return None
         minutes, seconds = divmod(int(self.at - cvm.timeline.status_since(self.at)), 60)
         hours, minutes = divmod(minutes, 60)

@@ -1,0 +1,65 @@
+"""`orchestrator rehearse`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.options import (
+    format_option,
+    narrow_options,
+    out_option,
+    override_options,
+    playbook_options,
+    workspace_options,
+)
+
+
+@click.command("rehearse", epilog="\b\nExample: orchestrator rehearse nightly-cost-stop --faults rough-day --seeds 50")
+@playbook_options
+@click.option(
+    "--inventory",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Rehearse with the fleet of an inventory file (`cvms --save FILE`), without a network and a key.",
+)
+@click.option(
+    "--faults",
+    metavar="FILE",
+    help="Add the faults of a fault file: a path, or the name of a shipped file (outage, rough-day).",
+)
+@click.option("--seeds", type=click.IntRange(1, 10_000), metavar="N", help="Rehearse N times, and compare the results.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Choose settle times, faults and jitter; with --seeds, the first seed.",
+)
+@click.option(
+    "--settle",
+    metavar="MIN..MAX",
+    help="Time of a CVM to settle, such as 3s..20s. Default: as learnt by runs, else assumed.",
+)
+@click.option(
+    "--answer",
+    type=click.Choice(["yes", "no", "none"]),
+    default="yes",
+    show_default=True,
+    help="Answer to every question of the playbook; none waits for its timeout.",
+)
+@narrow_options
+@override_options
+@format_option("text", "json", "html", by_suffix=True)
+@out_option("Write the result to FILE; - is stdout.")
+@workspace_options
+def command(**options: Any) -> int:
+    """Carry a playbook out on a copy of the fleet, on virtual time. Sends nothing that changes a CVM.
+
+    The real engine runs against a simulated cloud with your CVMs. A run of an hour takes seconds. The exit code is 0
+    for every rehearsal, whatever the foretold end; 4 when the selectors match no CVM.
+    """
+    from orchestrator.cli.handlers.rehearse import rehearse_playbook
+
+    return rehearse_playbook(**options)
