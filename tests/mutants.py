@@ -26,7 +26,7 @@ OWN_TESTS = {
     "engine/read/retry": ["engine/read/test_retry.py"],
     "engine/read/status": ["engine/read/test_status.py"],
     "engine/read/usage": ["engine/read/test_usage.py"],
-    "engine/run_control": ["engine/test_run_control.py"],
+    "engine/run_control": ["engine/test_run_control.py", "engine/test_run_control_rules.py"],
     "engine/send/classify": ["engine/send/test_classify.py"],
     "engine/send/dispatcher": ["engine/send/test_dispatcher.py"],
     "engine/send/ledger": ["engine/send/test_ledger.py"],
