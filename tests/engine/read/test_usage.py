@@ -1,6 +1,7 @@
 """Reading metered usage: every record once, however the server pages, and what becomes of apps that can't be read."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -173,3 +174,39 @@ async def test_no_app_that_can_be_read_is_an_error() -> None:
     usage.instead = {"one": failed(403), "two": failed(500)}
     with pytest.raises(CloudError, match="the metered usage can't be read"):
         await reader(usage).read_usage([question("one"), question("two")])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("ahead", "expected"), [(3.5, 3.5), (None, 0.0)])
+async def test_the_lead_of_the_api_s_clock_comes_with_the_usage(ahead: float | None, expected: float) -> None:
+    usage = Usage(apps={"a": 0})
+    usage.instead["a"] = Reply(value=UsagePage((), 0, ahead), http_status=200)
+    assert (await reader(usage).read_usage([question("a")]))["a"].ahead == expected
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("key", "count"), [("k-1", 1), (None, 2)])
+async def test_records_with_the_same_facts_at_two_times_are_two_records_unless_they_share_a_key(
+    key: str | None, count: int
+) -> None:
+    usage, first = Usage(apps={"a": 0}), replace(record(1), key=key)
+    usage.records["a"] = [first, replace(first, at=START + timedelta(minutes=1))]
+    assert len((await reader(usage).read_usage([question("a")]))["a"].by_cvm["aa"]) == count
+
+
+@pytest.mark.anyio
+async def test_no_page_is_read_beyond_the_total_of_the_server() -> None:
+    usage = Usage(most=10, counts_all=True, apps={"a": 20})
+    await reader(usage).read_usage([question("a")])
+    assert usage.asked == [("a", 0), ("a", 10)]
+
+
+@pytest.mark.anyio
+async def test_a_refused_key_is_the_error_even_if_other_apps_were_read_or_unreachable() -> None:
+    usage = Usage(apps={"a": 1})
+    usage.instead = {"b": Reply(sent=False, problem="no connection"), "c": failed(401)}
+    with pytest.raises(CloudError, match="refuses the key"):
+        await reader(usage).read_usage([question(app) for app in "abc"])
+    del usage.instead["c"]
+    with pytest.raises(CloudError, match="can't be reached"):
+        await reader(usage).read_usage([question(app) for app in "ab"])
