@@ -49,7 +49,7 @@ OWN_TESTS = {
     "audit/seal_format": ["audit/test_seal_format.py"],
     "audit/seal_verify": ["audit/test_seal_verify.py"],
     "audit/signed_approval": ["audit/test_signed_approval.py"],
-    "audit/store": ["audit/test_run_store.py"],
+    "audit/store": ["audit/test_store.py"],
     "audit/target": ["audit/test_target.py", "audit/test_replay.py"],
     "audit/verify": ["audit/test_verify.py"],
 }
