@@ -41,7 +41,7 @@ OWN_TESTS = {
     "audit/fleet_verify": ["audit/test_fleet_verify.py"],
     "audit/grouped_writer": ["audit/test_grouped_writer.py"],
     "audit/keys": ["audit/test_keys.py"],
-    "audit/log": ["audit/test_log.py"],
+    "audit/log": ["audit/test_log.py", "audit/test_after_finish.py"],
     "audit/plan_uses": ["audit/test_plan_uses.py"],
     "audit/pruning": ["audit/test_pruning.py"],
     "audit/record": ["audit/test_record.py"],

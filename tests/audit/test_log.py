@@ -16,9 +16,9 @@ import pytest
 from orchestrator.audit import log as log_module
 from orchestrator.audit.log import AuditLog, write_inline
 from orchestrator.audit.record import Record, clean_value
-from orchestrator.audit.store import FileRunStore, is_held, new_run_id
+from orchestrator.audit.store import is_held
 from orchestrator.audit.verify import Verdict, read_log
-from orchestrator.errors import AuditError, RunHeldError, SettingsError, UsageError
+from orchestrator.errors import AuditError, RunHeldError, SettingsError
 from tests.logs import RUN_ID, START, STORY, check_log, log_path, records_in, write_by
 
 pytestmark = pytest.mark.anyio
@@ -220,25 +220,6 @@ async def test_whatever_others_wrote_is_logged_whole_on_one_line(tmp_path: Path,
     assert len(str(records[-1]["reason"])) >= len(text)
 
 
-def test_runs_are_found_by_id_or_path_and_nothing_else(tmp_path: Path) -> None:
-    store = FileRunStore(tmp_path)
-    store.folder.mkdir()
-    path = store.path_of(RUN_ID)
-    path.touch()
-    assert store.find_log(RUN_ID) == path
-    assert store.find_log(str(path)) == path
-    for name in ("../no/such/file", "20261123T080000Z-ffff", ""):
-        with pytest.raises(UsageError, match="there is no run"):
-            store.find_log(name)
-
-
-def test_run_ids_sort_by_time_and_differ() -> None:
-    first, second = new_run_id(START), new_run_id(START)
-    later = new_run_id(START.replace(hour=9))
-    assert first != second
-    assert max(first, second) < later
-
-
 def test_who_only_asks_whether_a_log_is_held_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.touch()
@@ -249,38 +230,71 @@ def test_who_only_asks_whether_a_log_is_held_keeps_nobody_from_taking_it(tmp_pat
             fcntl.flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
-def test_a_unique_prefix_finds_a_run_and_an_ambiguous_prefix_names_the_candidates(tmp_path: Path) -> None:
-    store = FileRunStore(tmp_path)
-    store.prepare()
-    for run_id in ("20261123T080000Z-4f2a", "20261123T090000Z-4f2b"):
-        store.path_of(run_id).touch()
-    assert store.find_log("20261123T08").stem == "20261123T080000Z-4f2a"
-    with pytest.raises(UsageError, match="2 run ids begin with") as caught:
-        store.find_log("20261123")
-    assert "20261123T090000Z-4f2b" in str(caught.value.hint)
+async def test_a_held_log_is_an_error_with_its_file_and_the_way_out(tmp_path: Path) -> None:
+    log = create(tmp_path)
+    with pytest.raises(RunHeldError) as caught:
+        AuditLog.reopen(log_path(log), ignore)
+    log.close()
+    assert caught.value.message == "another process executes this run"
+    assert (caught.value.file, caught.value.hint) == (str(log_path(log)), "wait for it to end, or stop it first")
 
 
-def test_last_finds_the_newest_run_and_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "last").touch()
-    store = FileRunStore(tmp_path)
-    with pytest.raises(UsageError, match="there is no last run"):
-        store.find_log("last")
-    store.prepare()
-    for name in ("20261123T080000Z-4f2a", "20261123T090000Z-4f2b", "copy-of-a-log"):
-        store.path_of(name).touch()
-    assert store.find_log("last").stem == "20261123T090000Z-4f2b"
-    assert store.find_log("./last") == Path("last")
+async def test_an_unusable_folder_or_a_missing_log_is_an_error_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SettingsError) as caught:
+        create(tmp_path / "file")
+    assert caught.value.message == "the audit log can't be written: File exists"
+    assert caught.value.file == str(tmp_path / "file" / "runs" / f"{RUN_ID}.jsonl")
+    assert caught.value.hint == "nothing was sent; set ORCHESTRATOR_STATE_DIR to a folder that can be written"
+    with pytest.raises(SettingsError) as missing:
+        AuditLog.reopen(tmp_path / "no.jsonl", ignore)
+    assert missing.value.message == "the audit log can't be continued: No such file or directory"
+    assert missing.value.file == str(tmp_path / "no.jsonl")
 
 
-def test_an_unknown_run_id_gets_the_nearest_id_as_a_hint(tmp_path: Path) -> None:
-    store = FileRunStore(tmp_path)
-    store.prepare()
-    for run_id in ("20261123T080000Z-4f2a", "20270101T090000Z-77b1"):
-        store.path_of(run_id).touch()
-    with pytest.raises(UsageError, match="there is no run '20261123T080000Z-4f2b'") as caught:
-        store.find_log("20261123T080000Z-4f2b")
-    assert str(caught.value.hint).startswith("did you mean 20261123T080000Z-4f2a?")
-    with pytest.raises(UsageError) as caught:
-        store.find_log("nightly")
-    assert "did you mean" not in str(caught.value.hint)
+def test_a_log_without_its_first_records_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(log_module, "sync_file", refuse)
+    before = len(list(Path("/dev/fd").iterdir()))
+    with pytest.raises(SettingsError, match="the audit log can't be written: No space left on device"):
+        create(tmp_path)
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+async def test_a_failed_write_is_an_error_with_the_way_out(tmp_path: Path) -> None:
+    log = create(tmp_path)
+
+    async def full(_write: Callable[[], None]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_by(log, full)
+    log.record("action.intent")
+    with pytest.raises(AuditError) as caught:
+        await log.flush()
+    log.close()
+    assert (caught.value.message, caught.value.file) == (
+        "the audit log can't be written: No space left on device",
+        str(log_path(log)),
+    )
+    assert caught.value.hint == log_module._REPAIR
+
+
+async def test_a_continued_log_gives_its_records_and_ends_with_its_file(tmp_path: Path) -> None:
+    create(tmp_path).close()
+    records = list[Record]()
+    path = tmp_path / "runs" / f"{RUN_ID}.jsonl"
+    log, _ = AuditLog.reopen(path, records.append, wall=lambda: START)
+    assert [record["event"] for record in records] == ["run.started", "run.planned"]
+    assert log.run_id == RUN_ID
+    log.record("run.resumed")
+    await log.flush()
+    assert records_in(path)[-1]["event"] == "run.resumed"
+    path.unlink()
+    log.record("action.intent")
+    with pytest.raises(AuditError, match="the log file was deleted while the run was going on") as caught:
+        await log.flush()
+    log.close()
+    assert (caught.value.file, caught.value.hint) == (str(path), log_module._GONE)

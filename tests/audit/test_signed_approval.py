@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.audit.keys import key_id
 from orchestrator.audit.signed_approval import (
+    DOMAIN,
     ApprovalTerms,
     AskedQuestion,
     DamagedLineError,
@@ -233,3 +235,38 @@ def test_the_signature_is_plain_ed25519() -> None:
     KEYS["ann"].public_key().verify(
         base64.b64decode(signed.document()["signature"]), PLAN.build_statement(Role.APPROVE, signed.expires_at)
     )
+
+
+def test_the_signed_bytes_of_a_question_name_the_run_and_the_question() -> None:
+    question = SignedQuestion(PLAN.cloud_url, "ws_1", "ab" * 32, "20261127T080000Z-4f2a", "ef" * 32)
+    assert question.build_statement(Role.APPROVE, "2026-11-28T08:00:00.000000Z") == DOMAIN + (
+        b'{"cloud_url":"https://cloud-api.phala.com/api/v1","expires_at":"2026-11-28T08:00:00.000000Z",'
+        b'"plan_digest":"' + b"ab" * 32 + b'","question":"' + b"ef" * 32 + b'","role":"approve",'
+        b'"run_id":"20261127T080000Z-4f2a","workspace":"ws_1"}'
+    )
+
+
+@pytest.mark.parametrize("spans", [(1, 2), (2, 1)])
+def test_the_longer_of_two_approvals_by_one_person_counts(spans: tuple[int, int]) -> None:
+    hours = [approval("ann", span=timedelta(hours=span)) for span in spans]
+    decision = decide_approvals(hours, PLAN, terms(), "ben", NOW)
+    assert decision.expires_at == NOW + timedelta(hours=2)
+
+
+def test_the_name_of_a_key_is_its_name_in_the_settings() -> None:
+    assert [terms().find_name(PUBLIC[name]) for name in NAMES] == list(NAMES)
+    reduced = ApprovalTerms({"ann": PUBLIC["ann"]}, 1, not_the_starter=True, valid_for=DAY)
+    assert reduced.find_name(PUBLIC["ben"]) is None
+
+
+def test_a_signature_is_strict_base64() -> None:
+    document = approval().document()
+    with pytest.raises(ValueError, match="the signature is not base64"):
+        SignedApproval.from_document(document | {"signature": f"!{document['signature']}"})
+    with pytest.raises(ValueError, match="is not a time of this format"):
+        SignedApproval.from_document(document | {"at": "2026-11-27T08:00:00.5Z"})
+
+
+def test_a_recorded_approval_has_the_id_of_its_key() -> None:
+    fields = approval("ann").record_fields(PUBLIC["ann"])
+    assert fields == {**approval("ann").document(), "key_id": key_id(PUBLIC["ann"])}

@@ -181,3 +181,12 @@ async def test_an_altered_or_unreadable_log_is_refused_with_its_line(store: File
     with pytest.raises(SettingsError, match="the audit log can't be read: No such file or directory") as missing:
         read_sound_run(FileRun(path), ignore_record)
     assert missing.value.file == str(path)
+
+
+async def test_last_is_never_a_file_with_this_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "last").touch()
+    store = FileRunStore(tmp_path)
+    with pytest.raises(UsageError, match="there is no last run"):
+        store.find_log("last")
+    assert store.find_log("./last") == Path("last")
