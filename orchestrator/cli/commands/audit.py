@@ -156,7 +156,7 @@ def seal(**options: Any) -> int:
 )
 @json_option
 def keygen(**options: Any) -> None:
-    """Generate a key pair for sealing audit logs."""
+    """Generate a key pair for seals of audit logs, and for approvals of plans."""
     from orchestrator.cli.handlers.audit_keygen import generate_keys
 
     generate_keys(**options)

@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import click
+from rich.text import Text
 
 from orchestrator.audit.signed_approval import (
     CLOCKS_DIFFER,
@@ -20,11 +22,12 @@ from orchestrator.audit.signed_approval import (
     sign,
 )
 from orchestrator.cli.confirmation import require_answer
-from orchestrator.cli.handlers.approve import open_signer
+from orchestrator.cli.handlers.approve import open_signer, question_console
 from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.errors import ApprovalError, NotAskedError, UsageError
 from orchestrator.playbook.frozen_plan import FrozenPlan
 from orchestrator.playbook.resolved_steps import Question
+from orchestrator.report.layout import fact_lines, print_lines
 from orchestrator.runs.approval import APPROVE, REFUSE
 from orchestrator.runs.plan_file import read_plan
 from orchestrator.runs.signed_start import (
@@ -35,11 +38,11 @@ from orchestrator.runs.signed_start import (
     signed_plan,
 )
 from orchestrator.settings.load import load_settings
-from orchestrator.text import plural, safe_text
+from orchestrator.text import join_names, plural, safe_text
 from orchestrator.times import format_clock, format_duration, parse_duration, parse_timestamp, utc_now
 
 _USUAL = timedelta(hours=24)
-_MOST_NAMES = 20
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def approve_plan(
@@ -66,7 +69,7 @@ def approve_plan(
     if frozen.made_at > now + CLOCKS_DIFFER:
         raise ApprovalError("the plan is from the future by this machine's clock", file=plan_file, hint="set the clock")
     if not as_json or not yes:
-        click.echo(describe_plan(frozen, plan_file), err=yes or as_json)
+        _print_plan(frozen, plan_file, yes=yes)
     if not yes:
         question = f"\nType {APPROVE} to sign as {safe_text(name, 64)}, for {format_duration(span.total_seconds())}: "
         require_answer(question, APPROVE, hint="add --yes after the review")
@@ -109,8 +112,8 @@ def answer_in_file(
     if step not in texts:
         raise NotAskedError(f"the plan has no question in step {safe_text(step, 60)!r}", file=plan_file)
     if not as_json or not yes:
-        question = f"question   {safe_text(texts[step], 1000)}\nrun        {safe_text(asked.run_id, 64)}"
-        click.echo(f"{describe_plan(frozen, plan_file)}\n{question}", err=yes or as_json)
+        more = {"question": texts[step], "run": asked.run_id}
+        _print_plan(frozen, plan_file, more, yes=yes)
     word = REFUSE if refuse else APPROVE
     if not yes:
         meaning = "end the run" if refuse else "continue the run"
@@ -168,21 +171,23 @@ def _choose_span(given: str | None, most: timedelta) -> timedelta:
     return span
 
 
-def describe_plan(frozen: FrozenPlan, plan_file: Path) -> str:
-    """Describe a plan file in lines, for the approver."""
-    counts = Counter(f"{target.action} in step {target.step}" for target in frozen.targets)
-    names = [safe_text(target.cvm.ref.name, 64) for target in frozen.targets[:_MOST_NAMES]]
-    more = len(frozen.targets) - len(names)
+def _print_plan(frozen: FrozenPlan, plan_file: Path, more: Mapping[str, str] = _NOTHING, *, yes: bool) -> None:
+    """Print the facts of a plan file for the approver."""
+    console = question_console(yes=yes)
+    counts = Counter((target.action, target.step) for target in frozen.targets)
+    listed = ", ".join(f"{number} to {action} ({step})" for (action, step), number in counts.items())
     facts = {
-        "plan": f"{safe_text(plan_file, 4096)}, digest {frozen.digest}",
-        "made": f"{format_clock(frozen.made_at)} by {safe_text(frozen.actor, 100)}",
-        "playbook": safe_text(frozen.loaded.playbook.name, 100),
-        "cloud": safe_text(frozen.cloud_url, 200),
-        "workspace": safe_text(frozen.workspace or "not known", 100),
-        "targets": ", ".join(f"{number} to {safe_text(what, 100)}" for what, number in counts.items()) or "none",
-        "CVMs": ", ".join(names) + (f" and {more} more, all in the plan file" if more else ""),
+        "plan": f"{plan_file}, digest {frozen.digest}",
+        "made": f"{format_clock(frozen.made_at)} by {frozen.actor}",
+        "playbook": frozen.loaded.playbook.name,
+        "cloud": frozen.cloud_url,
+        "workspace": frozen.workspace or "not known",
+        "targets": listed or "none",
+        "CVMs": join_names(target.cvm.ref.name for target in frozen.targets),
+        **more,
     }
-    return "\n".join(f"{label:<10} {text}" for label, text in facts.items() if text)
+    pairs = [(label, Text(safe_text(text, 4096))) for label, text in facts.items() if text]
+    print_lines(console, fact_lines(console, pairs))
 
 
 def _build_document(

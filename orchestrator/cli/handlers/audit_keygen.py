@@ -12,7 +12,7 @@ _NAME = "orchestrator-seal.pem"
 
 
 def generate_keys(out: Path, *, as_json: bool) -> None:
-    """Generate a key pair to seal logs."""
+    """Generate a key pair to seal logs, and to approve plans."""
     private = out / _NAME if out.is_dir() else out
     public = private.with_suffix(".pub.pem")
     name = key_id(write_key_pair(private, public))
@@ -20,6 +20,6 @@ def generate_keys(out: Path, *, as_json: bool) -> None:
         document = {"exit_code": 0, "key_id": name, "private_key": str(private), "public_key": str(public)}
         click.echo(json.dumps(document, indent=2))
         return
-    click.echo(f"private key  {safe_text(private, 4096)}  for sealing; do not keep it on machines that run playbooks")
+    click.echo(f"private key  {safe_text(private, 4096)}  for seals and approvals; keep it to yourself")
     click.echo(f"public key   {safe_text(public, 4096)}  for verification; give it to all readers")
     click.echo(f"key id       {name}")
