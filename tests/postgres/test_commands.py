@@ -14,6 +14,7 @@ from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
 from orchestrator.times import timestamp, utc_now
 from tests.e2e.site import QUICK, STILL, Ended, Site, until
+from tests.e2e.test_signed_approvals import ASKS, with_keys
 from tests.postgres.cluster import PASSWORD, Cluster
 
 
@@ -118,3 +119,30 @@ def test_a_store_that_is_down_or_wrong_ends_every_command_before_the_first_reque
     assert "wrong user or password" in ends[3].err
     assert "no schema" in ends[4].err
     assert site.stops == []
+
+
+def test_an_approved_plan_is_used_once_by_all_machines_and_its_question_is_answered_from_another(
+    open_site: Callable[..., Site],
+) -> None:
+    mine, other = open_site(), open_site("other")
+    config = ("--config", with_keys(mine))
+    (mine.folder / "asks.yaml").write_text(ASKS)
+    assert mine.run("plan", "asks.yaml", "--out", "asks.plan").code == 0
+    assert mine.run("approve", "asks.plan", "--key", "ann.pem", "--yes", *config).code == 0
+    for name in ("asks.plan", "asks.plan.approvals.jsonl"):
+        shutil.copy(mine.folder / name, other.folder)
+    key = str(mine.folder / "ben.pem")
+    start = ("run", "--plan", "asks.plan", "--key", key, "--yes", "--json", *config)
+    process = mine.start(*start)
+    until(lambda: '"asked"' in (mine.folder / "asks.plan.approvals.jsonl").read_text())
+    again = other.run(*start)
+    assert (again.code, "the approved plan was used by run" in again.fault["message"]) == (3, True), again.err
+    answered = other.run("approve", "2", "--key", str(mine.folder / "ann.pem"), "--yes", "--json", *config)
+    assert (answered.code, answered.document["key_name"], answered.document["on_record"]) == (0, "ann", True), answered
+    ended = mine.end(process)
+    assert (ended.code, ended.document["counts"]) == (0, {"settled": 4}), ended.err
+    keys = [part for name in ("ann", "ben") for part in ("--approval-keys", str(mine.folder / f"{name}.pub.pem"))]
+    verified = other.run("audit", "verify", ended.document["run_id"], *keys)
+    assert (verified.code, "1 signed answer" in verified.out) == (0, True), verified.out
+    shown = other.run("audit", "show", ended.document["run_id"]).out
+    assert "database user oli_operator, signed by ann" in " ".join(shown.split())
