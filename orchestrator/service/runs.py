@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from orchestrator.audit.fleet_store import is_fleet_id, new_fleet_id
 from orchestrator.audit.store import new_run_id
-from orchestrator.outcome import Exit
+from orchestrator.outcome import Ending, Exit
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.service.folder import ScheduledPlaybook
@@ -67,12 +67,32 @@ class RunQueue:
         self.running: dict[str, FiringClaim] = {}
         self.interrupted = 0
         self._waiting: dict[str, deque[FiringClaim]] = {}
+        self._stops: dict[str, StopRequest] = {}
         self._group, self._runner, self._registry, self._writer = group, runner, registry, writer
         self._clock, self._stop, self._resume_within, self._ended = clock, stop, resume_within, ended
 
     def count_waiting(self, playbook: str) -> int:
         """Count the firings in the queue of a playbook."""
         return len(self._waiting.get(playbook, ()))
+
+    def stop(self, ending: Ending) -> None:
+        """Ask all active runs to end."""
+        for stop in self._stops.values():
+            stop.request_end(ending)
+
+    def cancel(self, run_id: str, by: str) -> bool:
+        """Cancel an active run for good; False for another run, and for a run about to end.
+
+        Args:
+            run_id: the run or fleet run.
+            by: the person, for the record.
+        """
+        playbook = next((name for name, claim in self.running.items() if claim.run_id == run_id), "")
+        stop = self._stops.get(playbook)
+        if stop is None or stop.requested.is_set():
+            return False
+        stop.request_end(Ending.CANCELLED, by=by)
+        return True
 
     @property
     def left(self) -> int:
@@ -109,6 +129,9 @@ class RunQueue:
             self._waiting.setdefault(claim.playbook, deque()).append(claim)
         else:
             self.running[claim.playbook] = claim
+            stop = self._stops[claim.playbook] = StopRequest()
+            if self._stop.requested.is_set():
+                stop.request_end(self._stop.ending)
             self._group.start_soon(self._carry_out, claim)
 
     async def recover_claims(self) -> None:
@@ -125,7 +148,7 @@ class RunQueue:
             continued.setdefault(claim.playbook, status)
             if status.state is State.FINISHED:
                 # Ended now, so that a firing due now does not count as an overlap.
-                ended = await self._try_run(claim, status)
+                ended = await self._try_run(claim, status, self._stop)
                 with suppress(OSError):
                     await self._end(claim, _result(ended), ended.reason, ended.exit_code)
                 continue
@@ -187,7 +210,10 @@ class RunQueue:
     async def _carry_out(self, claim: FiringClaim) -> None:
         try:
             self._writer.emit("firing.began", run_id=claim.run_id, missed=claim.missed, **_claim_fields(claim))
-            claim, ended = await self._run_to_end(claim)
+            stop = self._stops[claim.playbook]
+            claim, ended = await self._run_to_end(claim, stop)
+            if ended.interrupted and stop.ending is Ending.CANCELLED:
+                ended = Ended(int(Exit.ENDED_EARLY), reason=f"cancelled by {stop.by} before its first request")
             if ended.interrupted:
                 self.interrupted += 1
                 self._writer.emit("firing.left_for_later", run_id=claim.run_id, **_claim_fields(claim))
@@ -195,10 +221,10 @@ class RunQueue:
                 with suppress(OSError):  # The next start reads the result from the run's log.
                     await self._end(claim, _result(ended), ended.reason, ended.exit_code)
         finally:
-            del self.running[claim.playbook]
+            del self.running[claim.playbook], self._stops[claim.playbook]
             self._ended()
 
-    async def _run_to_end(self, claim: FiringClaim) -> tuple[FiringClaim, Ended]:
+    async def _run_to_end(self, claim: FiringClaim, stop: StopRequest) -> tuple[FiringClaim, Ended]:
         """Start or continue a run according to its log; tries again while the cloud is unreachable."""
         began = self._clock.wall()
         while True:
@@ -208,10 +234,11 @@ class RunQueue:
                 try:
                     claim = replace(claim, run_id=await self.find_unused_id(watched, self._clock.wall()))
                     await self._write_claim(claim)
+                    self.running[claim.playbook] = claim
                 except OSError:
                     return claim, Ended(int(Exit.USAGE), interrupted=True)
                 continue
-            ended = await self._try_run(claim, status)
+            ended = await self._try_run(claim, status, stop)
             if status.state is State.FINISHED:
                 return claim, ended
             if ended.waits:
@@ -226,7 +253,7 @@ class RunQueue:
             facts = {"run_id": claim.run_id, "reason": ended.reason, "seconds": TRY_AGAIN, **_claim_fields(claim)}
             self._writer.emit("firing.tried_again", **facts)
             with anyio.move_on_after(TRY_AGAIN):
-                await self._stop.requested.wait()
+                await stop.requested.wait()
                 return claim, replace(ended, interrupted=True)
 
     def _needs_new_id(self, claim: FiringClaim, status: RunStatus) -> bool:
@@ -239,7 +266,7 @@ class RunQueue:
     def _is_snoozed(self, claim: FiringClaim) -> bool:
         return self._registry.is_snoozed(claim.playbook, claim.planned, self._clock.wall())
 
-    async def _try_run(self, claim: FiringClaim, status: RunStatus) -> Ended:
+    async def _try_run(self, claim: FiringClaim, status: RunStatus, stop: StopRequest) -> Ended:
         match status.state:
             case State.FINISHED:
                 return Ended(status.exit_code if status.exit_code is not None else int(Exit.OK))
@@ -252,11 +279,11 @@ class RunQueue:
                 return Ended(int(Exit.USAGE), reason=f"the run can't continue: its audit log was altered; {hint}")
         try:
             if status.state is State.UNFINISHED:
-                return await self._runner.resume(claim, self._stop)
+                return await self._runner.resume(claim, stop)
             watched = self._registry.watched.get(claim.playbook)
             if watched is None:
                 return Ended(int(Exit.USAGE), reason="no valid playbook with this name and a schedule exists any more")
-            return await self._runner.start(claim, watched.loaded, self._stop)
+            return await self._runner.start(claim, watched.loaded, stop)
         except Exception as bug:  # noqa: BLE001 - a bug in one run must not end the others
             self._writer.emit("firing.bug", run_id=claim.run_id, exc_info=bug, **_claim_fields(claim))
             return Ended(int(Exit.BUG), reason=f"a bug: {bug!r}; continue with `orchestrator resume {claim.run_id}`")

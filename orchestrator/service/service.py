@@ -190,7 +190,13 @@ class Service:
     def stop(self, ending: Ending) -> None:
         """Start no more firings; active runs send nothing more and watch the sent requests."""
         self._stop.request_end(ending)
+        if self._runs is not None:
+            self._runs.stop(ending)
         self._wake_up()
+
+    def cancel_run(self, run_id: str, by: str) -> bool:
+        """Cancel an active run of this process for good, as `RunQueue.cancel`."""
+        return self._runs is not None and self._runs.cancel(run_id, by)
 
     def _wake_up(self) -> None:
         self._wake.set()

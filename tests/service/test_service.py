@@ -837,3 +837,26 @@ async def test_an_edit_of_the_workspaces_gives_a_waiting_firing_another_id(
     assert home.world.carried_out("edited")[:2] == planned("1 01:00", "1 02:00")
     assert [is_fleet_id(run_id) for run_id in home.world.runs][:2] == [bool(before), bool(after)]
     assert home.events("firing.ended")[1]["run_id"] == list(home.world.runs)[1]
+
+
+async def test_a_cancelled_run_is_not_continued_and_other_runs_go_on(host: OpenHost) -> None:
+    home = host()
+    home.write("one", cron="0 9 * * *", timezone="UTC")
+    home.write("two", cron="0 9 * * *", timezone="UTC")
+    nine = MONDAY + timedelta(hours=9)
+    async with home.process() as service:
+        await home.until(nine + timedelta(seconds=1))
+        (one,) = (row.running for row in service.overview().rows if row.name == "one")
+        assert one is not None
+        assert service.cancel_run(one, "anna (page)")
+        assert not service.cancel_run(one, "again")
+        assert not service.cancel_run("20270301T090000Z-none", "anna")
+        await home.until(nine + timedelta(minutes=1))
+        ended = {each["playbook"]: (each["result"], each["exit_code"]) for each in home.events("firing.ended")}
+        assert ended == {"one": ("ran", 8), "two": ("ran", 0)}
+        assert "cancelled by anna (page)" in str(home.events("firing.ended"))
+        assert home.events("firing.left_for_later") == []
+        assert not service.cancel_run(one, "anna")
+    async with home.process():
+        await home.until(nine + timedelta(minutes=2))
+    assert home.events("firing.taken_up") == []

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.consoles import stdout_console
-from orchestrator.cli.until import parse_until
 from orchestrator.errors import UsageError
 from orchestrator.outcome import Exit
 from orchestrator.playbook.keep import KeepEntry, order_entries
 from orchestrator.report.layout import Column, print_table
+from orchestrator.report.plan.until import parse_until
 from orchestrator.runs.adhoc import is_identifier
 from orchestrator.runs.keeping import COMMAND, KeepReader
 from orchestrator.runs.stores import keep_store, read_clock

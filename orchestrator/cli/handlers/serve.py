@@ -109,6 +109,10 @@ class Scheduler(Protocol):
         """Return the current state."""
         ...
 
+    def cancel_run(self, run_id: str, by: str) -> bool:
+        """Cancel a run of this process; False for another run."""
+        ...
+
 
 def _open_service(
     settings: Settings, folder: PlaybookFolder, journal: Journal, emit: EventSink, metrics: Metrics
@@ -207,14 +211,16 @@ class _Serving:
 
         assert self._listener is not None  # noqa: S101 - there is a request
         listens_here = is_loopback(self._listener.getsockname()[0])
-        return PageHost(self._settings, listens_here, self._read_facts, self._emit_event)
+        return PageHost(self._settings, listens_here, self._read_facts, self._emit_event, self._scheduler.cancel_run)
 
     def _read_facts(self) -> "ServiceFacts":
         from orchestrator.service.page.values import ServiceFacts  # noqa: PLC0415 - only with viewers
 
         troubles, api = tuple(self._find_key_trouble()), self._metrics.api
         key = "with the workers" if self._settings.store.url is not None else "✗ unusable" if troubles else "✓ readable"
-        return ServiceFacts(self._build_overview(), key, troubles, api.last_reply_at, api.last_status, api.down)
+        overview = self._build_overview()
+        can_cancel = frozenset(row.running for row in overview.rows if row.running is not None)
+        return ServiceFacts(overview, key, troubles, api.last_reply_at, api.last_status, api.down, can_cancel)
 
     def _emit_error(self, error: str) -> None:
         self._emit_event("service.error", error=error)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.until import parse_until
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.outcome import Exit
 from orchestrator.playbook.firings import LeftOut, LeftOutCode, Timetable
@@ -18,6 +17,7 @@ from orchestrator.playbook.load import find_playbook, load_playbook
 from orchestrator.playbook.schedule import load_zone
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.report.plan.schedule import format_firing, format_local
+from orchestrator.report.plan.until import parse_until
 from orchestrator.runs.stores import find_actor, read_clock
 from orchestrator.service.protocols import JournalReader, SnoozeStore
 from orchestrator.service.scheduler import Snooze, Snoozed, forecast_firings, forecast_next_firing

@@ -144,7 +144,7 @@ class _FleetControl:
         elif ending is None and self._has_too_many_failures():
             ending = Ending.MAX_FAILURES
         if ending is not None:
-            stop.request_end(ending)
+            stop.request_end(ending, by=self.stop.by)
         with self._watch_failures(member):
             try:
                 result = await self.carry(member, stop)
@@ -174,7 +174,7 @@ class _FleetControl:
     def _end_all(self, ending: Ending) -> None:
         for stop in self.stops.values():
             if not stop.requested.is_set():
-                stop.request_end(ending)
+                stop.request_end(ending, by=self.stop.by)
 
     def list_ends(self) -> tuple[MemberEnd, ...]:
         """Describe the end, or the present state, of every run."""
@@ -187,9 +187,12 @@ class _FleetControl:
         if result is not None:
             return MemberEnd(member.name, member.run_id, result.ending, result.exit_code)
         if self.stop.requested.is_set():
-            code = Exit.SIGTERM if self.stop.ending is Ending.SIGTERM else Exit.SIGINT
+            code = _CODES.get(self.stop.ending, Exit.SIGINT)
             return MemberEnd(member.name, member.run_id, self.stop.ending, code)
         return MemberEnd(member.name, member.run_id)
+
+
+_CODES = {Ending.SIGTERM: Exit.SIGTERM, Ending.CANCELLED: Exit.ENDED_EARLY}
 
 
 def describe_finished(member: OpenMember) -> MemberEnd:

@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from io import StringIO
 from itertools import islice
 from typing import Any
@@ -34,11 +34,13 @@ from orchestrator.report.plan.sections import step_lines, targets_ahead
 from orchestrator.report.run.listing import FleetLogs, describe_listed_run, find_run_state
 from orchestrator.runs.documents import write_document
 from orchestrator.runs.records import steps_from
-from orchestrator.runs.stores import fleet_store, run_store
+from orchestrator.runs.stores import fleet_store, read_clock, run_store
+from orchestrator.service.page.actions import PageActions
 from orchestrator.service.page.follow import RunFollower
 from orchestrator.service.page.frame import build_page, run_path, write_part
 from orchestrator.service.page.overview import build_overview_parts, build_runs_table, build_search
 from orchestrator.service.page.run import (
+    build_cancel_link,
     build_cvm_row,
     build_live_main,
     build_live_parts,
@@ -48,7 +50,7 @@ from orchestrator.service.page.run import (
 )
 from orchestrator.service.page.values import Answer, Frame, ServiceFacts, Update
 from orchestrator.settings.load import Settings
-from orchestrator.times import timestamp, utc_now
+from orchestrator.times import timestamp
 
 _NICENESS = 10
 _LISTED = 20
@@ -72,20 +74,25 @@ def open_reader(settings: bytes) -> "PageReader":
 
 
 class PageReader:
-    """Reads logs, and renders pages."""
+    """Reads logs, and renders pages.
 
-    def __init__(self, settings: Settings, wall: Callable[[], datetime] = utc_now) -> None:
+    Attributes:
+        actions: the actions of operators.
+    """
+
+    def __init__(self, settings: Settings, wall: Callable[[], datetime] | None = None) -> None:
         """Set up.
 
         Args:
             settings: the settings.
-            wall: the time of day.
+            wall: the time of day; None for the time of day of the store.
         """
-        self._settings, self._wall = settings, wall
+        self._settings, self._wall = settings, wall or partial(read_clock, settings)
         self._has_actions = settings.service.token_file is not None
         self._runs, self._fleets = run_store(settings), fleet_store(settings)
         self._rows: dict[str, tuple[str, dict[str, Any]]] = {}
         self._followers: dict[str, RunFollower] = {}
+        self.actions = PageActions(settings, self._runs, self._wall)
         self._savings: tuple[datetime, SavingsReport | None] | None = None
 
     # The overview
@@ -293,10 +300,12 @@ class PageReader:
             return _error_page(error, frame, _NOT_FOUND)
         if is_fleet_id(run_id):
             main = list(build_report_main(describe_fleet_report(document)))
+            if self._has_actions and document["fleet"]["state"] == "running" and self._may_cancel(run_id, can_cancel):
+                main.insert(1, build_cancel_link(run_id))
             return Answer(build_page(f"Fleet run {run_id}", main, frame, path=path))
         if follower is None or document["run"]["state"] != "running":
             return Answer(build_page(f"Run {run_id}", build_report_main(describe_report(document)), frame, path=path))
-        may_cancel = self._settings.store.url is not None or run_id in can_cancel
+        may_cancel = self._may_cancel(run_id, can_cancel)
         main = list(
             build_live_main(
                 follower.timeline, document, self._wall(), has_actions=self._has_actions, may_cancel=may_cancel
@@ -304,6 +313,9 @@ class PageReader:
         )
         events = f"/api{path}/events?after={follower.seq}"
         return Answer(build_page(f"Run {run_id}", main, frame, events=events, path=path))
+
+    def _may_cancel(self, run_id: str, can_cancel: frozenset[str]) -> bool:
+        return self._settings.store.url is not None or run_id in can_cancel
 
     def _read_document(self, run_id: str) -> dict[str, Any]:
         if is_fleet_id(run_id):

@@ -1,6 +1,7 @@
 """The page over HTTP: access, headers, and the calls of the reader in its own process."""
 
 import hashlib
+import hmac
 import json
 import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,7 +33,7 @@ from orchestrator.service.page.feed import Feeds
 from orchestrator.service.page.forms import FormError, is_local_path, read_form
 from orchestrator.service.page.frame import build_field, build_form, build_page
 from orchestrator.service.page.openapi import build_openapi
-from orchestrator.service.page.values import Answer, Frame, ServiceFacts, Update
+from orchestrator.service.page.values import NOTICES, Answer, Done, Frame, ServiceFacts, Update
 from orchestrator.service.page.worker import call_reader
 from orchestrator.service.protocols import EventSink
 from orchestrator.settings.load import Settings
@@ -44,6 +45,9 @@ _RUN_EVERY, _OVERVIEW_EVERY = 0.1, 2.0
 _STORE_EVERY = 1.0
 """Least seconds between two reads of a run in a team store."""
 _LOGINS, _LOGIN_PAUSE = 5, 10.0
+_ACTIONS, _ACTION_PAUSE = 20, 3.0
+"""Attempts at once, and the seconds until a further attempt: logins of an address, and actions of a person."""
+_ON_RUNS = frozenset({"approve", "refuse", "cancel"})
 _MOVED = 303
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _BUSY = 401, 403, 404, 429, 503
 _HTML, _JSON = "text/html; charset=utf-8", "application/json"
@@ -73,12 +77,14 @@ class PageHost:
         listens_here: whether the service listens on a loopback address.
         read_facts: returns the facts of this process.
         emit: receives events for the log.
+        cancel_run: cancels a run of this process, by its id and the name of the person; False for another run.
     """
 
     settings: Settings
     listens_here: bool
     read_facts: Callable[[], ServiceFacts]
     emit: EventSink
+    cancel_run: Callable[[str, str], bool] = lambda _run_id, _by: False
 
 
 class Read(Protocol):
@@ -126,7 +132,7 @@ class Page:
         self._read = read or ReaderProcess(host.settings)
         self._tokens = TokenFile(host.settings.service.token_file)
         self._sessions = Sessions(host.settings.service.session)
-        self._logins = Throttle(_LOGINS, _LOGIN_PAUSE)
+        self._logins, self._actions = Throttle(_LOGINS, _LOGIN_PAUSE), Throttle(_ACTIONS, _ACTION_PAUSE)
         self._feeds = Feeds()
         allow = self._allow_readers
         self.app = Starlette(
@@ -140,6 +146,10 @@ class Page:
                 Route("/api/runs/{run_id}", allow(self._serve_run_document)),
                 Route("/api/runs/{run_id}/events", allow(self._serve_run_events)),
                 Route("/api/openapi.json", allow(self._serve_openapi)),
+                Route("/runs/{run_id}/{action:str}", allow(self._ask)),
+                Route("/runs/{run_id}/{action:str}", self._act, methods=["POST"]),
+                *(Route(f"/{action}", allow(self._ask)) for action in ("snooze", "keep")),
+                *(Route(f"/{action}", self._act, methods=["POST"]) for action in ("snooze", "keep")),
                 Route("/login", self._serve_login),
                 Route("/login", self._log_in, methods=["POST"]),
                 Route("/logout", self._log_out, methods=["POST"]),
@@ -192,14 +202,14 @@ class Page:
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return self._show_login(path, None, _UNAUTHORIZED)
 
-    def _make_frame(self, visitor: Visitor, notice: str | None = None) -> Frame:
+    def _make_frame(self, visitor: Visitor, request: Request | None = None) -> Frame:
         token, session = visitor.token, visitor.session
         return Frame(
             visitor=None if token is None else token.name,
             role=None if token is None else token.role.value,
             form_key=None if session is None else session.form_key,
             has_tokens=self._tokens.path is not None,
-            notice=notice,
+            notice=None if request is None else NOTICES.get(request.query_params.get("done", "")),
             version=__version__,
         )
 
@@ -267,11 +277,60 @@ class Page:
                 response.delete_cookie(COOKIE)
         return response
 
+    # Actions
+
+    async def _ask(self, request: Request, visitor: Visitor) -> Response:
+        action, run_id = _find_action(request)
+        if action is None:
+            return await self._serve_nothing(request)
+        fields = {**dict(request.query_params), "run_id": run_id}
+        facts = self._host.read_facts()
+        return _respond(await self._read("actions.ask", action, fields, self._make_frame(visitor), facts), _HTML)
+
+    async def _act(self, request: Request) -> Response:
+        """Carry out an action of an operator; the form must be from the session's own page."""
+        visitor = self._find_visitor(request)
+        action, run_id = _find_action(request)
+        session = visitor.session
+        if session is None or not visitor.may_act or not is_own_form(request.headers):
+            self._host.emit("page.refused", action=action, client=_find_client(request))
+            return self._show_login("/", "Only an operator who is logged in can do this.", _FORBIDDEN)
+        try:
+            form = await read_form(request)
+        except FormError as error:
+            return self._show_login("/", str(error), error.status)
+        if not hmac.compare_digest(form.get("form_key", "").encode(), session.form_key.encode()):
+            self._host.emit("page.refused", action=action, client=_find_client(request), who=session.token.name)
+            return self._show_login(
+                "/", "The form is not from this session. Go back, and load its page again.", _FORBIDDEN
+            )
+        if action is None:
+            return await self._serve_nothing(request)
+        who, now = session.token.name, anyio.current_time()
+        if self._actions.seconds_to_wait(who, now):
+            return self._show_login("/", "Too many actions. Wait a minute.", _TOO_MANY)
+        self._actions.count(who, now)
+        return await self._carry_out(action, {**form, "run_id": run_id}, visitor, who)
+
+    async def _carry_out(self, action: str, form: dict[str, str], visitor: Visitor, who: str) -> Response:
+        facts, by = self._host.read_facts(), f"{who} (page)"
+        if action == "cancel" and self._host.cancel_run(form["run_id"], by):
+            done = Done(f"/runs/{form['run_id']}", "cancelled")
+        else:
+            done = await self._read("actions.do", action, form, by, facts)
+        about = {key: form[key] for key in ("run_id", "playbook", "cvm", "until") if form.get(key)}
+        if done.fault is not None:
+            self._host.emit("page.action_refused", action=action, who=who, reason=done.fault, **about)
+            frame = self._make_frame(visitor)
+            return _respond(await self._read("actions.ask", action, form, frame, facts, done.fault), _HTML)
+        self._host.emit("page.action", action=action, who=who, **about)
+        return RedirectResponse(f"{done.path}?done={done.notice}", _MOVED, HEADERS)
+
     # Pages and documents
 
     async def _serve_overview(self, request: Request, visitor: Visitor) -> Response:
-        del request
-        return _respond(await self._read("overview_page", self._host.read_facts(), self._make_frame(visitor)), _HTML)
+        frame = self._make_frame(visitor, request)
+        return _respond(await self._read("overview_page", self._host.read_facts(), frame), _HTML)
 
     async def _serve_overview_document(self, request: Request, visitor: Visitor) -> Response:
         del request, visitor
@@ -294,7 +353,7 @@ class Page:
         return _respond(await self._read("runs_document", dict(request.query_params)), _JSON)
 
     async def _serve_run(self, request: Request, visitor: Visitor) -> Response:
-        frame, can_cancel = self._make_frame(visitor), self._host.read_facts().can_cancel
+        frame, can_cancel = self._make_frame(visitor, request), self._host.read_facts().can_cancel
         return _respond(await self._read("run_page", request.path_params["run_id"], frame, can_cancel), _HTML)
 
     async def _serve_run_document(self, request: Request, visitor: Visitor) -> Response:
@@ -325,7 +384,7 @@ class Page:
         del request, visitor
         return _respond(Answer(json.dumps(build_openapi(), indent=2).encode()), _JSON)
 
-    async def _serve_nothing(self, request: Request, error: Exception) -> Response:
+    async def _serve_nothing(self, request: Request, error: Exception | None = None) -> Response:
         del error
         visitor = self._find_visitor(request)
         if not visitor.may_read:
@@ -335,6 +394,15 @@ class Page:
             return _respond(Answer(json.dumps(document).encode(), _NOT_FOUND), _JSON)
         main = [e("h1", "There is no such page"), e("p", e("a", "To the overview", href="/"))]
         return _respond(Answer(build_page("Not found", main, self._make_frame(visitor)), _NOT_FOUND), _HTML)
+
+
+def _find_action(request: Request) -> tuple[str | None, str]:
+    """Return the action of an address, and its run; None for another address."""
+    run_id = request.path_params.get("run_id")
+    if run_id is None:
+        return request.url.path.removeprefix("/"), ""
+    action = request.path_params["action"]
+    return (action if action in _ON_RUNS else None), run_id
 
 
 def _find_client(request: Request) -> str:

@@ -350,11 +350,16 @@ def build_live_main(
     yield e("p", "Run ", e("code", state.run_id), f" started {moment(run['started_at'])}{by}", cls="soft")
     yield e("p", f"… {safe_text(run['meaning'])}", cls="banner", id="headline")
     if has_actions and may_cancel:
-        yield e("p", e("a", "Cancel the run …", href=f"{run_path(state.run_id)}/cancel", cls="button"))
+        yield build_cancel_link(state.run_id)
     yield from build_live_parts(timeline, now, has_actions=has_actions)
     yield build_part("cvms", "Every CVM", build_cvm_table(state))
     yield render_section(describe_guards(document))
     yield render_section(describe_skipped(document))
+
+
+def build_cancel_link(run_id: str) -> Element:
+    """Make the link to the page that asks before a run is cancelled."""
+    return e("p", e("a", "Cancel the run …", href=f"{run_path(run_id)}/cancel", cls="button"))
 
 
 def build_report_main(report: Report) -> Iterator[Content]:

@@ -79,3 +79,29 @@ class Update:
     parts: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     is_outdated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The result of an action.
+
+    Attributes:
+        path: the next page.
+        notice: the name of the notice on the next page.
+        fault: the fault of a refused action; None for an action that was carried out.
+    """
+
+    path: str = "/"
+    notice: str = ""
+    fault: str | None = None
+
+
+NOTICES = {
+    "approved": "Approved: the run continues.",
+    "refused": "Refused: the run ends.",
+    "cancelled": "Cancelled: the run sends nothing more, and ends once the sent requests have settled.",
+    "snoozed": "Snoozed: it shows here within seconds.",
+    "awake": "The snooze has ended: it shows here within seconds.",
+    "kept": "Kept: the CVM shows here within seconds.",
+}
+"""The notices after actions, by name."""

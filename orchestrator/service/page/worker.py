@@ -1,5 +1,6 @@
 """The entry of the page's own process: the service imports only this module, and the process imports the reader."""
 
+from operator import attrgetter
 from typing import Any
 
 
@@ -8,9 +9,9 @@ def call_reader(settings: bytes, method: str, *arguments: Any) -> Any:  # noqa: 
 
     Args:
         settings: the pickled settings.
-        method: the name of the method.
+        method: the name of the method, such as `run_page` or `actions.do`.
         arguments: its arguments.
     """
     from orchestrator.service.page.reader import open_reader  # noqa: PLC0415 - in the other process
 
-    return getattr(open_reader(settings), method)(*arguments)
+    return attrgetter(method)(open_reader(settings))(*arguments)

@@ -1,12 +1,15 @@
 """A viewer of the page in tests: the reader in the same process, over logs that the test writes."""
 
 import fcntl
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import httpx
 
 from orchestrator.service.page.reader import PageReader
@@ -45,7 +48,7 @@ class Viewer:
         self.events.append((event, facts))
 
     async def _read(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - as the reader has it
-        return getattr(self.reader, method)(*arguments)
+        return await anyio.to_thread.run_sync(lambda: attrgetter(method)(self.reader)(*arguments))
 
     def show(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the overview
         """Change the state of the schedules."""
@@ -57,6 +60,12 @@ class Viewer:
     async def post(self, path: str, fields: dict[str, str], *, origin: str | None = HERE) -> httpx.Response:
         headers = {} if origin is None else {"origin": origin}
         return await self.client.post(path, data=fields, headers=headers)
+
+    async def act(self, path: str, fields: dict[str, str] | None = None) -> httpx.Response:
+        """Send the form of a page, as a browser does."""
+        page = (await self.get(path)).text
+        hidden = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.partition("<main")[2])
+        return await self.post(path.partition("?")[0], {**dict(hidden), **(fields or {})})
 
     async def log_in(self, token: str) -> httpx.Response:
         return await self.post("/login", {"token": token, "next": "/runs"})
