@@ -353,8 +353,8 @@ _EXITS = {
     Exit.OK: "every target settled as wanted; CVMs already as wanted, or deleted instead of stopped, count too",
     Exit.BUG: "a bug in orchestrator; the traceback is on stderr",
     Exit.USAGE: "an error in the usage, the playbook or the settings",
-    Exit.GUARD: "refused by a guard or a freeze; or not confirmed; or another process executes the run, or acts on "
-    "the same CVMs; "
+    Exit.GUARD: "refused by a guard or a freeze; or not approved; or not confirmed; or another process executes "
+    "the run, or acts on the same CVMs; "
     "or every target of a plan file or of `restore` has changed; or a question was refused before the first request; "
     "or there is no question for `approve` to answer",
     Exit.NO_MATCH: "the selectors matched no CVM, or the run to undo stopped no CVM",

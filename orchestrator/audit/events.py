@@ -202,6 +202,11 @@ class RunStarted(LogEvent):
     workspace_name, fleet = Optional[str](), Optional[str]()
 
     @property
+    def is_signed(self) -> bool:
+        """Whether the run began with signed approvals."""
+        return isinstance(self.approval, Mapping) and "approvals" in self.approval
+
+    @property
     def playbook(self) -> Json:
         """`name`, `path` and `sha256` of the playbook; empty if unknown."""
         return self.record.get("playbook") or {}

@@ -99,8 +99,7 @@ class RunState:
     @property
     def answer_command(self) -> str:
         """The command to answer the open question; a run with approvals on record takes signed answers."""
-        needs_key = "approvals" in (self.started.approval or {})
-        return f"orchestrator approve {self.run_id}{' --key KEY' if needs_key else ''}"
+        return f"orchestrator approve {self.run_id}{' --key KEY' if self.started.is_signed else ''}"
 
     @property
     def ended_at(self) -> str | None:

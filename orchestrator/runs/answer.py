@@ -234,8 +234,7 @@ def _is_it(record: ApprovalAnswered, answer: ApprovalAnswer) -> bool:
 
 def needs_signature(settings: "Settings", state: RunState) -> bool:
     """Check whether only a signed answer lets a run continue: with approvals on record, and keys in the settings."""
-    approval = state.started.approval or {}
-    return bool(settings.approval.keys) and "approvals" in approval
+    return bool(settings.approval.keys) and state.started.is_signed
 
 
 def answer_word(approved: bool) -> str:  # noqa: FBT001 - the answer itself

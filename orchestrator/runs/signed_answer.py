@@ -7,6 +7,7 @@ run writes its question beside the plan file, where an approver without access t
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,12 +27,13 @@ from orchestrator.audit.signed_approval import (
     sign,
 )
 from orchestrator.engine.protocols import Answer
-from orchestrator.errors import PlanFileError
+from orchestrator.errors import PlanFileError, UsageError
 from orchestrator.runs.answer import needs_signature
 from orchestrator.runs.session import RunObserver
 from orchestrator.runs.signed_start import append_line, approvals_file, load_terms, read_approvals
+from orchestrator.runs.stores import read_clock
 from orchestrator.settings.load import Settings
-from orchestrator.times import parse_timestamp, utc_now
+from orchestrator.times import parse_timestamp
 
 VIA = "signature"
 """The way of a signed answer, in `approval.answered`."""
@@ -65,7 +67,7 @@ class SignedAnswers:
         observer: RunObserver,
         *,
         is_required: bool,
-        wall: Callable[[], datetime] = utc_now,
+        wall: Callable[[], datetime],
     ) -> None:
         """Set up.
 
@@ -90,11 +92,19 @@ class SignedAnswers:
         """Set up for the settings; None without keys.
 
         Raises:
-            UsageError: when a key of the settings is unusable.
+            UsageError: when a key of the settings is unusable, and the run takes a yes only with signatures.
         """
         if not settings.approval.keys:
             return None
-        return cls(answers, state, load_terms(settings), observer, is_required=needs_signature(settings, state))
+        is_required = needs_signature(settings, state)
+        try:
+            terms = load_terms(settings)
+        except UsageError as error:
+            if is_required:
+                raise
+            observer.on_warning("approval.keys_unusable", run_id=state.run_id, reason=str(error))
+            return None
+        return cls(answers, state, terms, observer, is_required=is_required, wall=partial(read_clock, settings))
 
     def publish_question(self, question: ApprovalRequested) -> None:
         """Write a question to the file beside the plan file, for approvers on other machines."""

@@ -33,7 +33,7 @@ from orchestrator.audit.signed_approval import (
 )
 from orchestrator.errors import ApprovalError, PlanFileError, SettingsError
 from orchestrator.playbook.frozen_plan import FrozenPlan
-from orchestrator.runs.stores import plan_use_store
+from orchestrator.runs.stores import plan_use_store, read_clock
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import read_key_bytes
 from orchestrator.state_files import read_regular, sync_file, sync_folder, write_all
@@ -179,7 +179,7 @@ def check_start(session: "Session", request: "RunRequest") -> Decision | None:
     frozen = request.constraint
     if signed is None or not isinstance(frozen, FrozenPlan):
         raise ApprovalError("this needs an approved plan (approval.keys)", hint=_explain_way(request))
-    terms, now = load_terms(settings), session.clock.wall()
+    terms, now = load_terms(settings), _read_clock(session)
     if frozen.made_at > now + CLOCKS_DIFFER:
         hint = "check the clocks: with a clock set back, expired approvals would count again"
         raise ApprovalError("the plan is from the future by this machine's clock", file=signed.file, hint=hint)
@@ -187,6 +187,11 @@ def check_start(session: "Session", request: "RunRequest") -> Decision | None:
     decision = decide_approvals(read_approvals(signed.file).approvals, signed_plan(frozen), terms, starter, now)
     _refuse_unapproved(decision, signed.file, terms)
     return decision
+
+
+def _read_clock(session: "Session") -> datetime:
+    """Return the time of day: the database's with a team store, whatever the clock of this machine says."""
+    return session.clock.wall() if session.settings.store.url is None else read_clock(session.settings)
 
 
 def require_recorded(session: "Session", state: "RunState") -> None:
@@ -259,7 +264,7 @@ def use_approval(session: "Session", request: "RunRequest", run_id: str) -> "Run
         return _add_fields(request, {"exempt": True})
     signed, frozen = request.signed, request.constraint
     assert signed is not None and isinstance(frozen, FrozenPlan)  # noqa: S101, PT018 - by `check_start`
-    terms, now = load_terms(session.settings), session.clock.wall()
+    terms, now = load_terms(session.settings), _read_clock(session)
     use = plan_use_store(session.settings).use_plan(frozen.digest, run_id, now)
     if use is not None:
         message = f"the approved plan was used by run {safe_text(use.run_id, 64)} at {safe_text(use.at, 40)}"

@@ -1,7 +1,7 @@
 """The phrases of reports: each enum has one table, with a phrase for every member."""
 
 from dataclasses import astuple
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from orchestrator.audit.events import ANSWERED, TYPES
 from orchestrator.audit.fleet_log import RUNS_LEFT
@@ -12,7 +12,15 @@ from orchestrator.billing.reconciled import ChargeState
 from orchestrator.outcome import Ending, Exit, Outcome
 from orchestrator.report.audit.phrases import PHRASES
 from orchestrator.report.full.phrases import ANSWERS, STAGES
-from orchestrator.report.phrases import CHARGES, ENDINGS, OUTCOMES, VERDICTS, describe_end, meaning_of
+from orchestrator.report.phrases import (
+    CHARGES,
+    ENDINGS,
+    OUTCOMES,
+    VERDICTS,
+    describe_approval,
+    describe_end,
+    meaning_of,
+)
 from tests.report.runs import about, cvm, run
 
 WITHOUT_A_RUN = {Exit.BUG, Exit.USAGE, Exit.NO_MATCH}
@@ -70,3 +78,12 @@ def test_the_end_of_a_run_of_several_actions_counts_targets() -> None:
     made = [TargetState(action, action, ref, "running", outcome=Outcome.SETTLED) for action in ("stop", "restart")]
     state = RunState(targets={(target.step, ref.key): target for target in made})
     assert describe_end(state, Exit.OK) == "succeeded: 2 of 2 targets as planned"
+
+
+def test_the_signers_of_a_run_are_named_also_of_a_foreign_log() -> None:
+    signed = {"approvals": [{"key_name": "ann"}, {"key_name": "cem"}], "starter": {"key_name": "ben"}}
+    assert describe_approval(signed) == "ann, cem; start signed by ben"
+    assert describe_approval({"approvals": [{"key_name": "ann"}]}) == "ann"
+    assert describe_approval({"exempt": True}) == "exempt from approvals"
+    foreign: Any = [7]
+    assert [describe_approval(each) for each in ({}, {"approvals": 7}, foreign)] == ["{}", "{'approvals': 7}", "[7]"]
