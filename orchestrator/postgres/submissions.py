@@ -27,6 +27,7 @@ SELECT run_id, workspace, playbook, state, holder,
     finished_at, fleet_id
   FROM orchestrator.runs
 """
+_WORKSPACES = "SELECT name FROM orchestrator.workspaces WHERE name NOT LIKE '%:%' ORDER BY name"
 _WORKERS = """
 SELECT holder, version, format, workspaces, db_user::text, extract(epoch FROM clock_timestamp() - seen_at)::float8
   FROM orchestrator.workers ORDER BY holder
@@ -159,14 +160,16 @@ class MemberRow:
 
 
 def list_workspaces(connection: "psycopg.Connection") -> tuple[str, ...]:
-    """List the workspaces of the store: those of every worker so far.
+    """List the workspaces of the store with a name in the settings of a machine: no worker has a default key.
 
     Raises:
         SettingsError: when the user may not read.
         StoreDownError: when the connection breaks.
     """
     with explain_errors(_VIEWER):
-        rows = connection.execute("SELECT name FROM orchestrator.workspaces ORDER BY name").fetchall()
+        rows = connection.execute(
+            "SELECT name FROM orchestrator.workspaces WHERE name NOT LIKE '%:%' ORDER BY name"
+        ).fetchall()
     return tuple(name for (name,) in rows)
 
 

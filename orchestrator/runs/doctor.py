@@ -21,7 +21,7 @@ from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Identity, Reply
 from orchestrator.runs.api_profile import fingerprint_workspace
 from orchestrator.runs.notifications import send_test_notices
-from orchestrator.runs.session import Endpoint
+from orchestrator.runs.session import Endpoint, name_in_store
 from orchestrator.runs.stores import api_profile_store
 from orchestrator.runs.workspaces import choose_names
 from orchestrator.settings.credentials import Credentials
@@ -153,7 +153,8 @@ def _check_rate(settings: Settings, found: Credentials | None) -> Check:
     problems: list[str] = []
     known = None
     if found is not None:
-        profiles = api_profile_store(settings, lambda _event, reason, **_facts: problems.append(reason))
+        workspace = name_in_store(settings, found.api_key)
+        profiles = api_profile_store(settings, workspace, lambda _event, reason, **_facts: problems.append(reason))
         profile = profiles.read_profile(found.base_url, fingerprint_workspace(found.api_key), utc_now())
         known = profile.requests_per_second
     if problems:

@@ -33,7 +33,7 @@ from orchestrator.reply import Reply
 from orchestrator.runs.api_profile import ApiProfile, ApiProfileStore, fingerprint_workspace
 from orchestrator.runs.outage_text import wait_text
 from orchestrator.runs.shared_budget import FileGcra, SharedBudget, budget_path
-from orchestrator.runs.stores import api_profile_store, claim_store, run_store, team_store
+from orchestrator.runs.stores import DEFAULT_KEY, SIMULATED, api_profile_store, claim_store, run_store, team_store
 from orchestrator.runs.workspaces import name_workspace
 from orchestrator.settings.credentials import Credentials
 from orchestrator.settings.load import Settings
@@ -358,7 +358,8 @@ async def open_session(
         raise UsageError(message, hint="set limits.requests_per_second of the playbook to a number")
     clock = SystemClock(team_store(settings).wall) if has_team else SystemClock()
     rng = Random()  # noqa: S311 - jitter, not secrets
-    learnt, profiles = ApiProfile(), api_profile_store(settings, observer.on_warning)
+    workspace = name_in_store(settings, where.api_key) if has_team else SIMULATED
+    learnt, profiles = ApiProfile(), api_profile_store(settings, workspace, observer.on_warning)
     if not where.simulated:
         learnt = profiles.read_profile(where.base_url, fingerprint_workspace(where.api_key), clock.wall())
     finder = None
@@ -375,7 +376,7 @@ async def open_session(
         if has_team and not few and isinstance(budget, SharedBudget):
             from orchestrator.runs.store_budget import SessionBudget  # noqa: PLC0415 - only where `store.url` is set
 
-            shared = SessionBudget(settings, observer.on_warning)
+            shared = SessionBudget(settings, workspace, observer.on_warning)
             close_budget, hold_budget = shared.close, shared.hold
             await shared.open(budget)
         async with connect(
@@ -399,7 +400,7 @@ async def open_session(
                 batch_size=min(settings.settle.batch_size, learnt.batch_size or settings.settle.batch_size),
                 batch_missing=learnt.batch_missing,
                 identify=cloud.read_workspace,
-                store=run_store(settings),
+                store=run_store(settings, workspace),
                 claims=claim_store(settings),
                 profiles=profiles,
                 finder=finder,
@@ -442,6 +443,14 @@ _DIGITS = 16
 def fingerprint_key(api_key: str) -> str:
     """Shorten a key to hex digits, different for different keys, without a way back to the key."""
     return hashlib.sha256(_DOMAIN + api_key.encode()).hexdigest()[:_DIGITS]
+
+
+def name_in_store(settings: Settings, api_key: str) -> str:
+    """Return the name of a key's workspace in a team store.
+
+    Two machines may have different default keys: the name tells the keys apart, and so rates and pauses.
+    """
+    return settings.workspace_name or f"{DEFAULT_KEY}{fingerprint_key(api_key)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,24 @@ from functools import partial
 from orchestrator.postgres.budget import BudgetTerms, StoreBudget, agree_terms
 from orchestrator.runs.session import workspace_rate
 from orchestrator.runs.shared_budget import SharedBudget
-from orchestrator.runs.stores import DEFAULT_WORKSPACE, find_actor, team_store, workspace_budget
+from orchestrator.runs.stores import find_actor, team_store, workspace_budget
 from orchestrator.settings.load import Settings
 
 
 class SessionBudget:
     """The turns of a session from the team store."""
 
-    def __init__(self, settings: Settings, warn: Callable[..., object]) -> None:
+    def __init__(self, settings: Settings, workspace: str, warn: Callable[..., object]) -> None:
         """Set up.
 
         Args:
             settings: settings with `store.url`.
+            workspace: the name of the workspace in the team store.
             warn: called with an event's name, and its facts by keyword.
         """
         self._thread = team_store(settings)
         self._settings, self._warn = settings, warn
-        self._workspace = settings.workspace_name or DEFAULT_WORKSPACE
+        self._workspace = workspace
         self._turns = StoreBudget(self._thread.query_inside, self._workspace, warn=warn)
 
     async def open(self, budget: SharedBudget) -> None:

@@ -20,29 +20,37 @@ if TYPE_CHECKING:
     from orchestrator.runs.api_profile import ApiProfileStore
     from orchestrator.runs.keeping import KeepStore
 
-DEFAULT_WORKSPACE = "default"
-"""Name in the team store for the workspace of the default key."""
+DEFAULT_KEY = "default:"
+"""Beginning of the names in the team store for workspaces without a name in the settings: each key is one workspace."""
+SIMULATED = f"{DEFAULT_KEY}simulated"
+"""Name in the team store for the simulated cloud of a command."""
 DEFAULT_RATE = 5.0
 """Rate of a workspace without a number in the settings and in the store."""
 _LEAST_BURST = 2
 """With a burst of 1, no request could be late by a network delay."""
 
 
-def run_store(settings: Settings) -> RunStore:
-    """Return the store of runs."""
-    return file_run_store(settings)
+def run_store(settings: Settings, workspace: str = SIMULATED) -> RunStore:
+    """Return the store of runs.
+
+    Args:
+        settings: the settings.
+        workspace: the name of the workspace of new runs in a team store.
+    """
+    return file_run_store(settings, workspace)
 
 
-def file_run_store(settings: Settings, *, compare: bool = False) -> FileRunStore:
+def file_run_store(settings: Settings, workspace: str = SIMULATED, *, compare: bool = False) -> FileRunStore:
     """Return the store of logs in files, for commands about files; with a team store, of its mirrors.
 
     Args:
         settings: the settings.
+        workspace: the name of the workspace of new runs in a team store.
         compare: whether to compare every byte of a mirror with the team store.
     """
     if settings.store.url is None:
         return FileRunStore(settings.audit.state_dir)
-    return _store_logs(settings, settings.workspace_name or DEFAULT_WORKSPACE, compare=compare)
+    return _store_logs(settings, workspace, compare=compare)
 
 
 def _store_logs(settings: Settings, workspace: str | None, *, compare: bool = False) -> "StoreRunStore":
@@ -109,18 +117,19 @@ def plan_use_store(settings: Settings) -> "PlanUseStore":
     return FilePlanUseStore(settings.audit.state_dir)
 
 
-def api_profile_store(settings: Settings, warn: Callable[..., object]) -> "ApiProfileStore":
+def api_profile_store(settings: Settings, workspace: str, warn: Callable[..., object]) -> "ApiProfileStore":
     """Return the store of API profiles.
 
     Args:
         settings: the settings.
+        workspace: the name of the workspace in a team store.
         warn: called with an event's name, and its facts by keyword, when the store is unusable.
     """
     if settings.store.url is not None:
         from orchestrator.postgres.profiles import StoreProfileRow  # noqa: PLC0415 - only where `store.url` is set
         from orchestrator.runs.api_profile import RowApiProfileStore  # noqa: PLC0415 - readers of logs do without
 
-        row = StoreProfileRow(settings.workspace_name or DEFAULT_WORKSPACE, team_store(settings).start_query)
+        row = StoreProfileRow(workspace, team_store(settings).start_query)
         return RowApiProfileStore(row, warn)
     from orchestrator.runs.api_profile import FileApiProfileStore  # noqa: PLC0415 - readers of logs do without
 

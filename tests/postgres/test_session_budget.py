@@ -52,13 +52,15 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 async def test_a_session_warns_of_the_replaced_rate_and_takes_its_turns_from_the_store(
     settings: Settings, connect: Connect, tmp_path: Path
 ) -> None:
-    Holder(connect("wes_worker")).call("set_budget", "default", 7.0, 4, True, "bob@b")
+    Holder(connect("wes_worker")).call("set_budget", "default:ab12", 7.0, 4, True, "bob@b")
     warnings: list[str] = []
-    session = SessionBudget(settings, lambda event, **facts: warnings.append(f"{event} {facts['note']}"))
+    session = SessionBudget(
+        settings, "default:ab12", lambda event, **facts: warnings.append(f"{event} {facts['note']}")
+    )
     budget = own_budget(tmp_path)
     await session.open(budget)
     present, earlier = "30 requests per second, burst 5", "7 requests per second, burst 4"
-    assert warnings == [f"rate.replaced workspace default has {present} from now on; bob@b had set {earlier}"]
+    assert warnings == [f"rate.replaced workspace default:ab12 has {present} from now on; bob@b had set {earlier}"]
     assert (budget.rate, budget.is_shared(0.0)) == (30, True)
     await wait_until(lambda: budget.take_turn(0.0) <= 0)
     budget.pause(40.0, 0.0)
@@ -74,7 +76,7 @@ async def test_a_user_without_rights_learns_so_before_anything_is_sent(
 ) -> None:
     url = f"postgresql://vic_viewer@/{database}?host={cluster.folder}&port={cluster.port}"
     viewer = settings.model_copy(update={"store": StoreSection(url=url)})
-    session = SessionBudget(viewer, lambda *_, **__: None)
+    session = SessionBudget(viewer, "default:ab12", lambda *_, **__: None)
     with pytest.raises(SettingsError, match="no rights"):
         await session.open(own_budget(tmp_path))
     session.close()

@@ -104,6 +104,7 @@ def test_a_submission_needs_one_known_workspace(call: Call, workspaces: tuple[st
 def test_an_order_for_several_workspaces_is_a_fleet_run_with_a_run_for_each(call: Call, connect: Connect) -> None:
     with Path("config.toml").open("a") as file:
         file.write('[workspaces.staging]\napi_key_env = "KEY_OF_STAGING"\n')
+    Holder(connect("wes_worker")).call("set_budget", "default:ab12", 5.0, 5)  # of a person's own key
     given = {"skip": ("staging",), "only": (), "exclude": (), "ignore_running": False, "overrides": NO_OVERRIDES}
     code, out, _ = call(submit_playbook, "demo.yaml", (), more=(2,), workspaces=("*",), as_json=True, **given)
     document = json.loads(out)

@@ -14,7 +14,7 @@ from orchestrator.engine.rate.gate import Priority
 from orchestrator.errors import CloudError, UsageError
 from orchestrator.playbook.limits import Limits
 from orchestrator.reply import Page, Reply
-from orchestrator.runs.session import Endpoint, limits_of, open_session, share_connections
+from orchestrator.runs.session import Endpoint, limits_of, name_in_store, open_session, share_connections
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import AuditSection, RateSection, StoreSection
 from tests.engine.fakes import FakeCloud
@@ -163,3 +163,11 @@ def test_shared_connections_fit_into_the_descriptors(workspaces: int, descriptor
 
 def test_a_hundred_workspaces_have_five_connections_each_within_1024_descriptors() -> None:
     assert share_connections(100, 1024) == 5
+
+
+def test_default_keys_are_workspaces_of_their_own_in_a_team_store() -> None:
+    one, other = (name_in_store(Settings(), key) for key in ("phak_one", "phak_other"))
+    assert one != other
+    assert one.startswith("default:")
+    assert "phak" not in one
+    assert name_in_store(Settings().model_copy(update={"workspace_name": "prod"}), "phak_one") == "prod"

@@ -36,7 +36,7 @@ from orchestrator.runs.inventory import read_inventory
 from orchestrator.runs.inventory_file import read_inventory_file
 from orchestrator.runs.keeping import KeepReader, load_keep_file
 from orchestrator.runs.prepare import Overrides
-from orchestrator.runs.session import Endpoint, limits_of, open_endpoint, open_session
+from orchestrator.runs.session import Endpoint, limits_of, name_in_store, open_endpoint, open_session
 from orchestrator.runs.stores import api_profile_store
 from orchestrator.runs.uptimes import read_uptimes
 from orchestrator.runs.workspaces import choose_names
@@ -180,7 +180,8 @@ def _read_known_profile(settings: Settings) -> ApiProfile:
 
 
 def _read_profile(settings: Settings, where: Endpoint) -> ApiProfile:
-    profiles = api_profile_store(settings, LogObserver(settings).on_warning)
+    workspace = name_in_store(settings, where.api_key)
+    profiles = api_profile_store(settings, workspace, LogObserver(settings).on_warning)
     return profiles.read_profile(where.base_url, fingerprint_workspace(where.api_key), utc_now())
 
 
