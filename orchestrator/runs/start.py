@@ -167,7 +167,8 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
     refusal = find_refusal(prepared.plan, request.constraint, is_named=request.is_named, may_be_empty=in_fleet)
     if refusal is not None:
         raise refusal
-    require_approval(session, request)
+    if session.settings.approval.keys:
+        require_approval(session, request)
     wait = Wait(session.clock)
     run_id = request.run_id or new_run_id(wait.asked_on)
     if not await confirm(prepared.plan):
@@ -183,10 +184,9 @@ def require_approval(session: Session, request: RunRequest) -> None:
     Raises:
         ApprovalError: when the plan is not approved.
     """
-    if session.settings.approval.keys:
-        from orchestrator.runs.signed_start import check_start  # noqa: PLC0415 - most settings have no keys
+    from orchestrator.runs.signed_start import check_start  # noqa: PLC0415 - most settings have no keys
 
-        check_start(session, request)
+    check_start(session, request)
 
 
 class Wait:

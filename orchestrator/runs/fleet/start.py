@@ -133,7 +133,8 @@ async def start_fleet(
     if refusal is not None:
         raise refusal
     for each in plan.workspaces:
-        require_approval(each.session, each.request)
+        if each.session.settings.approval.keys:
+            require_approval(each.session, each.request)
     clock = plan.workspaces[0].session.clock
     wait = Wait(clock)
     if not await confirm(plan):
