@@ -64,7 +64,7 @@ def explain_fault(
         root: the model, or another annotation, of the validated part.
         prefix: the path of the validated part in the whole document.
     """
-    inner: Place = tuple(fault["loc"])
+    inner: Place = tuple(part for part in fault["loc"] if part != "[key]")  # pydantic's mark of a key of a mapping
     kind, given, context = fault["type"], fault["input"], fault.get("ctx", {})
     place = (*prefix, *inner)
     key = format_path(place)

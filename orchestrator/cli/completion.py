@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
-from orchestrator.playbook.shipped import SHIPPED, list_playbooks, locate_playbook
+from orchestrator.playbook.shipped import SHIPPED, is_cases_file, list_playbooks, locate_playbook
 from orchestrator.state_files import read_regular
 
 _MAX_BYTES = 1_000_000
@@ -50,6 +50,14 @@ def complete_playbook(ctx: click.Context, param: click.Parameter, incomplete: st
     """Offer the names of playbooks in `./playbooks` and of shipped playbooks, otherwise files."""
     del ctx, param
     return _offer([*list_playbooks(Path("playbooks")), *list_playbooks(SHIPPED)], incomplete)
+
+
+def complete_cases(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
+    """Offer the names of playbooks with cases, otherwise files."""
+    del ctx, param
+    folders = (Path("playbooks"), SHIPPED)
+    found = [path for folder in folders for path in sorted(folder.glob("*.y*ml")) if is_cases_file(path)]
+    return _offer([path.name.partition(".cases.")[0] for path in found], incomplete)
 
 
 def complete_run_id(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:

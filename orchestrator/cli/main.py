@@ -15,6 +15,7 @@ from orchestrator.cli.options import HintingGroup
 _COMMANDS = {
     "init": ("orchestrator.cli.commands.init", "Create settings and a first playbook in a folder."),
     "validate": ("orchestrator.cli.commands.validate", "Check playbooks without a network."),
+    "test": ("orchestrator.cli.commands.test", "Compare the plans of playbooks with their cases."),
     "schema": ("orchestrator.cli.commands.schema", "Print the JSON Schema of playbooks."),
     "plan": ("orchestrator.cli.commands.plan", "Show what a playbook would do now. Changes nothing."),
     "rehearse": ("orchestrator.cli.commands.rehearse", "Carry a playbook out on a copy of the fleet, in seconds."),

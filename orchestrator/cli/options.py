@@ -11,7 +11,8 @@ import click
 from orchestrator.errors import UsageError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_SUFFIXES = {"htm": "html", "txt": "text"}
+_USUAL = {"text": "txt", "junit": "xml"}
+_SUFFIXES = {"htm": "html", "txt": "text", "xml": "junit"}
 
 
 def settings_options(command: _F, *, has_workspaces: bool = False) -> _F:
@@ -88,6 +89,11 @@ def playbooks_argument(command: _F) -> _F:
     """Add `[PLAYBOOK...]`."""
     complete = _complete("complete_playbook")
     return click.argument("playbooks", metavar="[PLAYBOOK...]", nargs=-1, shell_complete=complete)(command)
+
+
+def cases_argument(command: _F) -> _F:
+    """Add `[FILE...]`."""
+    return click.argument("files", metavar="[FILE...]", nargs=-1, shell_complete=_complete("complete_cases"))(command)
 
 
 def run_argument(metavar: str = "RUN_ID") -> Callable[[_F], _F]:
@@ -210,7 +216,7 @@ def _find_format(out: object, forms: tuple[str, ...]) -> str:
     form = _SUFFIXES.get(suffix, suffix)
     if form in forms:
         return form
-    known = ", ".join(f".{'txt' if each == 'text' else each}" for each in forms)
+    known = ", ".join(f".{_USUAL.get(each, each)}" for each in forms)
     raise click.BadOptionUsage("out", f"--out {out}: no format has the suffix .{suffix}; use {known}, or --format.")
 
 

@@ -204,7 +204,7 @@ def load_source(source: Source, assignments: Mapping[str, str], *, allow_undefin
     # A variable without a value keeps its reference as text, so that faults caused by the reference are found.
     open_ones = {name: f"${{{name}}}" for name in undefined}
     tree = substitute_variables(source, {**values, **open_ones}, declared)
-    playbook = _validate_tree(Playbook, tree, source, (), tuple(open_ones.values()))
+    playbook = validate_tree(Playbook, tree, source, (), tuple(open_ones.values()))
     return LoadedPlaybook(playbook, source.file, source.sha256, source.data, values, undefined)
 
 
@@ -212,7 +212,7 @@ def _read_variables(source: Source) -> dict[str, Variable]:
     tree = source.tree.get("vars")
     if tree is None:
         return {}
-    declared = _validate_tree(dict[str, Variable], tree, source, ("vars",))
+    declared = validate_tree(dict[str, Variable], tree, source, ("vars",))
     for name, variable in declared.items():
         if variable.default is not None and "${" in variable.default:
             raise PlaybookError(
@@ -234,7 +234,28 @@ def _missing_value_error(name: str, variable: Variable, source: Source) -> Missi
     )
 
 
-def _validate_tree(kind: type[_T], tree: Tree, source: Source, prefix: KeyPath, open_ones: tuple[str, ...] = ()) -> _T:
+def validate_tree(
+    kind: type[_T],
+    tree: Tree,
+    source: Source,
+    prefix: KeyPath,
+    open_ones: tuple[str, ...] = (),
+    *,
+    schema_hint: str = _SCHEMA_HINT,
+) -> _T:
+    """Validate a part of a document.
+
+    Args:
+        kind: the model, or another annotation, of the part.
+        tree: the part.
+        source: the document, for the lines of errors.
+        prefix: the path of the part in the document.
+        open_ones: references to variables without a value; keys with such a text are not checked.
+        schema_hint: the hint of errors without a better hint.
+
+    Raises:
+        PlaybookError: with file, line and key of the first finding; `more` has the others.
+    """
     try:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
@@ -242,12 +263,12 @@ def _validate_tree(kind: type[_T], tree: Tree, source: Source, prefix: KeyPath, 
     open_places = [_fault_place(fault) for fault in faults if _is_open(fault, open_ones)]
     if len(open_places) == len(faults):
         # All faults are keys with variables without a value: check the rest without those keys.
-        return _validate_tree(kind, _remove_places(tree, open_places), source, prefix)
+        return validate_tree(kind, _remove_places(tree, open_places), source, prefix, schema_hint=schema_hint)
     # A missing key is often a misspelt key, and the fault of the misspelt key has the better hint.
     is_open = frozenset(open_places)
     faults = [fault for fault in faults if _fault_place(fault) not in is_open]
     faults.sort(key=lambda fault: (_is_missing(fault), source.line_of((*prefix, *_fault_place(fault)))))
-    first, *rest = (_locate_fault(fault, kind, source, prefix) for fault in faults[:_MOST_FINDINGS])
+    first, *rest = (_locate_fault(fault, kind, source, prefix, schema_hint) for fault in faults[:_MOST_FINDINGS])
     if len(faults) > _MOST_FINDINGS:
         rest.append(PlaybookError(f"{len(faults) - _MOST_FINDINGS:,} more findings are not listed", file=source.file))
     first.more = tuple(rest)
@@ -274,7 +295,9 @@ def _is_open(fault: ErrorDetails, open_ones: tuple[str, ...]) -> bool:
     return isinstance(given, str) and fault["type"] not in _STRUCTURE and any(each in given for each in open_ones)
 
 
-def _locate_fault(fault: ErrorDetails, kind: object, source: Source, prefix: KeyPath) -> PlaybookError:
+def _locate_fault(
+    fault: ErrorDetails, kind: object, source: Source, prefix: KeyPath, schema_hint: str
+) -> PlaybookError:
     tag = _find_step_kind(fault)
     if tag is not None:
         kind, prefix, fault["loc"] = KINDS[tag], fault["loc"][:2], fault["loc"][3:]
@@ -289,7 +312,7 @@ def _locate_fault(fault: ErrorDetails, kind: object, source: Source, prefix: Key
             "`stop` is a forced stop, `shutdown` asks the guest to shut down; "
             "`pause` asks a person, `notify` sends a message"
         )
-    return PlaybookError(message, hint=hint or _SCHEMA_HINT, file=source.file, line=source.line_of(place))
+    return PlaybookError(message, hint=hint or schema_hint, file=source.file, line=source.line_of(place))
 
 
 def _remove_places(tree: Tree, places: list[KeyPath]) -> Tree:

@@ -1,6 +1,6 @@
 """The folder of the shipped playbooks, and playbooks by name."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -30,4 +30,14 @@ def _file_exists(path: Path) -> bool:
 
 def list_playbooks(folder: Path) -> list[str]:
     """List the names of the playbooks in a folder; empty for a missing folder."""
-    return sorted(path.stem for path in folder.glob("*.y*ml")) if folder.is_dir() else []
+    found = folder.glob("*.y*ml") if folder.is_dir() else ()
+    return sorted(path.stem for path in found if not is_cases_file(path))
+
+
+CASES = (".cases.yaml", ".cases.yml")
+"""The ends of the names of cases files, which lie beside playbooks."""
+
+
+def is_cases_file(path: PurePath) -> bool:
+    """Check a file name for a cases file."""
+    return path.name.endswith(CASES)

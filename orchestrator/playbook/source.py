@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from orchestrator.errors import PlaybookError
+from orchestrator.playbook.shipped import is_cases_file
 from orchestrator.state_files import read_regular
 
 Tree: TypeAlias = "str | list[Tree] | dict[str, Tree]"
@@ -62,82 +63,82 @@ def find_top_keys(file: Path) -> set[str]:
     return {key.decode("ascii") for key in _TOP_KEYS.findall(read_regular(file, MAX_BYTES))}
 
 
-def read_source(file: Path) -> Source:
-    """Read and parse a YAML file.
+def read_source(file: Path, what: str = "playbook") -> Source:
+    """Read and parse a YAML file; `what` names the kind of file in errors.
 
     Raises:
         PlaybookError: with the line, when the file is missing, unreadable, too large or not YAML, uses aliases, has a
             duplicate key, or is not a mapping.
     """
     if "\0" in str(file):
-        raise PlaybookError("there is no such playbook: its path has a NUL", file=file)
+        raise PlaybookError(f"there is no such {what}: its path has a NUL", file=file)
     try:
         data = read_regular(file, MAX_BYTES)
     except FileNotFoundError:
-        raise PlaybookError("there is no such playbook", file=file, hint=_suggest_files(file)) from None
+        raise PlaybookError(f"there is no such {what}", file=file, hint=_suggest_files(file)) from None
     except OSError as error:
-        raise PlaybookError(f"the playbook can't be read: {error.strerror or error}", file=file) from error
+        raise PlaybookError(f"the {what} can't be read: {error.strerror or error}", file=file) from error
     except ValueError as error:
-        raise PlaybookError(f"the playbook can't be read: {error}", file=file) from error
-    return parse_source(data, file)
+        raise PlaybookError(f"the {what} can't be read: {error}", file=file) from error
+    return parse_source(data, file, what)
 
 
-def parse_source(data: bytes, file: Path) -> Source:
+def parse_source(data: bytes, file: Path, what: str = "playbook") -> Source:
     """Parse a YAML document; errors as in `read_source`."""
     if len(data) > MAX_BYTES:
-        raise PlaybookError(f"the playbook has more than {MAX_BYTES:,} bytes", file=file)
-    text = _decode_text(data, file)
-    tree, lines = _parse_tree(text, file)
+        raise PlaybookError(f"the {what} has more than {MAX_BYTES:,} bytes", file=file)
+    text = _decode_text(data, file, what)
+    tree, lines = _parse_tree(text, file, what)
     return Source(file=file, tree=tree, sha256=hashlib.sha256(data).hexdigest(), data=data, lines=lines)
 
 
-def _decode_text(data: bytes, file: Path) -> str:
+def _decode_text(data: bytes, file: Path, what: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise PlaybookError(
-            "the playbook is not UTF-8 text", file=file, line=line, hint="save the file as UTF-8"
+            f"the {what} is not UTF-8 text", file=file, line=line, hint="save the file as UTF-8"
         ) from error
 
 
 def _suggest_files(file: Path) -> str:
     folder = file.parent
-    names = sorted({p.name for suffix in ("*.yaml", "*.yml") for p in folder.glob(suffix)}) if folder.is_dir() else []
+    found = {p for suffix in ("*.yaml", "*.yml") for p in folder.glob(suffix)} if folder.is_dir() else set()
+    names = sorted(p.name for p in found if not is_cases_file(p))
     if names:
         return f"playbooks in {folder}: {', '.join(names[:8])}"
     return "give the path of a playbook, or the name of a playbook in ./playbooks"
 
 
-def _parse_tree(text: str, file: Path) -> tuple[dict[str, Tree], dict[KeyPath, int]]:
+def _parse_tree(text: str, file: Path, what: str) -> tuple[dict[str, Tree], dict[KeyPath, int]]:
     loader = None
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error, text, file) from error
+        raise _syntax_error(error, text, file, what) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        message = f"the playbook has a character that YAML does not allow: {chr(error.character)!r}"
+        message = f"the {what} has a character that YAML does not allow: {chr(error.character)!r}"
         raise PlaybookError(message, file=file, line=line) from error
     except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError) as error:
         # For example an escape beyond Unicode, or a number in a directive with too many digits.
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         line = loader.line + 1 if loader is not None else 1
         raise PlaybookError(f"not valid YAML: {reason}", file=file, line=line) from error
-    builder = _Builder(file)
+    builder = _Builder(file, what)
     if node is None:
-        raise PlaybookError(
-            "the playbook is empty", file=file, line=1, hint="`orchestrator schema` prints what it takes"
-        )
+        hint = "`orchestrator schema` prints what it takes" if what == "playbook" else None
+        raise PlaybookError(f"the {what} is empty", file=file, line=1, hint=hint)
     tree = builder.build_tree(node, (), 0)
     if not isinstance(tree, dict):
-        hint = "start with `name:` and `steps:`"
-        raise PlaybookError("a playbook is a mapping of keys to values", file=file, line=1, hint=hint)
+        hint = "start with `name:` and `steps:`" if what == "playbook" else None
+        raise PlaybookError(f"a {what} is a mapping of keys to values", file=file, line=1, hint=hint)
     return tree, builder.lines
 
 
-def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> PlaybookError:
+def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path, what: str) -> PlaybookError:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
     rows = text.splitlines()
@@ -148,7 +149,7 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> Playboo
     elif error.problem == _ALIAS:
         hint = "write the value out; text that starts with * or & needs quotes"
     elif "another document" in (error.problem or ""):
-        hint = "a file holds one playbook; leave out the line `---` between them"
+        hint = f"a file holds one {what}; leave out the line `---` between them"
     elif "${" in row and "flow" in (error.context or ""):
         hint = "text with ${…} needs quotes inside { } and [ ]"
     elif "mapping values are not allowed" in (error.problem or ""):
@@ -185,8 +186,8 @@ def _start_mark(event: yaml.Event) -> yaml.Mark | None:
 class _Builder:
     """Builds a tree of text from nodes, and records lines."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, what: str) -> None:
+        self.file, self.what = file, what
         self.lines: dict[KeyPath, int] = {}
 
     def build_tree(self, node: yaml.Node, path: KeyPath, depth: int) -> Tree:
@@ -196,7 +197,7 @@ class _Builder:
             hint = "every value is text here; text that starts with ! needs quotes"
             raise PlaybookError(f"the tag {node.tag!r} is not allowed", file=self.file, line=line, hint=hint)
         if depth > MAX_DEPTH:
-            raise PlaybookError("the playbook is nested too deeply", file=self.file, line=line)
+            raise PlaybookError(f"the {self.what} is nested too deeply", file=self.file, line=line)
         if isinstance(node, yaml.MappingNode):
             return self._build_mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):

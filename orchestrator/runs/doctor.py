@@ -16,6 +16,7 @@ from orchestrator.notify.channels.registry import read_channels
 from orchestrator.outcome import Exit
 from orchestrator.playbook.calendars import CalendarReader
 from orchestrator.playbook.load import LoadedPlaybook, load_playbook
+from orchestrator.playbook.shipped import is_cases_file
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.playbook.value_types import AUTO
 from orchestrator.reply import Identity, Reply
@@ -202,7 +203,7 @@ def _check_notifications(settings: Settings, problems: Mapping[str, str] | None)
 
 
 def _check_playbooks(folder: Path) -> Iterator[Check]:
-    paths = sorted(folder.glob("*.y*ml")) if folder.is_dir() else []
+    paths = sorted(path for path in folder.glob("*.y*ml") if not is_cases_file(path)) if folder.is_dir() else []
     loaded, failures = [], []
     for path in paths:
         try:

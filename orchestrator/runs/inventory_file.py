@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -17,8 +17,10 @@ from orchestrator.errors import UsageError
 from orchestrator.playbook.keep import KeepEntry, KeepList
 from orchestrator.playbook.schema import Protect
 from orchestrator.playbook.select import derive_facts, find_protection, rewind_uptime
-from orchestrator.runs.inventory import InventoryReading
 from orchestrator.times import LONGEST, parse_rfc3339, timestamp
+
+if TYPE_CHECKING:  # the file alone needs no network
+    from orchestrator.runs.inventory import InventoryReading
 
 FORMAT: Literal["orchestrator-inventory"] = "orchestrator-inventory"
 VERSION: Literal[1] = 1
@@ -59,7 +61,7 @@ def describe_cvm(cvm: Cvm, protect: Protect, keep: KeepList | None = None) -> di
     }
 
 
-def build_inventory(reading: InventoryReading, protect: Protect, keep: KeepList | None = None) -> dict[str, Any]:
+def build_inventory(reading: "InventoryReading", protect: Protect, keep: KeepList | None = None) -> dict[str, Any]:
     """Build the document of an inventory file, with the further facts that a plan needs."""
     return {
         "format": FORMAT,

@@ -236,10 +236,8 @@ def load_keep_file(file: Path) -> tuple[KeepEntry, ...]:
         SettingsError: when the file is missing, or has an invalid exemption.
     """
     try:
-        return read_keep_file(read_source(file))
+        return read_keep_file(read_source(file, "file of exemptions"))
     except PlaybookError as error:
-        message = error.message.replace("there is no such playbook", "the file of exemptions is missing")
         hint = "write `keep: []` for no exemption, or change `keep.file` of the settings"
-        raise SettingsError(
-            message.replace("the playbook", "the file of exemptions"), file=file, line=error.line, hint=hint
-        ) from error
+        message = error.message.replace("there is no such file of exemptions", "the file of exemptions is missing")
+        raise SettingsError(message, file=file, line=error.line, hint=hint) from error

@@ -20,6 +20,7 @@ from orchestrator.playbook.firings import Timetable
 from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.schedule import CalendarFile
 from orchestrator.playbook.schema import Guards
+from orchestrator.playbook.shipped import CASES
 from orchestrator.playbook.source import Source, find_top_keys, parse_source, read_source
 from orchestrator.playbook.timetable import list_freeze_calendars, load_freezes, load_timetable
 from orchestrator.state_files import make_folder, read_regular, replace_file
@@ -345,7 +346,8 @@ def _may_have_schedule(path: Path) -> bool:
 
 def _is_playbook(entry: "os.DirEntry[str]") -> bool:
     # A link without its target counts as a playbook, unreadable for now.
-    return entry.name.endswith((".yaml", ".yml")) and not entry.name.startswith(".") and not entry.is_dir()
+    is_yaml = entry.name.endswith((".yaml", ".yml")) and not entry.name.endswith(CASES)
+    return is_yaml and not entry.name.startswith(".") and not entry.is_dir()
 
 
 def _calendar_texts(loaded: LoadedPlaybook) -> list[str]:

@@ -38,6 +38,14 @@ def offered(words: str) -> list[str]:
     ]
 
 
+def test_test_offers_playbooks_with_cases_and_other_commands_no_cases_files() -> None:
+    Path("playbooks").mkdir()
+    Path("playbooks/tidy.yaml").touch()
+    Path("playbooks/tidy.cases.yaml").touch()
+    assert offered("test ti") == offered("plan ti") == ["tidy"]
+    assert "nightly-cost-stop" in offered("test ")
+
+
 @pytest.mark.parametrize(
     "command",
     [

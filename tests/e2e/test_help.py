@@ -9,6 +9,7 @@ from tests.e2e.site import Site
 COMMANDS = (
     "validate",
     "schema",
+    "test",
     "plan",
     "run",
     "resume",

@@ -14,6 +14,9 @@ def test_without_arguments_the_playbooks_of_the_folder_are_checked(site: Site) -
     none = site.run("validate", "--json")
     (folder / "one.yaml").write_text(PLAYBOOK.format(name="one"))
     (folder / "two.yml").write_text(PLAYBOOK.format(name="another"))
+    (folder / "one.cases.yaml").write_text(
+        "version: 1\ncases: [{name: a, inventory: [{name: b}], expect: {exit_code: 0}}]\n"
+    )
     (folder / "compose.yaml").write_text("services: {web: {image: x}}\n")
     frozen = "guards: {only_during: {timezone: UTC, on: 2020-01-01}}\nschedule: {cron: 0 2 * * *, timezone: UTC}\n"
     (folder / "zero.yaml").write_text(frozen + PLAYBOOK.format(name="zero"))
@@ -28,6 +31,8 @@ def test_without_arguments_the_playbooks_of_the_folder_are_checked(site: Site) -
     due = checked.document[2]["schedule"]
     assert (due["next"], [each["code"] for each in due["warnings"]]) == (None, ["schedule_frozen"])
     assert "warning: the file is named 'two', but the playbook 'another'" in text.err
+    cases = site.run("validate", "playbooks/one.yaml", "playbooks/one.cases.yaml")
+    assert (cases.code, "playbooks/one.cases.yaml: ok, 1 case\n" in cases.out) == (0, True)
     (folder / "three.yaml").write_text("name: three\nsteps: nothing\n")
     assert site.run("validate").code == 2
 

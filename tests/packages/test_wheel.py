@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.playbook.shipped import is_cases_file
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import parse_settings
 from tests.docs.pages import ROOT
@@ -19,7 +20,7 @@ from tests.e2e.site import STILL, Site
 
 TOOLS = Path(sys.executable).parent
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.invalid")
-PLAYBOOKS = sorted(file.stem for file in (ROOT / "playbooks").glob("*.yaml"))
+PLAYBOOKS = sorted(file.stem for file in (ROOT / "playbooks").glob("*.yaml") if not is_cases_file(file))
 
 
 def call(*command: str | Path, cwd: Path, umask: int = 0o022) -> str:

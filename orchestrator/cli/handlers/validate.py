@@ -12,7 +12,9 @@ from orchestrator.errors import OrchestratorError, PlaybookError, UsageError
 from orchestrator.outcome import Exit
 from orchestrator.playbook.load import LoadedPlaybook, find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.schema import Playbook
+from orchestrator.playbook.shipped import is_cases_file
 from orchestrator.playbook.source import find_top_keys, read_source
+from orchestrator.text import plural
 from orchestrator.times import utc_now
 
 _OWN_KEYS = [key for key in Playbook.model_fields if key not in {"name", "description"}]
@@ -22,9 +24,12 @@ def validate_playbooks(playbooks: tuple[str, ...], variables: tuple[str, ...], *
     """Check playbooks without a network."""
     values = parse_assignments(variables)
     errors: list[OrchestratorError] = []
-    documents = []
+    documents: list[dict[str, Any]] = []
     for name in playbooks or _all_playbooks():
         try:
+            if is_cases_file(Path(name)):
+                documents.append(_check_cases(Path(name), as_json=as_json))
+                continue
             loaded = load_playbook(find_playbook(name), values, allow_undefined=True)
             frozen = _check_freezes(loaded)
             due = None if loaded.playbook.schedule is None else _schedule_document(loaded)
@@ -51,6 +56,20 @@ def validate_playbooks(playbooks: tuple[str, ...], variables: tuple[str, ...], *
     return int(Exit.OK)
 
 
+def _check_cases(file: Path, *, as_json: bool) -> dict[str, Any]:
+    """Check the form of a cases file; `test` checks the plans.
+
+    Raises:
+        PlaybookError: with file, line and key, when the cases are invalid.
+    """
+    from orchestrator.runs.cases.schema import load_cases  # noqa: PLC0415 - few folders have cases
+
+    loaded = load_cases(file)
+    if not as_json:
+        click.echo(f"{file}: ok, {plural(len(loaded.cases), 'case')}")
+    return {"file": str(file), "playbook": str(loaded.playbook), "cases": len(loaded.cases)}
+
+
 def _all_playbooks() -> tuple[str, ...]:
     found = tuple(map(str, list_playbook_files(Path("playbooks"))))
     if not found:
@@ -62,7 +81,9 @@ def _all_playbooks() -> tuple[str, ...]:
 def list_playbook_files(folder: Path) -> list[Path]:
     """List the playbooks in a folder, misspelt playbooks too. YAML files of other tools are left out."""
     files = sorted(file for file in folder.glob("*.y*ml") if file.suffix in {".yaml", ".yml"})
-    return [file for file in files if not file.name.startswith(".") and _may_be_playbook(file)]
+    return [
+        file for file in files if not file.name.startswith(".") and not is_cases_file(file) and _may_be_playbook(file)
+    ]
 
 
 def _may_be_playbook(file: Path) -> bool:

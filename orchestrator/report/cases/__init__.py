@@ -1,0 +1,1 @@
+"""Results of cases as text, JSON and JUnit XML."""

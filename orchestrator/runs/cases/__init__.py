@@ -1,0 +1,1 @@
+"""Cases of playbooks: written CVMs, and the expected plan."""
