@@ -356,7 +356,7 @@ def _lock_file(fd: int, path: Path, sleep: Callable[[float], None] = time.sleep)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
     os.close(fd)
-    hint = "wait for it to end, or stop it first"
+    hint = "wait for the end of that process, or stop the process first"
     raise RunHeldError("another process executes this run", file=path, hint=hint)
 
 

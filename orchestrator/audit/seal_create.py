@@ -111,7 +111,7 @@ def seal_elsewhere(
         raise UsageError(f"the log can't be read: {error.strerror or error}", file=path) from error
     _refuse_unsound(path, reading, check)
     if reading.verdict is not Verdict.WHOLE or check.covers is None:
-        hint = "seal it where it can be written, which ends that line"
+        hint = "seal the log in a folder with write access: this ends the torn line"
         raise UnfinishedError(f"the last line is torn: {reading.reason}", file=path, line=reading.line, hint=hint)
     for each in earlier:
         if each.seal is not None and each.seal.covers == check.covers:
@@ -129,7 +129,7 @@ def _refuse_unsound(path: Path, reading: Reading, check: SealCheck) -> None:
             f"a seal of this log does not hold: {check.broken}",
             file=path,
             line=check.line,
-            hint="nothing was sealed: find out first who changed what",
+            hint="nothing was sealed: find the author of the change first",
         )
     if not reading.finished:
         hint = f"`orchestrator resume {reading.chain.run_id}` goes on with it" if reading.records else None

@@ -56,9 +56,9 @@ class Covers:
         """
         kinds = {each.name: each.type for each in fields(cls)}
         if not isinstance(document, dict) or set(document) != set(kinds):
-            raise ValueError("it does not say what it covers")
+            raise ValueError("its field covers is missing or invalid")
         if any(type(document[name]) is not kind for name, kind in kinds.items()):
-            raise ValueError("it does not say what it covers")
+            raise ValueError("its field covers is missing or invalid")
         return cls(**document)
 
 
@@ -119,7 +119,7 @@ class Seal:
             raise ValueError(f"its algorithm is not {ALGORITHM}")
         texts = [document.get(name) for name in ("run_id", "sealed_at", "by", "key_id", "signature")]
         if not all(isinstance(text, str) for text in texts):
-            raise ValueError("it lacks a field that every seal has")
+            raise ValueError("a required field is missing")
         run_id, sealed_at, by, key, signature = map(str, texts)
         try:
             signed = base64.b64decode(signature, validate=True)

@@ -165,7 +165,7 @@ def _follow_on(reading: Reading, record: Record) -> None:
     if record.get("prev") != chain.prev:
         raise _AlteredError("its prev is not the hash of the record before it")
     if record.get("v") != VERSION or not all(isinstance(record.get(key), str) for key in ("run_id", "event", "ts")):
-        raise _AlteredError("it lacks a field that every record has")
+        raise _AlteredError("a required field is missing")
     if reading.records and record["run_id"] != chain.run_id:
         raise _AlteredError("it belongs to another run")
     if reading.finished and record["event"] not in AFTER_FINISH:
@@ -179,7 +179,7 @@ def _follow_on(reading: Reading, record: Record) -> None:
 def _check_torn(record: Record, pending: list[tuple[int, bytes]], by: frozenset[str]) -> None:
     """Accept unreadable lines as torn only if the next record names exactly these lines as torn."""
     if record.get("event") not in by or record.get("torn") != _describe_torn(pending).document():
-        raise _AlteredError("it can't be read, and the next record does not name it as torn")
+        raise _AlteredError("the line can't be read, and the next record does not name the line as torn")
 
 
 def _describe_torn(pending: list[tuple[int, bytes]]) -> Torn:

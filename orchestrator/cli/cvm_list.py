@@ -23,7 +23,7 @@ def read_names(arguments: tuple[str, ...], sources: tuple[str, ...]) -> list[str
     """
     names = [name.strip() for name in arguments]
     if any(not name for name in names):
-        raise UsageError("a CVM has an empty name", hint="a variable of the shell that is not set is empty")
+        raise UsageError("a CVM has an empty name", hint="an unset variable of the shell is empty")
     if sources.count(_STDIN) > 1:
         raise UsageError("--from - is given twice", hint="stdin can be read once; name it once")
     for source in sources:

@@ -226,7 +226,7 @@ def _compute_length(event: _Event) -> tuple[timedelta, bool]:
     if duration is not None and not isinstance(duration, timedelta):
         raise CalendarError(f"{name} has an invalid DURATION")
     if ends is not None and isinstance(ends, datetime) != (event.clock is not None):
-        raise CalendarError(f"{name}: one of DTSTART and DTEND is a day, the other one a time")
+        raise CalendarError(f"{name}: DTSTART and DTEND must both be days, or both be times")
     exact = duration is not None and bool(duration % _DAY)
     length = event.local_time(ends) - event.begins if ends is not None else duration or timedelta()
     if length < timedelta():

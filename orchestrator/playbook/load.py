@@ -193,7 +193,7 @@ def load_source(source: Source, assignments: Mapping[str, str], *, allow_undefin
         if not value.strip():
             raise UsageError(
                 f"the variable {name!r} has an empty value",
-                hint=f"give it a value: --var {name}=VALUE; a variable of the shell that is not set is empty",
+                hint=f"give a value: --var {name}=VALUE; an unset variable of the shell is empty",
             )
     values.update(assignments)
     undefined = tuple(name for name in declared if name not in values)

@@ -129,7 +129,7 @@ def _parse_tree(text: str, file: Path, what: str) -> tuple[dict[str, Tree], dict
         raise PlaybookError(f"not valid YAML: {reason}", file=file, line=line) from error
     builder = _Builder(file, what)
     if node is None:
-        hint = "`orchestrator schema` prints what it takes" if what == "playbook" else None
+        hint = "`orchestrator schema` prints the format" if what == "playbook" else None
         raise PlaybookError(f"the {what} is empty", file=file, line=1, hint=hint)
     tree = builder.build_tree(node, (), 0)
     if not isinstance(tree, dict):

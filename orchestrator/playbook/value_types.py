@@ -84,7 +84,7 @@ def as_list(value: object) -> object:
     if isinstance(value, str):
         return [value]
     if value == []:
-        raise ValueError("the list is empty, which would match nothing; leave the key out or name something")
+        raise ValueError("the list is empty and would match nothing; add an entry, or leave the key out")
     return value
 
 

@@ -243,7 +243,7 @@ def _refuse_unapproved(decision: Decision, plan_file: Path, terms: ApprovalTerms
     file = approvals_file(plan_file)
     if decision.wrong:
         message = "the signature of this approval is wrong, or is for another plan, cloud or workspace"
-        raise ApprovalError(message, file=file, line=decision.wrong[0], hint="find out who wrote this line")
+        raise ApprovalError(message, file=file, line=decision.wrong[0], hint="find the author of this line")
     reasons = "".join(f"; line {line}: {safe_text(reason, 200)}" for line, reason in decision.ignored[:_MOST_REASONS])
     message = f"the plan has {len(decision.counted)} of {plural(terms.at_least, 'approval')}{reasons}"
     raise ApprovalError(message, file=plan_file, hint=f"another person: orchestrator approve {plan_file} --key KEY")

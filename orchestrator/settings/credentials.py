@@ -62,7 +62,7 @@ def read_profile(name: str) -> Credentials:
     if file is None or not _exists(file):
         hint = "profiles come from the vendor's `phala` command; PHALA_CLOUD_DIR names another folder"
         raise SettingsError(
-            f"profile {name!r} needs the vendor's credentials file, which is missing", file=file, hint=hint
+            f"profile {name!r} needs the vendor's credentials file, but the file is missing", file=file, hint=hint
         )
     return _pick_profile(_read_profiles(file), name, file)
 

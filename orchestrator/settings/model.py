@@ -268,7 +268,7 @@ class ApprovalKey(DocumentedModel):
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:
         if (self.public_key is None) == (self.public_key_file is None):
-            raise ValueError("needs public_key or public_key_file, and only one of them")
+            raise ValueError("needs either public_key or public_key_file")
         return self
 
 

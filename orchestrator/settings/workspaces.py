@@ -57,7 +57,7 @@ class WorkspaceSection(DocumentedModel):
     @model_validator(mode="after")
     def _check_key(self) -> Self:
         if (self.api_key_file is None) == (self.api_key_env is None):
-            raise ValueError("needs api_key_file or api_key_env, and only one of them")
+            raise ValueError("needs either api_key_file or api_key_env")
         return self
 
     def read_key(self, name: str) -> tuple[str, str]:

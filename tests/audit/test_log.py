@@ -236,7 +236,10 @@ async def test_a_held_log_is_an_error_with_its_file_and_the_way_out(tmp_path: Pa
         AuditLog.reopen(log_path(log), ignore)
     log.close()
     assert caught.value.message == "another process executes this run"
-    assert (caught.value.file, caught.value.hint) == (str(log_path(log)), "wait for it to end, or stop it first")
+    assert (caught.value.file, caught.value.hint) == (
+        str(log_path(log)),
+        "wait for the end of that process, or stop the process first",
+    )
 
 
 async def test_an_unusable_folder_or_a_missing_log_is_an_error_with_its_file(tmp_path: Path) -> None:

@@ -311,11 +311,11 @@ def test_a_seal_in_a_file_has_its_format_its_version_and_its_run() -> None:
     ("changed", "reason"),
     [
         ({"algorithm": "rsa"}, "its algorithm is not ed25519"),
-        ({"by": None}, "it lacks a field that every seal has"),
+        ({"by": None}, "a required field is missing"),
         ({"signature": "ab\ncd"}, "its signature is not base64"),
-        ({"covers": None}, "it does not say what it covers"),
-        ({"covers": {"seq": 1}}, "it does not say what it covers"),
-        ({"covers": seal_of(log()).covers.document() | {"seq": True}}, "it does not say what it covers"),
+        ({"covers": None}, "its field covers is missing or invalid"),
+        ({"covers": {"seq": 1}}, "its field covers is missing or invalid"),
+        ({"covers": seal_of(log()).covers.document() | {"seq": True}}, "its field covers is missing or invalid"),
     ],
     ids=["algorithm", "no author", "no base64", "no extent", "half an extent", "a truth value for a number"],
 )

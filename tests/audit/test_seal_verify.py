@@ -46,9 +46,9 @@ def with_seal(data: bytes, **fields: object) -> bytes:
         (sealed(sealed(log(), OTHER)), None),
         (with_seal(log(), by="you"), "the signature of this seal is wrong"),
         (with_seal(log(), algorithm="rsa"), "this is no seal: its algorithm is not ed25519"),
-        (with_seal(log(), by=7), "this is no seal: it lacks a field that every seal has"),
+        (with_seal(log(), by=7), "this is no seal: a required field is missing"),
         (with_seal(log(), signature="?"), "this is no seal: its signature is not base64"),
-        (with_seal(log(), covers=[]), "this is no seal: it does not say what it covers"),
+        (with_seal(log(), covers=[]), "this is no seal: its field covers is missing or invalid"),
         (with_seal(reconciled(log())), "this seal is of something else than the lines above it"),
     ],
     ids=[

@@ -200,7 +200,7 @@ TIME = "SUMMARY:Fair\nDTSTART:20270101T100000Z\nDURATION:PT1H"
         (f"{DAY}\nDTEND;VALUE=DATE:20261231", "ends before its start"),
         (f"{DAY}\nDURATION:-P1D", "ends before its start"),
         (f"{DAY}\nDURATION:PT1H", "whole days, but its DURATION does not"),
-        (f"{DAY}\nDTEND:20270101T120000Z", "the other one a time"),
+        (f"{DAY}\nDTEND:20270101T120000Z", "must both be days, or both be times"),
         (f"{DAY}\nDTEND;VALUE=DATE:20270102\nDURATION:P1D", "both DTEND and DURATION"),
         (f"{DAY}\nRECURRENCE-ID;RANGE=THISANDFUTURE;VALUE=DATE:20270101", "THISANDFUTURE"),
         ("SUMMARY:Fair\nDTSTART:20270101T100000Z", "a time but no end"),

@@ -118,8 +118,8 @@ def test_a_missing_key_file_names_its_workspace(config: Path, folder: Path) -> N
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ("[workspaces.prod]", "needs api_key_file or api_key_env"),
-        ('[workspaces.prod]\napi_key_file = "a"\napi_key_env = "B"', "only one of them"),
+        ("[workspaces.prod]", "needs either api_key_file or api_key_env"),
+        ('[workspaces.prod]\napi_key_file = "a"\napi_key_env = "B"', "needs either api_key_file or api_key_env"),
         ('[workspaces.prod]\napi_key_env = "B"\nburts = 2', "burts"),
         ('[workspaces."a b"]\napi_key_env = "B"', "workspaces.a b: a name has at most"),
         ('[workspaces.a__b]\napi_key_env = "B"', "workspaces.a__b: a name has at most"),

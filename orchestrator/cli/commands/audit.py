@@ -166,9 +166,11 @@ def keygen(**options: Any) -> None:
 @click.option(
     "--older-than", metavar="DURATION", required=True, help="Remove logs with a last record older than this, e.g. 90d."
 )
-@click.option("--unsealed", is_flag=True, help="Also remove finished logs without a seal that covers their end.")
+@click.option("--unsealed", is_flag=True, help="Also remove finished logs without a seal over their end.")
 @click.option(
-    "--unfinished", is_flag=True, help="Also remove logs of unfinished runs, which `resume` could still continue."
+    "--unfinished",
+    is_flag=True,
+    help="Also remove logs of unfinished runs; `resume` can't continue these runs afterwards.",
 )
 @click.option(
     "--public-key",
@@ -178,7 +180,7 @@ def keygen(**options: Any) -> None:
     multiple=True,
     help="Count only valid seals by this key (PEM). By default any seal counts, unchecked.",
 )
-@click.option("--dry-run", is_flag=True, help="List what would be removed; remove nothing.")
+@click.option("--dry-run", is_flag=True, help="List the logs to remove; remove nothing.")
 @yes_option()
 @json_option
 @settings_options

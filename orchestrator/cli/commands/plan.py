@@ -20,7 +20,7 @@ from orchestrator.cli.options import (
 
 @click.command("plan", epilog="\b\nExample: orchestrator plan nightly-cost-stop --details")
 @partial(playbook_options, required=False)
-@click.option("--restore", metavar="RUN_ID", help="Plan what `restore RUN_ID` would do, in place of a playbook.")
+@click.option("--restore", metavar="RUN_ID", help="Plan the effects of `restore RUN_ID`, in place of a playbook.")
 @click.option(
     "--inventory",
     type=click.Path(path_type=Path),

@@ -15,7 +15,7 @@ def command() -> None:
 
 @command.command("push", epilog="\b\nExample: orchestrator playbooks push playbooks --prune")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--prune", is_flag=True, help="Remove the playbooks of the store that are not in DIR.")
+@click.option("--prune", is_flag=True, help="Remove the playbooks of the store without a file in DIR.")
 @json_option
 @settings_options
 def push(**options: Any) -> int:

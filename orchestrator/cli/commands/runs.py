@@ -26,7 +26,7 @@ _OUTCOMES = ["settled", "refused", "failed", "unsettled", "gone", "resurrected",
 )
 @click.option("--exit-code", "exit_codes", type=int, metavar="N", multiple=True, help="Only runs with this exit code.")
 @click.option("--fleet", metavar="FLEET_ID", help="Only the runs of this fleet run.")
-@click.option("--unfinished", is_flag=True, help="Only runs that `resume` can continue.")
+@click.option("--unfinished", is_flag=True, help="Only runs to continue with `resume`.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number of runs.")
 @json_option
 @settings_options

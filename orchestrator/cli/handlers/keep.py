@@ -38,7 +38,7 @@ def keep_cvms(
     if cvms and not (listed or clear) and until is None:
         raise UsageError("an exemption needs an end", hint="add --until TIME, such as --until 2026-12-01 or --until 3d")
     if not all(cvm.strip() for cvm in cvms):
-        raise UsageError("the name of a CVM is empty", hint="a variable of the shell that is not set is empty")
+        raise UsageError("the name of a CVM is empty", hint="an unset variable of the shell is empty")
     if listed + clear + (until is not None) != 1 or bool(cvms) == listed:
         raise UsageError(
             "give one of: CVM... --until TIME --reason TEXT, CVM... --clear, --list",

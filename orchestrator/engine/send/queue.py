@@ -283,7 +283,7 @@ class SendQueue:
             self.unsent -= 1
             return
         last = f"; the last of them: {job.trouble}" if job.trouble else ""
-        reason = f"the API's answers never showed whether the {job.action} had an effect, and it had none{last}"
+        reason = f"the API's answers left the effect of the {job.action} unknown, and it had no effect{last}"
         if self._give_up_if_late(job, reason):
             return
         if job.action.spec.is_instant:

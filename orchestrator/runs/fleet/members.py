@@ -80,7 +80,7 @@ def read_members(settings: Settings, names: Iterable[str]) -> tuple[Member, ...]
         if endpoint in by_key:
             raise UsageError(
                 f"workspaces {by_key[endpoint]} and {name} have the same API key",
-                hint="remove one of both from the settings, or name only one with --workspace",
+                hint="remove one of these workspaces from the settings, or name a single workspace with --workspace",
             )
         by_key[endpoint] = name
         members.append(Member(name, own, endpoint))

@@ -288,7 +288,7 @@ def _refuse_same_ids(workspaces: Sequence[WorkspacePlan]) -> None:
         if found is not None and found in by_id:
             raise UsageError(
                 f"workspaces {by_id[found]} and {each.name} of the settings are the same workspace {found}",
-                hint="remove one of both from the settings, or name only one with --workspace",
+                hint="remove one of these workspaces from the settings, or name a single workspace with --workspace",
             )
         if found is not None:
             by_id[found] = each.name

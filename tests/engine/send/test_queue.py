@@ -284,7 +284,7 @@ def test_a_target_often_without_effect_is_given_up(trouble: str | None, end: str
     bench.queue.add_watched()
     bench.queue.requeue(target)
     assert target.outcome is Outcome.FAILED
-    assert bench.reasons()[0].endswith(f"whether the stop had an effect, and it had none{end}")
+    assert bench.reasons()[0].endswith(f"answers left the effect of the stop unknown, and it had no effect{end}")
     assert bench.queue.next_request() == []
 
 
