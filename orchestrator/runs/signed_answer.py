@@ -35,6 +35,8 @@ from orchestrator.runs.stores import read_clock
 from orchestrator.settings.load import Settings
 from orchestrator.times import parse_timestamp
 
+_WAIT = 0.5
+"""Longest wait for another process that writes the file of approvals, in seconds: the run waits too."""
 VIA = "signature"
 """The way of a signed answer, in `approval.answered`."""
 
@@ -114,7 +116,7 @@ class SignedAnswers:
         place = question.run_id, question.seq, question.hash, question.step
         asked = AskedQuestion(*place, question.expires_at, subject.workspace)
         try:
-            append_line(self._file, asked)
+            append_line(self._file, asked, wait=_WAIT)
         except PlanFileError as error:
             note = "answer on this machine, or over the team store"
             self._observer.on_warning("question.not_written", run_id=question.run_id, reason=str(error), note=note)
@@ -153,7 +155,7 @@ class SignedAnswers:
             found = approvals_file(self._file).stat()
             version = (found.st_ino, found.st_size, found.st_mtime_ns)
             if version != self._version:
-                self._lines, self._version = read_approvals(self._file).answers, version
+                self._lines, self._version = read_approvals(self._file, wait=0).answers, version
         except (OSError, PlanFileError):
             self._lines, self._version = [], None
         return self._lines

@@ -4,9 +4,11 @@ Where the settings have `approval.keys`, a run needs a plan file that enough peo
 the confirmation, and again right before the log, together with the use of the plan: an approval counts for one run.
 """
 
+import errno
 import fcntl
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from orchestrator.runs.session import Session
     from orchestrator.runs.start import RunRequest
 
+LOCK_WAIT = 5.0
+"""Longest wait of a command for another process that writes the file of approvals, in seconds."""
+_LOOK_EVERY = 0.02
 _LARGEST = 10_000_000
 _MOST_REASONS = 10
 _MAKE = "orchestrator plan PLAYBOOK --out FILE"
@@ -106,8 +111,30 @@ def signed_plan(frozen: FrozenPlan) -> SignedPlan:
     return SignedPlan(frozen.digest, frozen.cloud_url, frozen.workspace)
 
 
-def read_approvals(plan_file: Path) -> ApprovalLines:
+def _lock(fd: int, operation: int, wait: float) -> None:
+    """Lock the file of approvals; every user with read access may hold the lock, so the wait is short.
+
+    Raises:
+        OSError: when another process holds the file all the time.
+    """
+    until = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(fd, operation | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                raise OSError(errno.EBUSY, "another process holds the file") from error
+            time.sleep(_LOOK_EVERY)
+        else:
+            return
+
+
+def read_approvals(plan_file: Path, *, wait: float = LOCK_WAIT) -> ApprovalLines:
     """Read the approvals beside a plan file; empty without such a file.
+
+    Args:
+        plan_file: the plan file.
+        wait: the longest wait for another process that writes the file, in seconds.
 
     Raises:
         PlanFileError: when the file can't be read, or is damaged.
@@ -116,7 +143,7 @@ def read_approvals(plan_file: Path) -> ApprovalLines:
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH)  # a line that is being written is no damage
+            _lock(fd, fcntl.LOCK_SH, wait)  # a line that is being written is no damage
             data = read_regular(file, _LARGEST)
         finally:
             os.close(fd)
@@ -128,8 +155,15 @@ def read_approvals(plan_file: Path) -> ApprovalLines:
     return _parse_lines(data, file)
 
 
-def append_line(plan_file: Path, line: SignedApproval | AskedQuestion | QuestionAnswer) -> Path:
+def append_line(
+    plan_file: Path, line: SignedApproval | AskedQuestion | QuestionAnswer, *, wait: float = LOCK_WAIT
+) -> Path:
     """Append a line to the file of approvals beside a plan file, durably; return the path of the approvals.
+
+    Args:
+        plan_file: the plan file.
+        line: the line.
+        wait: as in `read_approvals`.
 
     Raises:
         PlanFileError: when the file can't be written, or is damaged.
@@ -138,7 +172,7 @@ def append_line(plan_file: Path, line: SignedApproval | AskedQuestion | Question
     try:
         fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            _lock(fd, fcntl.LOCK_EX, wait)
             _parse_lines(read_regular(file, _LARGEST), file)
             size = os.fstat(fd).st_size
             try:

@@ -1,5 +1,6 @@
 """Approved starts: who may start what, how often, and until when; on virtual time."""
 
+import fcntl
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from orchestrator.errors import ApprovalError, PlanFileError, SettingsError
 from orchestrator.playbook.plan import Plan
 from orchestrator.runs.resume import reopen_run
 from orchestrator.runs.session import Endpoint, Session
-from orchestrator.runs.signed_start import approvals_file, load_terms
+from orchestrator.runs.signed_start import append_line, approvals_file, load_terms, read_approvals
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.settings.model import ApprovalKey, ApprovalSection
 from tests.engine.fakes import FakeCloud
@@ -175,6 +176,20 @@ async def test_a_damaged_file_takes_no_further_approval(tmp_path: Path) -> None:
     assert (refused.value.line, refused.value.exit_code) == (1, 2)
     with pytest.raises(PlanFileError, match="the line is cut off"):
         await start(session, request_by(file, session, "ben"))
+
+
+async def test_a_file_that_another_process_holds_delays_nobody_for_long(tmp_path: Path) -> None:
+    session = session_with(tmp_path)
+    file = await write_plan(session, tmp_path)
+    approve(file, "ann", session.clock.wall())
+    line = read_approvals(file).approvals[0]
+    with approvals_file(file).open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(PlanFileError, match="another process holds the file"):
+            append_line(file, line, wait=0)
+        with pytest.raises(PlanFileError, match="another process holds the file"):
+            read_approvals(file, wait=0.03)
+    assert read_approvals(file, wait=0).approvals == [line]
 
 
 def test_a_key_under_two_names_is_refused_also_from_a_file(tmp_path: Path) -> None:
