@@ -167,6 +167,10 @@ class SkipReason(StrEnum):
     """The playbook selects the CVM now, but the CVM is no target of the plan file."""
     NOT_IN_RUN = "not_in_run"
     """The run to undo did not take the CVM down."""
+    NOT_OWED = "not_owed"
+    """The playbook of the wake did not stop the CVM."""
+    GPU = "gpu"
+    """The CVM has GPUs, and `wake.include_gpus` of the playbook is not true."""
     MAX_FAILURES = "max_failures"
     """The run ended early: more targets failed than `max_failures` allows."""
     STEP_FAILED = "step_failed"
@@ -192,7 +196,7 @@ MAY_BE_PROTECTED = frozenset({"protect", "exclude"})
 ALREADY = frozenset({SkipReason.ALREADY_DOWN, SkipReason.ALREADY_UP})
 """The CVM is already as the action would leave the CVM."""
 
-OUT_OF_SCOPE = frozenset({SkipReason.NOT_SELECTED, SkipReason.NOT_IN_RUN})
+OUT_OF_SCOPE = frozenset({SkipReason.NOT_SELECTED, SkipReason.NOT_IN_RUN, SkipReason.NOT_OWED})
 """The CVM was never meant to be a target."""
 
 _SENTENCES: Mapping[SkipReason, str] = {
@@ -211,6 +215,8 @@ _SENTENCES: Mapping[SkipReason, str] = {
     SkipReason.GONE: "no longer in the list",
     SkipReason.NOT_IN_PLAN_FILE: "not a target of the plan file",
     SkipReason.NOT_IN_RUN: "not stopped by the run to restore",
+    SkipReason.NOT_OWED: "not stopped by the playbook to wake",
+    SkipReason.GPU: "has GPUs, and `wake.include_gpus` is not true",
     SkipReason.MAX_FAILURES: "the run ended early: more targets failed than max_failures allows",
     SkipReason.STEP_FAILED: "the run ended early: a step with `on_failure: stop` did not end as wanted",
     SkipReason.CANARY_FAILED: "the run ended early: a CVM of the first wave, the canary, did not end as wanted",

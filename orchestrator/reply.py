@@ -122,6 +122,38 @@ class UsagePage:
     ahead: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationRecord:
+    """An operation in the history of a CVM. Unreadable fields are None.
+
+    Attributes:
+        correlation_id: the API's id of the operation.
+        kind: the API's word for the operation, such as `power_off`, an open set.
+        target: the status that the operation leads to, in lower case.
+        by: the username or the number of the person, never an e-mail address.
+        started_at: start of the operation, by the API's clock.
+    """
+
+    correlation_id: str
+    kind: str
+    target: str
+    by: str | None
+    started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsPage:
+    """The newest operations of a CVM.
+
+    Attributes:
+        operations: the operations, newest first.
+        ahead: seconds by which the server's clock is ahead of this machine's, to a second; None if unknown.
+    """
+
+    operations: tuple[OperationRecord, ...]
+    ahead: float | None = None
+
+
 @value_class(frozen=True, slots=True, kw_only=True)
 class Reply(Generic[T_co]):
     """The answer to a request, or the problem in place of an answer.

@@ -61,6 +61,8 @@ class Event(StrEnum):
     """A CVM has the wanted status, or no longer exists."""
     TARGET_FAILED = "target.failed"
     """A target ended with any other outcome."""
+    TARGET_OPERATION = "target.operation"
+    """The operations of a target's requests, according to the operation history."""
     BILLING_RECONCILED = "billing.reconciled"
     """The charge for a stop, according to the vendor's usage records."""
 
@@ -189,6 +191,8 @@ class RunStarted(LogEvent):
         ignore_keep: the reason to act on exempted CVMs.
         submitted: `by`, `db_user` and `at` of a run submitted to a team store.
         approval: the signed approvals and the starter's signature; `exempt` for an exempt playbook; None without keys.
+        wakeable: whether a wake of the playbook starts the CVMs stopped by the run.
+        wakes: `playbook` and `runs` of a wake: the playbook and its runs that stopped the CVMs.
     """
 
     __slots__ = ()
@@ -200,6 +204,12 @@ class RunStarted(LogEvent):
     restores, narrowed = Optional[str](), Optional[Json]()
     freeze, break_freeze, ignore_keep = Optional[Json](), Optional[str](), Optional[str]()
     workspace_name, fleet = Optional[str](), Optional[str]()
+    wakeable, wakes = Optional[bool](), Optional[Json]()
+
+    @property
+    def undoes_stops(self) -> bool:
+        """True for an undo and for a wake: the run starts CVMs stopped by earlier runs."""
+        return self.restores is not None or self.wakes is not None
 
     @property
     def is_signed(self) -> bool:
@@ -594,6 +604,17 @@ class TargetFailed(TargetEnded):
     __slots__ = ()
 
 
+class TargetOperation(TargetEvent):
+    """`target.operation`.
+
+    Attributes:
+        correlation_ids: the API's ids of the operations; empty if the history does not show whose operations these are.
+    """
+
+    __slots__ = ()
+    correlation_ids = Required[list[str]]()
+
+
 class BillingReconciled(TargetEvent):
     """`billing.reconciled`; `Reconciled.from_document` of billing decodes the whole record.
 
@@ -633,6 +654,7 @@ AnyEvent: TypeAlias = (
     | TargetStatus
     | TargetSettled
     | TargetFailed
+    | TargetOperation
     | BillingReconciled
     | UnknownEvent
 )
@@ -659,6 +681,7 @@ TYPES: Mapping[str, Callable[[Record], AnyEvent]] = {
     Event.TARGET_STATUS: TargetStatus,
     Event.TARGET_SETTLED: TargetSettled,
     Event.TARGET_FAILED: TargetFailed,
+    Event.TARGET_OPERATION: TargetOperation,
     Event.BILLING_RECONCILED: BillingReconciled,
 }
 """The type of each event."""

@@ -18,6 +18,7 @@ from orchestrator.audit.events import (
     RepliedEvent,
     TargetEnded,
     TargetEvent,
+    TargetOperation,
     TargetSettled,
     TargetStatus,
 )
@@ -74,6 +75,7 @@ class TargetState:
         taken_up_by: the later step that chose this CVM again; then this target is not the last word on the CVM.
         billing: billing note of the acceptance, without its time; shared like `bill`.
         reconciled: the last record about the charge.
+        operations: the API's ids of the operations of the requests; None if the operation history was not read.
     """
 
     step: str
@@ -105,6 +107,7 @@ class TargetState:
     taken_up_by: str | None = None
     billing: Json | None = None
     reconciled: BillingReconciled | None = None
+    operations: tuple[str, ...] | None = None
 
     @property
     def outcome_so_far(self) -> Outcome:
@@ -160,8 +163,14 @@ class TargetState:
                 self.phase, self.batch = Phase.WAITING, None
                 self.escalated_at, self.escalated_from = event.ts, self.status
                 self.reason = event.reason
-            case BillingReconciled():
-                self.reconciled = event
+            case TargetOperation() | BillingReconciled():
+                self._apply_note(event)
+
+    def _apply_note(self, note: TargetOperation | BillingReconciled) -> None:
+        if isinstance(note, TargetOperation):
+            self.operations = tuple(note.correlation_ids)
+        else:
+            self.reconciled = note
 
     def _apply_intent(self, intent: ActionIntent) -> None:
         ts = intent.ts

@@ -29,6 +29,7 @@ _COMMANDS = {
     "approve": ("orchestrator.cli.commands.approve", "Answer the open question of a run."),
     "abandon": ("orchestrator.cli.commands.abandon", "End an interrupted run without sending requests."),
     "restore": ("orchestrator.cli.commands.restore", "Undo a run: start the CVMs it stopped."),
+    "wake": ("orchestrator.cli.commands.wake", "Start the CVMs that a playbook stopped, unless touched since."),
     "runs": ("orchestrator.cli.commands.runs", "List runs, newest first."),
     "show": ("orchestrator.cli.commands.show", "Show the result of a run."),
     "report": ("orchestrator.cli.commands.report", "Write a report of one run: text, HTML, JSON, CSV or Markdown."),

@@ -16,7 +16,7 @@ from orchestrator.cloud.http import MEBIBYTE, Http, make_reply, seconds_ahead
 from orchestrator.cloud.transport import Destination, ThroughHttpx, choose_carrier
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.errors import CloudError
-from orchestrator.reply import BatchStopped, Identity, Page, Reply, StatusRead, UsagePage
+from orchestrator.reply import BatchStopped, Identity, OperationsPage, Page, Reply, StatusRead, UsagePage
 from orchestrator.times import utc_now
 
 if TYPE_CHECKING:  # files have no permit
@@ -106,6 +106,18 @@ class PhalaCloud:
         now = self._wall()
         ahead = seconds_ahead(exchange, now)
         return make_reply(exchange, lambda body: replace(wire.read_identity(body), clock_ahead=ahead), now)
+
+    async def read_operations(self, ref: CvmRef) -> Reply[OperationsPage]:
+        """`GET /cvms/{cvm_id}/operations`: the newest operations of a CVM, at most 50."""
+        from orchestrator.cloud.wire_operations import read_operations  # noqa: PLC0415 - few runs read the history
+
+        if not wire.is_address(ref.address):
+            return _refuse_identifier("CVM identifier", ref.address)
+        path = f"/cvms/{ref.address}/operations"
+        exchange = await self._http.exchange("GET", path, params={"limit": 50}, largest=_ACTION_ANSWER)
+        now = self._wall()
+        ahead = seconds_ahead(exchange, now)
+        return make_reply(exchange, lambda body: read_operations(body, ahead), now)
 
     async def act(self, action: Action, ref: CvmRef) -> Reply[StatusRead]:
         """`POST /cvms/{cvm_id}/…`: stop, shutdown, start, or restart (without `force`).

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from orchestrator.action import Action
 from orchestrator.cvm import Cvm, CvmRef
-from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
+from orchestrator.reply import BatchStopped, OperationsPage, Page, Reply, StatusRead
 
 
 class Cloud(Protocol):
@@ -48,6 +48,10 @@ class Cloud(Protocol):
 
     async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
         """Read the status of a CVM."""
+        ...
+
+    async def read_operations(self, ref: CvmRef) -> Reply[OperationsPage]:
+        """Read the newest operations of a CVM."""
         ...
 
 

@@ -1,6 +1,6 @@
 """A run: carries out the steps in order, verifies settled CVMs at the end, and writes the last record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -66,6 +66,7 @@ class Run:
         claim: CvmClaim | None = None,
         deadline: Deadline | None = None,
         left_alone: bool = False,
+        before_finish: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Set up.
 
@@ -77,6 +78,7 @@ class Run:
             claim: keeps other runs away from the CVMs; None without a claim.
             deadline: deadline for the first request of every target; None without a deadline.
             left_alone: whether the plan skipped a selected CVM because a fact about the CVM is unknown.
+            before_finish: records more about the targets, before the last record of the run; None for nothing more.
         """
         earlier = earlier or EarlierProgress()
         self.ledger, self.reader = context.ledger, workspace.reader
@@ -84,6 +86,7 @@ class Run:
         self._approver, self._deadline, self._claim, self._left_alone = approver, deadline, claim, left_alone
         self._remaining: Sequence[AnyPlanned] = ()  # the steps after the current step
         self._stop_on_failure_steps: list[str] = []  # the steps so far with `on_failure: stop`
+        self._before_finish = before_finish
         self._final_fields: Mapping[str, object] = {}  # more fields of `run.finished`
         if earlier.refused:
             self._control.halt(Ending.NOT_APPROVED)
@@ -278,6 +281,8 @@ class Run:
             )
         else:
             self._end_open_jobs(ending, left, unconfirmed)
+            if self._before_finish is not None and control.cut_by is None and ending is not Ending.CANCELLED:
+                await self._before_finish()
             code = self._exit_code(ending)
             more = dict(self._final_fields)
             if self._deadline is not None:

@@ -13,7 +13,7 @@ from orchestrator.engine.rate.breaker import Breaker, Outage
 from orchestrator.engine.rate.gate import Gate
 from orchestrator.engine.read.status import StatusReader
 from orchestrator.outcome import Ending
-from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
+from orchestrator.reply import BatchStopped, OperationsPage, Page, Reply, StatusRead
 
 _T = TypeVar("_T")
 
@@ -62,6 +62,10 @@ class ObservedCloud:
     async def read_state(self, ref: CvmRef) -> Reply[StatusRead]:
         """Read the status of a CVM."""
         return self._pass_on(await self._cloud.read_state(ref))
+
+    async def read_operations(self, ref: CvmRef) -> Reply[OperationsPage]:
+        """Read the newest operations of a CVM."""
+        return self._pass_on(await self._cloud.read_operations(ref))
 
     def _pass_on(self, reply: Reply[_T]) -> Reply[_T]:
         self._on_reply(reply)

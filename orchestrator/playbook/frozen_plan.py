@@ -4,7 +4,7 @@ The later run makes a new plan. Its targets are only CVMs that are targets of th
 made. All other targets of the file are *drifted*: skipped, with the changes as the reason.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -57,7 +57,8 @@ class FrozenPlan:
         workspace_name: the workspace by its name in the settings; None for the default key.
         narrowing: the conditions of `--only` and `--exclude`; None without these options.
         restores: the run to undo; None for another plan.
-        up_then: denominator of `max_percent` for the starts of an undo; None for another plan.
+        wakes: `playbook` and `runs` of a wake; None for another plan.
+        up_then: denominator of `max_percent` for the starts of an undo or a wake; None for another plan.
         digest: digest of the file, in hex.
     """
 
@@ -76,6 +77,7 @@ class FrozenPlan:
     workspace_name: str | None = None
     narrowing: Narrowing | None = None
     restores: str | None = None
+    wakes: Mapping[str, object] | None = None
     up_then: int | None = None
     _by_cvm: ByCvm[FrozenTarget] = field(init=False, repr=False, compare=False)
 

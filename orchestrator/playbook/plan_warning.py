@@ -50,6 +50,8 @@ class WarningCode(StrEnum):
     """Another version made the plan file."""
     LATE_STOPS = "late_stops"
     """CVMs went down only after the run to undo had given up, and are started too."""
+    NO_OPERATION_HISTORY = "no_operation_history"
+    """The API has no operation history, so a wake goes by the statuses of the CVMs."""
     SETTINGS_FROZEN = "settings_frozen"
     """Settings of the file or the environment have no effect: the plan file or the run has fixed the values."""
     SETTINGS_IGNORED = "settings_ignored"

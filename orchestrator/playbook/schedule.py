@@ -237,6 +237,11 @@ class Wake(DocumentedModel):
         )
 
 
+def name_wake(playbook: str) -> str:
+    """Return the name of the starts of a playbook: in the journal of the service, and of their runs."""
+    return f"{playbook} (wake)"
+
+
 def load_zone(name: str) -> "ZoneInfo":
     """Load the time zone with this name."""
     from zoneinfo import ZoneInfo  # noqa: PLC0415 - most playbooks have no schedule

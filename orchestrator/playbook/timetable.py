@@ -10,7 +10,7 @@ from orchestrator.playbook.calendars import DaysOff, read_calendar
 from orchestrator.playbook.firings import Timetable
 from orchestrator.playbook.freeze import GUARDS, Freeze
 from orchestrator.playbook.load import LoadedPlaybook
-from orchestrator.playbook.schedule import CalendarFile, Schedule, load_zone
+from orchestrator.playbook.schedule import CalendarFile, Schedule, load_zone, name_wake
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.source import parse_source
 
@@ -50,11 +50,6 @@ def load_wake_timetable(
     times = wake.as_schedule(schedule)
     calendars = _read_calendars(loaded, "wake", times, read)
     return Timetable(name_wake(loaded.playbook.name), times, calendars, wakes=loaded.playbook.name)
-
-
-def name_wake(playbook: str) -> str:
-    """Return the name of the starts of a playbook: in the journal of the service, and of their runs."""
-    return f"{playbook} (wake)"
 
 
 def _read_calendars(

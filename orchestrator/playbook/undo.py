@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orchestrator.cvm import DOWN, ByCvm, Cvm, CvmRef, is_up
-from orchestrator.outcome import Reason, SkipReason
+from orchestrator.outcome import OUT_OF_SCOPE, Reason, SkipReason
 from orchestrator.playbook.guards import Denominator
 from orchestrator.playbook.plan import Plan, Skipped
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
@@ -56,6 +56,11 @@ class Undo:
     def source(self) -> str:
         """The source of the limits as text."""
         return "the run to undo"
+
+    @property
+    def doer(self) -> str:
+        """The run, or the runs, that took the CVMs down, as text."""
+        return "the run"
 
     @property
     def moment(self) -> None:
@@ -121,7 +126,7 @@ class Undo:
         del now, version
         gone = self._by_cvm.left_by(cvm.ref for cvm in plan.cvms)
         skipped = (
-            *(replace(each, selected=each.why.code is not SkipReason.NOT_IN_RUN) for each in plan.skipped),
+            *(replace(each, selected=each.why.code not in OUT_OF_SCOPE) for each in plan.skipped),
             *(
                 Skipped(Cvm(ref=each.ref, status=each.status or "unknown"), Reason(SkipReason.GONE), selected=True)
                 for each in gone
@@ -139,11 +144,11 @@ class Undo:
         if started:
             yield PlanWarning(
                 WarningCode.LATE_STOPS,
-                f"{plural(len(started), 'CVM')} not seen down by the run, down now, started too: "
+                f"{plural(len(started), 'CVM')} not seen down by {self.doer}, down now, started too: "
                 f"{join_names(ref.name for ref in started)}",
             )
         left = plan.drifted
         if left:
-            what = "taken down by the run" + (" or asked to go down" if late else "")
+            what = f"taken down by {self.doer}" + (" or asked to go down" if late else "")
             sentence = f"skipped {len(left)} of {plural(len(self.targets), 'CVM')} {what}: changed since"
             yield PlanWarning(WarningCode.DRIFTED, sentence)

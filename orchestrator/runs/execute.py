@@ -59,6 +59,11 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
         on_outage=partial(_warn_of_outage, session),
     )
     soaks = {wave: parse_timestamp(until) for wave, until in state.soaks.items()}
+    before_finish = None
+    if state.started.wakeable:
+        from orchestrator.runs.own_operations import record_own_operations  # noqa: PLC0415 - few playbooks have a wake
+
+        before_finish = partial(record_own_operations, session, ledger, state)
     freeze = opened.freeze if opened.freeze.freezes else None
     return Run(
         RunContext(ledger, session.clock, session.rng, session.limits, settle, freeze),
@@ -68,6 +73,7 @@ def prepare_run(session: Session, opened: OpenRun, approver: Approver | None = N
         deadline=_find_deadline(session, state),
         left_alone=bool(state.left_alone),
         claim=claim,
+        before_finish=before_finish,
     )
 
 

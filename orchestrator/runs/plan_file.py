@@ -53,6 +53,7 @@ def build_plan_file(
     cloud_url: str,
     workspace: Mapping[str, object],
     restores: Mapping[str, object] | None = None,
+    wakes: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Build the document of a plan file, with its digest.
 
@@ -67,6 +68,7 @@ def build_plan_file(
         cloud_url: the address of the inventory's cloud.
         workspace: the fields to identify the workspace.
         restores: `run_id` of the run to undo, and `cvms_up`, the denominator of `max_percent`; None for another plan.
+        wakes: `playbook` and `runs` of a wake, and `cvms_up` as in `restores`; None for another plan.
     """
     started = started_fields(loaded, actor=actor, version=version, cloud_url=cloud_url, limits=plan.limits)
     planned, shown = planned_fields(plan, workspace_size), plan_document(plan)
@@ -81,6 +83,7 @@ def build_plan_file(
         **({} if plan.workspace_name is None else {"workspace_name": plan.workspace_name}),
         "playbook": {**_as_mapping(started["playbook"]), "description": loaded.playbook.description},
         **({} if restores is None else {"restores": restores}),
+        **({} if wakes is None else {"wakes": wakes}),
         "vars": started["vars"],
         **({} if plan.narrowed is None else {"narrowed": plan.narrowed}),
         "limits": started["limits"],
@@ -174,13 +177,15 @@ def request_plan(
     recorded = Frozen("the plan file", frozen.limits, frozen.steps, guards, notify_on, file=file)
     applied = apply_settings(recorded, settings, assignments)
     frozen = replace(frozen, limits=applied.limits, steps=applied.steps)
-    restores = {} if frozen.restores is None else {"restores": frozen.restores}
+    undone: dict[str, object] = {} if frozen.restores is None else {"restores": frozen.restores}
+    if frozen.wakes is not None:
+        undone["wakes"] = dict(frozen.wakes)
     origin = {"path": str(file), "digest": frozen.digest, "made_at": timestamp(frozen.made_at), "actor": frozen.actor}
     return RunRequest(
         frozen.loaded,
         frozen.limits,
         frozen,
-        origin_fields={"plan_file": origin, **restores},
+        origin_fields={"plan_file": origin, **undone},
         ignore_running=ignore_running,
         workspace=WorkspaceIdentity(frozen.workspace, frozen.key_fingerprint),
         warnings=applied.warnings,
@@ -284,6 +289,12 @@ class _Restores(_Part):
     cvms_up: int
 
 
+class _Wakes(_Part):
+    playbook: str
+    runs: list[str]
+    cvms_up: int
+
+
 class _Saved(_Part):
     made_at: str
     actor: str
@@ -301,6 +312,7 @@ class _Saved(_Part):
     playbook_text: list[str]
     narrowed: dict[str, Any] | None = None
     restores: _Restores | None = None
+    wakes: _Wakes | None = None
 
     def freeze_plan(self, loaded: LoadedPlaybook, document: Record) -> FrozenPlan:
         return FrozenPlan(
@@ -319,5 +331,6 @@ class _Saved(_Part):
             digest=document[_DIGEST],
             narrowing=Narrowing.from_record(self.narrowed),
             restores=None if self.restores is None else self.restores.run_id,
-            up_then=None if self.restores is None else self.restores.cvms_up,
+            wakes=None if self.wakes is None else {"playbook": self.wakes.playbook, "runs": self.wakes.runs},
+            up_then=next((each.cvms_up for each in (self.restores, self.wakes) if each is not None), None),
         )

@@ -178,7 +178,7 @@ def _check_guards(
         up=up,
         protected=0,
         starts=starts,
-        whole_of_starts=undo if state.started.restores is not None else Denominator(len(cvms)),
+        whole_of_starts=undo if state.started.undoes_stops else Denominator(len(cvms)),
     )
     refused = [f"{check.name}: {check.message}" for check in checks if not check.ok]
     if refused:

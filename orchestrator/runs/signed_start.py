@@ -73,7 +73,9 @@ def needs_approval(settings: Settings, request: "RunRequest") -> bool:
 
 
 def is_exempt(settings: Settings, request: "RunRequest") -> bool:
-    """Check for a playbook in `approval.exempt`; an ad-hoc order or an undo is never exempt."""
+    """Check for a playbook in `approval.exempt`, or its wake; an ad-hoc order or an undo is never exempt."""
+    if request.wake is not None:
+        return request.wake.loaded.playbook.name in settings.approval.exempt
     is_playbook = not request.loaded.in_memory and "restores" not in request.origin_fields
     return is_playbook and request.loaded.playbook.name in settings.approval.exempt
 
@@ -234,7 +236,8 @@ def require_recorded(session: "Session", state: "RunState") -> None:
     Raises:
         ApprovalError: when the log has no approval, and the playbook is not exempt.
     """
-    is_exempt_now = state.started.playbook.get("name") in session.settings.approval.exempt
+    name = (state.started.wakes or {}).get("playbook") or state.started.playbook.get("name")
+    is_exempt_now = name in session.settings.approval.exempt
     if state.started.approval is None and not is_exempt_now:
         hint = f"orchestrator abandon {safe_text(state.run_id)} --reason TEXT; then make a plan, and have it approved"
         raise ApprovalError("the run began without an approval, and the settings have approval.keys now", hint=hint)
@@ -243,6 +246,8 @@ def require_recorded(session: "Session", state: "RunState") -> None:
 def _explain_way(request: "RunRequest") -> str:
     if "restores" in request.origin_fields:
         make = f"orchestrator plan --restore {request.origin_fields['restores']} --out FILE"
+    elif request.wake is not None:
+        make = f"orchestrator plan --wake {request.wake.loaded.playbook.name} --out FILE"
     else:
         make = "the same command with --out FILE" if request.loaded.in_memory else _MAKE
     return f"{make}; another person: orchestrator approve FILE --key KEY; then: orchestrator run --plan FILE --key KEY"

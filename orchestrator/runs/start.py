@@ -35,6 +35,7 @@ from orchestrator.times import timestamp
 
 if TYPE_CHECKING:
     from orchestrator.runs.signed_start import SignedStart
+    from orchestrator.runs.wake import WakeOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class RunRequest:
         fleet_id: the fleet run of the run; None for a run of its own.
         overrides: the decisions to act despite freezes and exemptions.
         signed: the approved plan file and the starter's key; None without a plan file.
+        wake: the wake to read before the plan, also the constraint; None for any other request.
     """
 
     loaded: LoadedPlaybook
@@ -115,6 +117,12 @@ class RunRequest:
     fleet_id: str | None = None
     overrides: Overrides = NO_OVERRIDES
     signed: "SignedStart | None" = None
+    wake: "WakeOrder | None" = None
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether a plan without targets is no error: in a fleet run, and for a wake."""
+        return self.fleet_id is not None or self.wake is not None
 
 
 Confirm = Callable[[Plan], Awaitable[bool]]
@@ -127,7 +135,10 @@ async def plan_request(session: Session, request: RunRequest) -> Prepared:
     Raises:
         CloudError: when the inventory can't be read.
         UsageError: when the API key belongs to another workspace than the plan file or the run to undo.
+        ClaimedError: when a process still carries out a run of the playbook to wake.
     """
+    if request.wake is not None:
+        await request.wake.read(session)
     prepared = await prepare_plan(
         session,
         request.loaded,
@@ -163,8 +174,8 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
         SettingsError: when the claim can't be written.
         AuditError: when the log can't be written.
     """
-    in_fleet = request.fleet_id is not None
-    refusal = find_refusal(prepared.plan, request.constraint, is_named=request.is_named, may_be_empty=in_fleet)
+    may_be_empty = request.may_be_empty
+    refusal = find_refusal(prepared.plan, request.constraint, is_named=request.is_named, may_be_empty=may_be_empty)
     if refusal is not None:
         raise refusal
     if session.settings.approval.keys:
@@ -305,6 +316,12 @@ async def _begin_log(
     )
     started.update(prepared.workspace.record_fields())
     started.update(request.origin_fields)
+    if request.wake is not None:
+        started["wakes"] = request.wake.wakes
+    playbook = request.loaded.playbook
+    if playbook.wake is not None and request.narrowing is None and request.constraint is None:
+        defaults = {name: variable.default for name, variable in playbook.vars.items()}
+        started["wakeable"] = request.loaded.variables == defaults
     if request.narrowing is not None:
         started["narrowed"] = request.narrowing.document()
     started.update(freeze_fields(request.loaded, prepared.freeze.calendars))

@@ -24,7 +24,7 @@ from orchestrator.engine.workspace import Workspace
 from orchestrator.errors import AuditError
 from orchestrator.playbook.resolved_steps import PlannedStep, RunLimits
 from orchestrator.playbook.value_types import Dispatch, Share
-from orchestrator.reply import BatchStopped, Page, Reply, StatusRead
+from orchestrator.reply import BatchStopped, OperationRecord, OperationsPage, Page, Reply, StatusRead
 
 EPOCH = datetime(2026, 11, 23, 8, tzinfo=UTC)
 StopScript = Callable[[CvmRef, int], Reply[StatusRead] | None]
@@ -121,6 +121,7 @@ class FakeCloud:
         self.gone: set[str] = set()
         self.did: dict[str, list[Action]] = defaultdict(list)
         self.was_down = False
+        self.history_script: Callable[[CvmRef], Reply[OperationsPage] | None] = lambda _ref: None
         self.details: dict[str, Reply[Cvm]] = {}
 
     def take_effect(self, ref: CvmRef, action: Action = Action.STOP) -> None:
@@ -208,6 +209,22 @@ class FakeCloud:
         return (
             Reply(value=cvms, http_status=200) if cvms else Reply(http_status=404, error_code="ERR-03-001", problem="?")
         )
+
+    async def read_operations(self, ref: CvmRef) -> Reply[OperationsPage]:
+        self.requests.append((anyio.current_time(), "operations", ref.name))
+        await anyio.sleep(self.latency)
+        done = zip(self.did[ref.name], self.effects[ref.name], strict=True)
+        operations = [
+            OperationRecord(
+                correlation_id=f"{ref.name}-{number}",
+                kind=action.value,
+                target="running" if action.leaves_running else "stopped",
+                by="me",
+                started_at=EPOCH + timedelta(seconds=at),
+            )
+            for number, (action, at) in enumerate(done)
+        ]
+        return self.history_script(ref) or Reply(value=OperationsPage(tuple(reversed(operations))), http_status=200)
 
     async def price_list(self) -> Reply[Mapping[str, Decimal]]:
         return Reply(value={}, http_status=200)

@@ -31,8 +31,8 @@ def test_a_shipped_playbook_loads_and_matches_the_schema(file: Path) -> None:
     assert loaded.playbook.description
 
 
-def test_four_playbooks_are_shipped() -> None:
-    assert len(SHIPPED) == 4
+def test_five_playbooks_are_shipped() -> None:
+    assert len(SHIPPED) == 5
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_playbook_is_found_by_path_or_by_its_name_in_the_folder(tmp_path: Path
     assert caught.value.hint == "did you mean 'nightly-cost-stop'?"
     with pytest.raises(PlaybookError, match="no playbook 'xyz'") as unknown:
         find_playbook("xyz", tmp_path)
-    assert "shipped: emergency-stop-teepod, gpu-curfew, incident-contain-app, nightly-cost-stop" in (
+    assert "shipped: emergency-stop-teepod, gpu-curfew, incident-contain-app, nightly-cost-stop, office-hours" in (
         unknown.value.hint or ""
     )
     with pytest.raises(PlaybookError):

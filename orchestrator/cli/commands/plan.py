@@ -21,6 +21,7 @@ from orchestrator.cli.options import (
 @click.command("plan", epilog="\b\nExample: orchestrator plan nightly-cost-stop --details")
 @partial(playbook_options, required=False)
 @click.option("--restore", metavar="RUN_ID", help="Plan the effects of `restore RUN_ID`, in place of a playbook.")
+@click.option("--wake", metavar="PLAYBOOK", help="Plan the effects of `wake PLAYBOOK`, in place of a playbook.")
 @click.option(
     "--inventory",
     type=click.Path(path_type=Path),
@@ -40,9 +41,13 @@ def command(**options: Any) -> int:
 
     md is Markdown for pull requests and job summaries.
     """
-    from orchestrator.cli.handlers.plan import show_plan, show_undo_plan
+    from orchestrator.cli.handlers.plan import show_plan, show_undo_plan, show_wake_plan
 
-    inventory = options.pop("inventory")
+    wake, inventory = options.pop("wake"), options.pop("inventory")
+    if wake is not None:
+        if inventory is not None:
+            raise click.UsageError("--wake and --inventory exclude each other.")
+        return show_wake_plan(wake, **options)
     if options["restore"] is not None:
         if inventory is not None:
             raise click.UsageError("--restore and --inventory exclude each other.")

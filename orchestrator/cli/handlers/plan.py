@@ -130,7 +130,7 @@ def show_undo_plan(
         written = None
         if out is not None and find_refusal(found.plan, undo) is None:
             restores = {"run_id": state.run_id, "cvms_up": undo.whole_of_starts(found.plan.cvms).number}
-            written = write_plan(out, found, playbook_for_plan(undo), where.base_url, restores)
+            written = write_plan(out, found, playbook_for_plan(undo), where.base_url, {"restores": restores})
     description = request.loaded.playbook.description
     needs_approval = bool(settings.approval.keys)
     return print_result(
@@ -142,6 +142,79 @@ def show_undo_plan(
         form=form,
         constraint=undo,
         needs_approval=needs_approval,
+    )
+
+
+def show_wake_plan(
+    wake: str,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    restore: str | None,
+    playbook: str | None,
+    variables: tuple[str, ...],
+    workspaces: tuple[str, ...],
+    skip: tuple[str, ...],
+    only: tuple[str, ...],
+    exclude: tuple[str, ...],
+    overrides: Overrides,
+    simulate: bool,
+    out: Path | None,
+    details: bool,
+    form: str,
+) -> int:
+    """Print the plan to wake a playbook. Sends no changing request."""
+    from orchestrator.cli.handlers.wake import WakeRequests  # noqa: PLC0415 - only for a wake
+    from orchestrator.runs.restore import playbook_for_plan  # noqa: PLC0415 - the same
+    from orchestrator.runs.signed_start import needs_approval  # noqa: PLC0415 - the same
+    from orchestrator.runs.wake import request_wake  # noqa: PLC0415 - the same
+
+    for given, name in (
+        (restore, "--restore"),
+        (playbook, "PLAYBOOK"),
+        (variables, "--var"),
+        (only, "--only"),
+        (exclude, "--exclude"),
+        (overrides != NO_OVERRIDES, "--break-freeze and --ignore-keep"),
+        (simulate, "--simulate"),
+    ):
+        if given:
+            raise UsageError(f"--wake excludes {name}", hint="the logs of the playbook's runs have the CVMs to start")
+    loaded = load_playbook(find_playbook(wake), {})
+    every = load_settings(config, assignments)
+    names = choose_names(every, workspaces, loaded.playbook.workspaces)
+    if len(names) > 1:
+        from orchestrator.cli.handlers.fleet.plan import show_fleet_plan  # noqa: PLC0415 - seldom needed
+
+        requests = WakeRequests(loaded, request_wake(loaded, every).loaded)
+        has_out = out is not None
+        return show_fleet_plan(every, names, requests, skip=skip, details=details, form=form, has_out=has_out)
+    require_no_skip(skip)
+    settings = every.for_workspace(names[0]) if names else every
+    request = request_wake(loaded, settings)
+    order = request.wake
+    assert order is not None  # noqa: S101 - by `request_wake`
+    if out is not None:
+        check_place(out)
+    with open_endpoint(settings, simulate=False) as where:
+        found = anyio.run(_read_and_plan_request, settings, where, request)
+        written = None
+        if out is not None and found.plan.targets and find_refusal(found.plan, order) is None:
+            wakes = {**order.wakes, "cvms_up": order.whole_of_starts(found.plan.cvms).number}
+            written = write_plan(out, found, playbook_for_plan(order.wake), where.base_url, {"wakes": wakes})
+    if form == "text":
+        click.echo(order.origin)
+    description = request.loaded.playbook.description
+    return print_result(
+        found.plan,
+        description,
+        out,
+        written,
+        details=details,
+        form=form,
+        constraint=order,
+        may_be_empty=True,
+        needs_approval=needs_approval(settings, request),
     )
 
 
@@ -157,9 +230,9 @@ def write_plan(
     found: Prepared,
     loaded: LoadedPlaybook,
     cloud_url: str,
-    restores: Mapping[str, object] | None = None,
+    undoes: Mapping[str, Mapping[str, object]] | None = None,
 ) -> str:
-    """Write the plan file; returns its digest. The arguments are those of `build_plan_file`."""
+    """Write the plan file; returns its digest. `undoes` has `restores` or `wakes` of `build_plan_file`."""
     from orchestrator.runs.plan_file import build_plan_file, format_plan_file  # noqa: PLC0415 - the same
     from orchestrator.runs.stores import find_actor  # noqa: PLC0415 - the requests had to go out first
 
@@ -173,7 +246,7 @@ def write_plan(
         version=__version__,
         cloud_url=cloud_url,
         workspace=found.workspace.record_fields(),
-        restores=restores,
+        **(undoes or {}),
     )
     write_plan_file(out, format_plan_file(document))
     return str(document["digest"])
@@ -189,6 +262,7 @@ def print_result(
     form: str,
     is_named: bool = False,
     constraint: PlanConstraint | None = None,
+    may_be_empty: bool = False,
     needs_approval: bool = False,
     now: datetime | None = None,
     extra: Mapping[str, object] | None = None,
@@ -203,6 +277,7 @@ def print_result(
         details: whether to list every CVM by name.
         form: the format: `text`, `json` or `md`.
         is_named: whether a person named every CVM.
+        may_be_empty: whether a plan without targets is no error, as for a wake.
         constraint: the constraint of the plan, such as a run to undo.
         needs_approval: whether a person has to approve the written plan with a signature.
         now: the reference time for ages; the present by default.
@@ -210,7 +285,8 @@ def print_result(
     """
     from orchestrator.runs.documents import plan_document  # noqa: PLC0415 - the requests had to go out first
 
-    error, document = find_refusal(plan, constraint, is_named=is_named), {**plan_document(plan), **(extra or {})}
+    error = find_refusal(plan, constraint, is_named=is_named, may_be_empty=may_be_empty)
+    document = {**plan_document(plan), **(extra or {})}
     if digest is not None:
         document["plan_file"] = {"path": str(out), "digest": digest}
     if form == "text":

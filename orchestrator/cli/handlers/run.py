@@ -207,8 +207,9 @@ def _print_plan(order: RunRequest, plan: Plan, stream: TextIO) -> None:
     from orchestrator.report.plan.text import print_plan  # noqa: PLC0415 - the same
 
     console = console_on(stream)
-    if order.origin is not None:
-        print_lines(console, prose_lines(console, order.origin))
+    origin = order.origin if order.wake is None else order.wake.origin
+    if origin is not None:
+        print_lines(console, prose_lines(console, origin))
         console.print()
     print_plan(console, plan, order.loaded.playbook.description)
 

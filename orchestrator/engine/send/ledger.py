@@ -166,6 +166,10 @@ class Ledger:
                 self.counts[job.outcome] -= 1
         self.jobs += jobs
 
+    def record_operations(self, job: Job, correlation_ids: Sequence[str]) -> None:
+        """Record the operations of a target's requests, by the API's ids."""
+        self._write_record(Event.TARGET_OPERATION, job, correlation_ids=list(correlation_ids))
+
     def record_step_event(self, event: str, step: str, **fields: object) -> None:
         """Write a record about a step as a whole."""
         self._sink.record(event, step=step, **fields)

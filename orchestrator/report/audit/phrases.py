@@ -18,6 +18,7 @@ from orchestrator.audit.events import (
     RepliedEvent,
     TargetEnded,
     TargetFailed,
+    TargetOperation,
     TargetSettled,
     TargetStatus,
 )
@@ -86,6 +87,14 @@ def _describe_duration(event: TargetEnded) -> str:
     return f" after {duration}" if duration else ""
 
 
+def _describe_operations(event: TargetOperation) -> str:
+    given = event.correlation_ids
+    ids = ", ".join(safe_text(each, ID) for each in given) if isinstance(given, list) else ""
+    return (
+        f"own operations: {ids}" if ids else "own operations unknown: somebody else may have started the CVM meanwhile"
+    )
+
+
 def _describe_status(event: TargetStatus) -> str:
     return f"status {safe_text(event.status, ID)}{', in progress' if event.in_progress else ''}"
 
@@ -120,6 +129,7 @@ PHRASES: Mapping[type[LogEvent], Callable[[Any], str]] = {
     ActionFailed: _describe_failed_request,
     ActionEscalated: _describe_escalation,
     TargetStatus: _describe_status,
+    TargetOperation: _describe_operations,
     TargetSettled: _describe_settling,
     TargetFailed: _describe_failure,
 }

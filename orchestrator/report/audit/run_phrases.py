@@ -42,6 +42,8 @@ def _describe_start(event: RunStarted) -> str:
         parts.append(f"with plan file {safe_text(event.plan_file.get('path'), REASON)}")
     if event.restores:
         parts.append(f"undoes run {safe_text(event.restores, ID)}")
+    if event.wakes:
+        parts.append(f"wakes {safe_text(as_mapping(event.wakes).get('playbook'), ID)}")
     if given:
         variables = ", ".join(f"{safe_text(key, ID)}={safe_text(value, ID)}" for key, value in given.items())
         parts.append(f"with {variables}")

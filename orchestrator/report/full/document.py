@@ -85,7 +85,7 @@ def _describe_run(timeline: RunTimeline, log: LogFile) -> dict[str, Any]:
     state, started = timeline.state, timeline.state.started
     code = state.finished.exit_code if state.finished else None
     last = (state.finished.ts if state.finished is not None else state.last_ts) or None
-    kept = ("vars", "actor", "version", "cloud_url", "trigger", "plan_file", "restores", "narrowed", "limits")
+    kept = ("vars", "actor", "version", "cloud_url", "trigger", "plan_file", "restores", "wakes", "narrowed", "limits")
     return {
         "run_id": state.run_id or log.path.stem,
         "playbook": started.playbook,

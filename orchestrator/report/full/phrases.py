@@ -58,6 +58,8 @@ def trigger_words(document: _Document) -> str:
         return f"schedule {trigger.get('schedule')}, planned for {moment(trigger.get('planned'))}"
     if run["restores"]:
         return f"manual: undo of run {run['restores']}"
+    if run["wakes"]:
+        return f"manual: wake of {run['wakes'].get('playbook')}"
     return f"manual: plan file {plan_file.get('path')}" if plan_file else "manual"
 
 

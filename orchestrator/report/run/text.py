@@ -135,7 +135,8 @@ def print_run(
     else:
         meaning = f"{describe_end(state, code or 0)} (exit {code})"
     if state.drifted_targets:
-        source = "run to undo" if state.started.restores is not None else "plan file"
+        undone = "run to undo" if state.started.restores is not None else "runs to wake from"
+        source = undone if state.started.undoes_stops else "plan file"
         meaning += f"; skipped {len(state.drifted_targets)} of the {source}: changed since"
     head = Text.assemble(("Run ", "dim"), (run_id, "bold"), f"  {meaning}")
     print_lines(console, prose_lines(console, head))

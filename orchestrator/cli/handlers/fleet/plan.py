@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import click
@@ -37,6 +37,17 @@ if TYPE_CHECKING:
     from orchestrator.audit.replay import RunState
 
 _BEGINNINGS = frozenset({Event.RUN_STARTED, Event.RUN_RESUMED})
+
+
+class FleetRequest(Protocol):
+    """Request for a fleet run."""
+
+    @property
+    def loaded(self) -> LoadedPlaybook:
+        """The playbook."""
+
+    def list_requests(self, sessions: Mapping[str, Session]) -> tuple[WorkspaceRequest, ...]:
+        """List the request of every workspace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +115,7 @@ class _MemberObserver(LogObserver):
 def show_fleet_plan(
     settings: Settings,
     names: tuple[str, ...],
-    request: PlaybookRequest,
+    request: FleetRequest,
     *,
     skip: tuple[str, ...],
     details: bool,
@@ -134,7 +145,7 @@ def refuse_plan_file(names: tuple[str, ...], *, has_out: bool) -> None:
 async def _read_and_plan(
     settings: Settings,
     members: tuple[Member, ...],
-    request: PlaybookRequest,
+    request: FleetRequest,
     skip: tuple[str, ...],
     left_out: tuple[LeftOut, ...],
 ) -> FleetPlan:

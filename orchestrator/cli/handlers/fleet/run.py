@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import Protocol, TextIO
+from typing import TextIO
 
 import anyio
 import click
 
 from orchestrator.cli.confirmation import ask_about_key, confirm_plan, has_nothing_to_do, last_line
 from orchestrator.cli.handlers.fleet.plan import (
+    FleetRequest,
     describe_total,
     list_plans,
     observe_members,
@@ -20,27 +21,15 @@ from orchestrator.cli.handlers.fleet.plan import (
 from orchestrator.cli.handlers.run import notify_refusal_of
 from orchestrator.cli.print_error import print_error
 from orchestrator.errors import OrchestratorError
-from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.report.fleet.totals import merge_plans, name_workspaces
 from orchestrator.runs.fleet.members import LeftOut, Member, limits_of_members, open_sessions, read_usable_members
-from orchestrator.runs.fleet.plan import FleetPlan, WorkspaceRequest, plan_fleet
+from orchestrator.runs.fleet.plan import FleetPlan, plan_fleet
 from orchestrator.runs.fleet.start import OpenFleet, start_fleet
 from orchestrator.runs.session import Session
 from orchestrator.runs.stores import fleet_store, run_store
 from orchestrator.settings.load import Settings
 from orchestrator.text import safe_text
-
-
-class FleetRequest(Protocol):
-    """Request for a fleet run."""
-
-    @property
-    def loaded(self) -> LoadedPlaybook:
-        """The playbook."""
-
-    def list_requests(self, sessions: Mapping[str, Session]) -> tuple[WorkspaceRequest, ...]:
-        """List the request of every workspace."""
 
 
 @dataclass(frozen=True, slots=True)
