@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.errors import OrchestratorError, StoreDownError
 from orchestrator.postgres.firing_run import FiringProgress, FiringRun, Verdict
-from orchestrator.postgres.lease import FORMAT
+from orchestrator.postgres.lease import BASE_FORMAT
 from orchestrator.postgres.link import Query
 from orchestrator.postgres.migrate import SchemaVersion, check_version
 from orchestrator.times import boot_seconds
@@ -139,5 +139,5 @@ def _list_arguments(run: FiringRun) -> list[object]:
     """List the arguments of `submit_firing` for a run."""
     return [
         *(run.run_id, run.workspace, run.rate, run.burst, run.playbook, run.planned),
-        *(json.dumps(run.spec), FORMAT, run.start_before, run.submitted_by),
+        *(json.dumps(run.spec), run.spec.get("v", BASE_FORMAT), run.start_before, run.submitted_by),
     ]

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 from orchestrator.postgres.link import Query
 from orchestrator.times import boot_seconds
 
-FORMAT = 1
-"""The newest format of runs that this program can carry out."""
+FORMAT = 2
+"""The newest format of runs that this program can carry out. An older worker would take a wake (2) for a stop."""
+BASE_FORMAT = 1
+"""The format of all other runs."""
 
 _TAKES = {
     "worker": "take_run(%s, %s, %s, %s, %s)",

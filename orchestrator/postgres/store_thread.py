@@ -22,7 +22,7 @@ from orchestrator.audit.log import Batch
 from orchestrator.errors import OrchestratorError
 from orchestrator.postgres.claims import StoreClaims
 from orchestrator.postgres.connect import connect
-from orchestrator.postgres.lease import FORMAT, Fence, Lease, let_go_run, take_run
+from orchestrator.postgres.lease import BASE_FORMAT, Fence, Lease, let_go_run, take_run
 from orchestrator.postgres.lease_keeper import LeaseKeeper
 from orchestrator.postgres.link import Link
 from orchestrator.postgres.migrate import check_version, read_version
@@ -219,7 +219,7 @@ class StoreThread:
                 "SELECT FROM orchestrator.set_budget(%s, %s, %s, false, %s)", [run.workspace, *run.budget, run.by]
             )
         lease_id, asked_at, seconds = uuid.uuid4(), boot_seconds(), self.terms.lease
-        facts = [run.run_id, run.workspace, run.playbook, '{"v": 1}', FORMAT, run.by]
+        facts = [run.run_id, run.workspace, run.playbook, '{"v": 1}', BASE_FORMAT, run.by]
         rows = await self._link.query(
             "SELECT epoch FROM orchestrator.begin_run(%s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s)",
             [*facts, lease_id, self.terms.holder, timedelta(seconds=seconds)],

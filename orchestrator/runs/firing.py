@@ -20,6 +20,7 @@ class FiringClaim:
         missed: the number of missed firings replaced by this firing.
         run_once: whether to make up for a late firing.
         queued: whether the firing had to wait for an earlier run.
+        wakes: the playbook whose stopped CVMs the firing starts; None for a run of the playbook itself.
     """
 
     playbook: str
@@ -29,6 +30,12 @@ class FiringClaim:
     missed: int = 0
     run_once: bool = False
     queued: bool = False
+    wakes: str | None = None
+
+    @property
+    def line(self) -> str:
+        """Return the name of the line: stops and wakes of a playbook run one after another."""
+        return self.wakes or self.playbook
 
     @property
     def key(self) -> tuple[str, str]:
@@ -45,6 +52,7 @@ class FiringClaim:
             "missed": self.missed,
             "run_once": self.run_once,
             "queued": self.queued,
+            **({} if self.wakes is None else {"wakes": self.wakes}),
         }
 
     @classmethod
@@ -58,4 +66,5 @@ class FiringClaim:
             missed=record["missed"],
             run_once=record["run_once"],
             queued=record["queued"],
+            wakes=record.get("wakes"),
         )

@@ -10,7 +10,7 @@ from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.source import parse_source
-from orchestrator.postgres.lease import FORMAT
+from orchestrator.postgres.lease import BASE_FORMAT, FORMAT
 from orchestrator.runs.fleet.coordinate import FleetOrder
 from orchestrator.runs.prepare import NO_OVERRIDES, Overrides
 from orchestrator.runs.session import limits_of
@@ -31,6 +31,7 @@ class Submission:
         overrides: the decisions to act despite freezes and exemptions.
         trigger: `trigger` of `run.started`, for the firing of a schedule.
         skip: names of workspaces to leave out of a fleet run if unreachable.
+        wakes: whether to start the CVMs that the playbook stopped, in place of a run of the playbook.
     """
 
     loaded: LoadedPlaybook
@@ -40,12 +41,18 @@ class Submission:
     overrides: Overrides = NO_OVERRIDES
     trigger: Mapping[str, str] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
+    wakes: bool = False
+
+    @property
+    def version(self) -> int:
+        """The format of the document; a worker leaves an order of a later format alone."""
+        return FORMAT if self.wakes else BASE_FORMAT
 
     def document(self) -> dict[str, Any]:
         """Build the document for the store; `from_document` reads the document."""
         loaded = self.loaded
         return {
-            "v": FORMAT,
+            "v": self.version,
             "playbook": {"file": str(loaded.file), "source": loaded.data.decode(), "sha256": loaded.sha256},
             "calendars": dict(loaded.calendars),
             "vars": loaded.variables,
@@ -56,6 +63,7 @@ class Submission:
             "ignore_keep": self.overrides.ignore_keep,
             "trigger": dict(self.trigger),
             "skip": list(self.skip),
+            **({"wakes": True} if self.wakes else {}),
         }
 
     @classmethod
@@ -80,6 +88,7 @@ class Submission:
                 Overrides(document["break_freeze"], document.get("ignore_keep")),
                 document["trigger"],
                 tuple(document.get("skip", ())),
+                wakes=document.get("wakes", False),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise SettingsError("the submitted run has an unknown form", hint="submit the run again") from error
@@ -95,6 +104,9 @@ class Submission:
         origin: dict[str, object] = {"actor": submitted["by"], "submitted": dict(submitted)}
         if self.trigger:
             origin["trigger"] = dict(self.trigger)
+        if self.wakes:
+            wake = self._request_wake(settings)
+            return replace(wake, origin_fields=origin, run_id=run_id, ignore_running=self.ignore_running)
         return RunRequest(
             self.loaded,
             limits_of(self.loaded.playbook.limits, settings),
@@ -115,7 +127,13 @@ class Submission:
         about: dict[str, object] = {"actor": submitted["by"], "submitted": dict(submitted)}
         if self.trigger:
             about["trigger"] = dict(self.trigger)
-        return FleetOrder(self.loaded, settings.guards, self.expect, self.skip, about)
+        loaded = self._request_wake(settings).loaded if self.wakes else self.loaded
+        return FleetOrder(loaded, settings.guards, self.expect, self.skip, about, may_be_empty=self.wakes)
+
+    def _request_wake(self, settings: Settings) -> RunRequest:
+        from orchestrator.runs.wake import request_wake  # noqa: PLC0415 - few orders are wakes
+
+        return request_wake(self.loaded, settings)
 
     async def confirm_plan(self, plan: Plan) -> bool:
         """Compare the plan with `--expect`.

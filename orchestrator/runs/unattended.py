@@ -5,6 +5,7 @@ A firing in several workspaces is a fleet run under the id of a fleet run; `Flee
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -107,9 +108,8 @@ class UnattendedRunner:
                 names = choose_names(settings, (), loaded.playbook.workspaces)
                 return await self._fleets.start(claim, loaded, names, stop)
             settings = choose_settings(settings, loaded.playbook.workspaces)
-            limits = limits_of(loaded.playbook.limits, settings)
-            request = RunRequest(loaded, limits, origin_fields={"trigger": trigger_of(claim)}, run_id=claim.run_id)
-            async with self._open_session(claim, settings, limits) as session:
+            request = build_request(claim, loaded, settings)
+            async with self._open_session(claim, settings, request.limits) as session:
                 opened = await run_unless(stop, partial(plan_and_start, session, request))
                 if opened is None:
                     return INTERRUPTED
@@ -175,6 +175,21 @@ class UnattendedRunner:
         observer = self._observe(claim, settings.workspace_name)
         async with open_session(settings, where, limits, observer, keeps=self._keeps) as session:
             yield session
+
+
+def build_request(claim: FiringClaim, loaded: LoadedPlaybook, settings: Settings) -> RunRequest:
+    """Build the request for the run of a firing, or for a wake.
+
+    Raises:
+        PlaybookError: when the firing is a wake, and the playbook has no `wake`.
+    """
+    origin = {"trigger": trigger_of(claim)}
+    if claim.wakes is None:
+        limits = limits_of(loaded.playbook.limits, settings)
+        return RunRequest(loaded, limits, origin_fields=origin, run_id=claim.run_id)
+    from orchestrator.runs.wake import request_wake  # noqa: PLC0415 - few playbooks have a wake
+
+    return replace(request_wake(loaded, settings), origin_fields=origin, run_id=claim.run_id)
 
 
 def trigger_of(claim: FiringClaim) -> dict[str, str]:

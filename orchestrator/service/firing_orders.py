@@ -43,7 +43,12 @@ class FiringOrders:
         """
         names = self.choose_workspaces(loaded)
         # The path of the pushed folder on this machine means nothing on another machine.
-        order = Submission(replace(carry_calendars(loaded), file=Path(loaded.file.name)), trigger=trigger_of(claim))
+        order = Submission(
+            # No freeze binds a wake, and the calendars of a removed playbook may be gone.
+            replace(loaded if claim.wakes else carry_calendars(loaded), file=Path(loaded.file.name)),
+            trigger=trigger_of(claim),
+            wakes=claim.wakes is not None,
+        )
         spec, (rate, burst) = order.document(), find_budget(self._settings, names[0])
         if len(names) > 1:
             require_known(loaded.playbook.fleet.first, names, "the playbook's `fleet.first`")

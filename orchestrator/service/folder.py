@@ -8,21 +8,22 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import MissingVariableError, OrchestratorError
 from orchestrator.playbook.calendars import MAX_BYTES, CalendarReader, DaysOff, compute_digest
 from orchestrator.playbook.firings import Timetable
 from orchestrator.playbook.load import LoadedPlaybook, load_source
-from orchestrator.playbook.schedule import CalendarFile
+from orchestrator.playbook.schedule import CalendarFile, name_wake
 from orchestrator.playbook.schema import Guards
 from orchestrator.playbook.shipped import CASES
 from orchestrator.playbook.source import Source, find_top_keys, parse_source, read_source
-from orchestrator.playbook.timetable import list_freeze_calendars, load_freezes, load_timetable
+from orchestrator.playbook.timetable import list_freeze_calendars, load_freezes, load_timetable, load_wake_timetable
 from orchestrator.state_files import make_folder, read_regular, replace_file
 from orchestrator.times import utc_now
 
@@ -31,6 +32,8 @@ ENDS_AFTER = 2
 _READ_AGAIN = timedelta(minutes=5)
 """Time after which an unchanged invalid file is read again: the cause may be another file."""
 _KEYS = frozenset({"schedule", "steps", "name"})
+_WAKE = "wake: "
+"""Prefix of the calendars of `wake` among the kept calendars."""
 
 _Signature = tuple[tuple[str, int, int, int] | tuple[str], ...]
 
@@ -45,6 +48,7 @@ class ScheduledPlaybook:
         when: digest of the firing times; a different digest means a different schedule.
         left_out: digest of the days off.
         digests: digests of the calendar files, in the order of `not_on`.
+        wake: the starts of the stopped CVMs, as a schedule of its own; None without `wake`.
     """
 
     loaded: LoadedPlaybook = field(repr=False)
@@ -52,10 +56,11 @@ class ScheduledPlaybook:
     when: str
     left_out: str
     digests: tuple[str, ...] = ()
+    wake: "ScheduledPlaybook | None" = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
-        """Name of the playbook."""
+        """Name of the playbook, or of its wake."""
         return self.timetable.name
 
     @property
@@ -195,7 +200,8 @@ class PlaybookFolder:
                 self._read_calendar.remember(kept[text][0], kept[text][1], calendars[text])
             freezes = load_freezes(loaded, self._read_calendar, self._guards)
             timetable = Timetable(loaded.playbook.name, schedule, calendars, freezes)
-            return _watched(loaded, timetable, [kept[text][0] for text in texts])
+            wake = build_kept_wake(loaded, {text: kept[_WAKE + text] for text in _wake_texts(loaded)})
+            return _watched(loaded, timetable, [kept[text][0] for text in texts], wake)
         except (OrchestratorError, OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -258,8 +264,13 @@ class PlaybookFolder:
     def _watched(self, loaded: LoadedPlaybook) -> ScheduledPlaybook:
         timetable = load_timetable(loaded, self._read_calendar, self._guards)
         assert timetable is not None  # noqa: S101 - it has a schedule
-        digests = [compute_digest(read_regular(path, MAX_BYTES)) for path in _calendar_paths(loaded)]
-        return _watched(loaded, timetable, digests)
+        folder, wake = loaded.file.parent, load_wake_timetable(loaded, self._read_calendar)
+        return _watched(
+            loaded,
+            timetable,
+            _read_digests(folder, _calendar_texts(loaded)),
+            None if wake is None else _watched(loaded, wake, _read_digests(folder, _wake_texts(loaded))),
+        )
 
     def _build_result(self, owners: Mapping[str, str]) -> ScanResult:
         by_name: dict[str, list[ScheduledPlaybook]] = {}
@@ -281,8 +292,12 @@ class PlaybookFolder:
                     others = ", ".join(Path(other.file).name for other in several if other is not each)
                     message = f"{each.file}: the name {name!r} is also used in {others}"
                     faults.append(Fault(each.file, message, "playbook names must be unique: rename a playbook"))
+        wakes = {one.wake.name: one.wake for one in watched.values() if one.wake is not None}
+        for name in {*wakes} & {*watched}:
+            message = f"{wakes[name].file}: the name {name!r} of its wake is also used in {watched[name].file}"
+            faults.append(Fault(wakes[name].file, message, "rename the other playbook"))
         return ScanResult(
-            watched,
+            {**wakes, **watched},
             tuple(faults),
             unsettled=frozenset(str(path) for path, file in self._files.items() if file.scans),
             files=frozenset(str(path) for path, file in self._files.items() if not file.is_gone),
@@ -296,13 +311,9 @@ class PlaybookFolder:
 
     def _keep_copies(self, path: Path, watched: ScheduledPlaybook) -> None:
         """Keep a copy of a playbook and of the days off in its calendars. A failed copy is no error."""
-        zone = watched.timetable.schedule.timezone
-        found = watched.timetable.calendars
-        calendars = {
-            text: [digest, zone, calendar.document()]
-            for text, digest in zip(_calendar_texts(watched.loaded), watched.digests, strict=True)
-            if isinstance(calendar := found[text], DaysOff)
-        }
+        calendars = list_calendars(watched)
+        if watched.wake is not None:
+            calendars |= {_WAKE + text: kept for text, kept in list_calendars(watched.wake).items()}
         with suppress(OSError):
             if calendars:
                 self._replace_copy(self._kept_calendars(path), json.dumps(calendars).encode())
@@ -319,11 +330,38 @@ class PlaybookFolder:
             copy.unlink(missing_ok=True)
 
 
-def _watched(loaded: LoadedPlaybook, timetable: Timetable, digests: list[str]) -> ScheduledPlaybook:
+def list_calendars(watched: ScheduledPlaybook) -> dict[str, list[Any]]:
+    """List the calendars of a schedule by their text in the playbook: digest, zone and days off."""
+    timetable = watched.timetable
+    texts = [each.text for each in timetable.schedule.not_on if isinstance(each, CalendarFile)]
+    return {
+        text: [digest, timetable.schedule.timezone, calendar.document()]
+        for text, digest in zip(texts, watched.digests, strict=True)
+        if isinstance(calendar := timetable.calendars[text], DaysOff)
+    }
+
+
+def build_kept_wake(loaded: LoadedPlaybook, calendars: Mapping[str, Any]) -> ScheduledPlaybook | None:
+    """Build the wake of a playbook from kept calendars in the form of `list_calendars`; None without `wake`."""
+    schedule, wake, name = loaded.playbook.schedule, loaded.playbook.wake, loaded.playbook.name
+    if schedule is None or wake is None:
+        return None
+    days_off = {text: DaysOff.of(kept[2]) for text, kept in calendars.items()}
+    timetable = Timetable(name_wake(name), wake.as_schedule(schedule), days_off, wakes=name)
+    return _watched(loaded, timetable, [calendars[text][0] for text in _wake_texts(loaded)])
+
+
+def _read_digests(folder: Path, texts: Iterable[str]) -> list[str]:
+    return [compute_digest(read_regular(folder / text, MAX_BYTES)) for text in texts]
+
+
+def _watched(
+    loaded: LoadedPlaybook, timetable: Timetable, digests: list[str], wake: ScheduledPlaybook | None = None
+) -> ScheduledPlaybook:
     schedule = timetable.schedule
     when = [schedule.cron, schedule.timezone, str(schedule.from_), str(schedule.until)]
     left_out = [[each.text for each in schedule.not_on], digests]
-    return ScheduledPlaybook(loaded, timetable, _hash_json(when), _hash_json(left_out), tuple(digests))
+    return ScheduledPlaybook(loaded, timetable, _hash_json(when), _hash_json(left_out), tuple(digests), wake)
 
 
 def _has_schedule(source: Source) -> bool:
@@ -356,8 +394,13 @@ def _calendar_texts(loaded: LoadedPlaybook) -> list[str]:
     return [each.text for each in entries if isinstance(each, CalendarFile)]
 
 
+def _wake_texts(loaded: LoadedPlaybook) -> list[str]:
+    entries = () if loaded.playbook.wake is None else loaded.playbook.wake.not_on
+    return [each.text for each in entries if isinstance(each, CalendarFile)]
+
+
 def _calendar_paths(loaded: LoadedPlaybook) -> tuple[Path, ...]:
-    return tuple(loaded.file.parent / text for text in _calendar_texts(loaded))
+    return tuple(loaded.file.parent / text for text in (*_calendar_texts(loaded), *_wake_texts(loaded)))
 
 
 def _read_signature(paths: tuple[Path, ...]) -> _Signature:

@@ -3,15 +3,22 @@
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
 
-from orchestrator.errors import SettingsError
-from orchestrator.service.folder import Fault, ScanResult, ScheduledPlaybook
+from orchestrator.errors import OrchestratorError, SettingsError
+from orchestrator.playbook.firings import Timetable
+from orchestrator.playbook.load import load_source
+from orchestrator.playbook.schedule import name_wake
+from orchestrator.playbook.source import parse_source
+from orchestrator.runs.firing import FiringClaim
+from orchestrator.service.folder import Fault, ScanResult, ScheduledPlaybook, build_kept_wake, list_calendars
 from orchestrator.service.journal_writer import JournalWriter
 from orchestrator.service.protocols import SnoozeReader
-from orchestrator.service.scheduler import Snooze, Snoozed
+from orchestrator.service.scheduler import Snooze, Snoozed, is_wake_due
+from orchestrator.service.service_state import ScheduleState
 
 ScanFolder = Callable[[Mapping[str, str]], Awaitable[ScanResult]]
 """Scans the folder; gets the file of each known playbook, by playbook name."""
@@ -126,20 +133,62 @@ class ScheduleRegistry:
             elif self.watched.get(name, watched) is not watched:
                 writer.emit("playbook.changed", playbook=name, sha256=watched.loaded.sha256)
             self.watched[name] = watched
+            await self._keep_wake(watched)
         for name in {*self.watched} - {*reading.watched}:
-            del self.watched[name]
+            if self.watched[name].timetable.wakes is None:
+                del self.watched[name]
         unsure = {fault.file for fault in reading.faults} | reading.unsettled
         for name, known in list(writer.state.list_present()):
             # A file invalid since the start may be repaired: its schedule then continues.
-            if name not in reading.watched and known.file not in unsure:
+            if name not in reading.watched and known.file not in unsure and not await self._leave_wake(name, known):
+                self.watched.pop(name, None)
                 await writer.write("schedule.ended", playbook=name)
 
+    async def _keep_wake(self, watched: ScheduledPlaybook) -> None:
+        """Keep the playbook of a wake in the journal: the removal of the file must not cancel an owed wake."""
+        if watched.timetable.wakes is None:
+            return
+        kept = {"source": watched.loaded.data.decode(), "calendars": list_calendars(watched)}
+        known = self._writer.state.playbooks[watched.name]
+        if known.kept_wake != kept or known.left_at is not None:
+            await self._writer.write("wake.kept", playbook=watched.name, **kept)
+
+    async def _leave_wake(self, name: str, known: ScheduleState) -> bool:
+        """Leave a wake without its playbook in force until the wake has run once more; False after that."""
+        if known.kept_wake is None or known.is_over:
+            return False
+        if name not in self.watched:
+            try:
+                loaded = load_source(parse_source(known.kept_wake["source"].encode(), Path(known.file)), {})
+                wake = build_kept_wake(loaded, known.kept_wake["calendars"])
+            except (OrchestratorError, LookupError, TypeError, ValueError):
+                wake = None
+            if wake is None:
+                return False
+            self.watched[name] = wake
+        if known.left_at is None:
+            await self._writer.write("wake.left", playbook=name)
+        return True
+
     def find_snooze(self, playbook: str) -> Snooze | None:
-        """Return the snooze of a playbook, even an ended snooze; None without a snooze."""
-        snoozed = self._snoozes.get(playbook)
+        """Return the snooze of a playbook, even an ended snooze; None without a snooze, and for a wake."""
+        watched = self.watched.get(playbook)
+        is_wake = watched is not None and watched.timetable.wakes is not None
+        snoozed = None if is_wake else self._snoozes.get(playbook)
         return None if snoozed is None else snoozed.snooze
 
-    def is_snoozed(self, playbook: str, planned: datetime, now: datetime) -> bool:
-        """Return True if a snooze covers this firing now."""
-        snooze = self.find_snooze(playbook)
-        return snooze is not None and snooze.covers(planned, now)
+    def find_wake(self, playbook: str) -> Timetable | None:
+        """Return the timetable of a playbook's wakes; None without `wake`."""
+        watched = self.watched.get(name_wake(playbook))
+        return None if watched is None else watched.timetable
+
+    def find_drop_reason(self, claim: FiringClaim, now: datetime) -> tuple[str, str] | None:
+        """Return result and reason to drop a firing without a run, by a snooze or a due wake; None to run."""
+        if claim.wakes is not None:
+            return None
+        snooze = self.find_snooze(claim.playbook)
+        if snooze is not None and snooze.covers(claim.planned, now):
+            return "snoozed", "the playbook is snoozed"
+        if is_wake_due(self.find_wake(claim.playbook), claim.planned, now):
+            return "wake_due", "the wake after this stop is due"
+        return None

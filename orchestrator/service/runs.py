@@ -1,5 +1,7 @@
 """Execution of claimed firings: one run per playbook at a time, the other runs in a queue.
 
+The stops and the wakes of a playbook share a queue: a wake starts exactly the CVMs of the finished stops.
+
 The status of a run is always read from its audit log. So new claims and claims of a killed process are handled alike.
 """
 
@@ -15,6 +17,7 @@ from anyio.abc import TaskGroup
 from orchestrator.audit.fleet_store import is_fleet_id, new_fleet_id
 from orchestrator.audit.store import new_run_id
 from orchestrator.outcome import Ending, Exit
+from orchestrator.playbook.schedule import name_wake
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.service.folder import ScheduledPlaybook
@@ -28,7 +31,6 @@ TRY_AGAIN = 30.0
 """Seconds between two tries to start a run, while the cloud is unreachable."""
 PATIENCE = timedelta(minutes=10)
 """Time limit for these tries."""
-_SNOOZED = "the playbook is snoozed"
 _NOTHING_CHANGED = frozenset({Exit.USAGE, Exit.GUARD, Exit.NO_MATCH, Exit.CLOUD})
 
 
@@ -72,8 +74,12 @@ class RunQueue:
         self._clock, self._stop, self._resume_within, self._ended = clock, stop, resume_within, ended
 
     def count_waiting(self, playbook: str) -> int:
-        """Count the firings in the queue of a playbook."""
-        return len(self._waiting.get(playbook, ()))
+        """Count the firings of a playbook, or of its wake, in the queue."""
+        return sum(claim.playbook == playbook for line in self._waiting.values() for claim in line)
+
+    def is_busy(self, line: str) -> bool:
+        """Check for an active run of a playbook or of its wake."""
+        return any(claim.line == line for claim in self.running.values())
 
     def stop(self, ending: Ending) -> None:
         """Ask all active runs to end."""
@@ -125,8 +131,8 @@ class RunQueue:
         await self._writer.write_claim(claim, None if watched is None else watched.loaded)
 
     def _enqueue_claim(self, claim: FiringClaim) -> None:
-        if claim.playbook in self.running:
-            self._waiting.setdefault(claim.playbook, deque()).append(claim)
+        if self.is_busy(claim.line):
+            self._waiting.setdefault(claim.line, deque()).append(claim)
         else:
             self.running[claim.playbook] = claim
             stop = self._stops[claim.playbook] = StopRequest()
@@ -139,13 +145,13 @@ class RunQueue:
         continued: dict[str, RunStatus] = {}
         for claim in sorted(self._writer.state.claims.values(), key=lambda claim: claim.planned):
             status = await self._runner.read_status(claim.run_id)
-            why = self._find_drop_reason(claim, status, continued.get(claim.playbook))
+            why = self._find_drop_reason(claim, status, continued.get(claim.line))
             if why is not None:
                 with suppress(OSError):
                     await self._end(claim, *why)
                 continue
             self._writer.emit("firing.taken_up", run_id=claim.run_id, state=status.state.value, **_claim_fields(claim))
-            continued.setdefault(claim.playbook, status)
+            continued.setdefault(claim.line, status)
             if status.state is State.FINISHED:
                 # Ended now, so that a firing due now does not count as an overlap.
                 ended = await self._try_run(claim, status, self._stop)
@@ -165,15 +171,19 @@ class RunQueue:
             earlier: the status of an earlier run of the same playbook with an open claim.
         """
         now = self._clock.wall()
+        dropped = self._registry.find_drop_reason(claim, now)
         if status.state in {State.NOTHING_SENT, State.VOID}:
-            if self._registry.is_snoozed(claim.playbook, claim.planned, now):
-                return "snoozed", _SNOOZED
+            if dropped is not None:
+                return dropped
             could_start = self._find_possible_start(claim, earlier, now)
             if now - could_start > GRACE and not claim.run_once:
                 return "missed", "the service ended before the run started"
-        elif status.state is State.UNFINISHED and not claim.run_once and self._is_old(status, now):
+        elif status.state is State.UNFINISHED:
             hint = f"see `orchestrator show {claim.run_id}`, then `orchestrator resume {claim.run_id}`"
-            return "left", f"the run was interrupted longer ago than audit.resume_without_asking; {hint}"
+            if dropped is not None and dropped[0] == "wake_due":
+                return "left", f"the run was interrupted, and {dropped[1]}; {hint}"
+            if not claim.run_once and self._is_old(status, now):
+                return "left", f"the run was interrupted longer ago than audit.resume_without_asking; {hint}"
         return None
 
     def _find_possible_start(self, claim: FiringClaim, earlier: RunStatus | None, now: datetime) -> datetime:
@@ -183,11 +193,10 @@ class RunQueue:
         if earlier is not None:
             ended_at = earlier.last_at if earlier.state is State.FINISHED else None
             return max(claim.moment, ended_at or now)
-        known = self._writer.state.playbooks.get(claim.playbook)
-        last = None if known is None else known.last
-        if last is None or last["exit_code"] is None:
-            return claim.moment
-        return max(claim.moment, parse_timestamp(last["at"]))
+        # A stop also waits for a wake of the playbook.
+        known = (self._writer.state.playbooks.get(name) for name in (claim.playbook, name_wake(claim.playbook)))
+        lasts = [each.last for each in known if each is not None and each.last is not None]
+        return max([claim.moment, *(parse_timestamp(last["at"]) for last in lasts if last["exit_code"] is not None)])
 
     def _is_old(self, status: RunStatus, now: datetime) -> bool:
         return status.last_at is not None and now - status.last_at > self._resume_within
@@ -196,11 +205,11 @@ class RunQueue:
         """Start the next firing of every queue without an active run."""
         now = self._clock.wall()
         for name, line in list(self._waiting.items()):
-            if name in self.running or self._stop.requested.is_set():
+            if self.is_busy(name) or self._stop.requested.is_set():
                 continue
             with suppress(OSError):
-                while line and self._registry.is_snoozed(name, line[0].planned, now):
-                    await self._end(line[0], "snoozed", _SNOOZED)
+                while line and (dropped := self._registry.find_drop_reason(line[0], now)) is not None:
+                    await self._end(line[0], *dropped)
                     line.popleft()
                 if line:
                     self._enqueue_claim(line.popleft())
@@ -211,7 +220,7 @@ class RunQueue:
         try:
             self._writer.emit("firing.began", run_id=claim.run_id, missed=claim.missed, **_claim_fields(claim))
             stop = self._stops[claim.playbook]
-            claim, ended = await self._run_to_end(claim, stop)
+            claim, ended, result = await self._run_to_end(claim, stop)
             if ended.interrupted and stop.ending is Ending.CANCELLED:
                 ended = Ended(int(Exit.ENDED_EARLY), reason=f"cancelled by {stop.by} before its first request")
             if ended.interrupted:
@@ -219,13 +228,17 @@ class RunQueue:
                 self._writer.emit("firing.left_for_later", run_id=claim.run_id, **_claim_fields(claim))
             else:
                 with suppress(OSError):  # The next start reads the result from the run's log.
-                    await self._end(claim, _result(ended), ended.reason, ended.exit_code)
+                    await self._end(claim, result or _result(ended), ended.reason, ended.exit_code)
         finally:
             del self.running[claim.playbook], self._stops[claim.playbook]
             self._ended()
 
-    async def _run_to_end(self, claim: FiringClaim, stop: StopRequest) -> tuple[FiringClaim, Ended]:
-        """Start or continue a run according to its log; tries again while the cloud is unreachable."""
+    async def _run_to_end(self, claim: FiringClaim, stop: StopRequest) -> tuple[FiringClaim, Ended, str | None]:
+        """Start or continue a run according to its log; tries again while the cloud is unreachable.
+
+        Returns:
+            The claim, perhaps with another run id; the end; and the result of a firing dropped without a run.
+        """
         began = self._clock.wall()
         while True:
             status = await self._runner.read_status(claim.run_id)
@@ -236,25 +249,28 @@ class RunQueue:
                     await self._write_claim(claim)
                     self.running[claim.playbook] = claim
                 except OSError:
-                    return claim, Ended(int(Exit.USAGE), interrupted=True)
+                    return claim, Ended(int(Exit.USAGE), interrupted=True), None
                 continue
             ended = await self._try_run(claim, status, stop)
             if status.state is State.FINISHED:
-                return claim, ended
+                return claim, ended, None
             if ended.waits:
-                if status.state is not State.UNFINISHED and self._is_snoozed(claim):
-                    return claim, replace(ended, reason=_SNOOZED)
+                dropped = self._registry.find_drop_reason(claim, self._clock.wall())
+                if status.state is not State.UNFINISHED and dropped is not None:
+                    return claim, replace(ended, reason=dropped[1]), dropped[0]
                 began = self._clock.wall()
                 continue
             if ended.interrupted or ended.exit_code != Exit.CLOUD:
-                return claim, ended
-            if not timedelta(0) <= self._clock.wall() - began < PATIENCE:
-                return claim, ended
+                return claim, ended, None
+            # A wake is owed: it gives way only to the next firing of the playbook.
+            is_owed = claim.wakes is not None and not self._waiting.get(claim.line)
+            if not is_owed and not timedelta(0) <= self._clock.wall() - began < PATIENCE:
+                return claim, ended, None
             facts = {"run_id": claim.run_id, "reason": ended.reason, "seconds": TRY_AGAIN, **_claim_fields(claim)}
             self._writer.emit("firing.tried_again", **facts)
             with anyio.move_on_after(TRY_AGAIN):
                 await stop.requested.wait()
-                return claim, replace(ended, interrupted=True)
+                return claim, replace(ended, interrupted=True), None
 
     def _needs_new_id(self, claim: FiringClaim, status: RunStatus) -> bool:
         """Check for a log without a plan, or for an edit of the playbook's workspaces since the claim."""
@@ -262,9 +278,6 @@ class RunQueue:
             return status.state is State.VOID
         watched = self._registry.watched.get(claim.playbook)
         return watched is not None and self._is_fleet(watched) != is_fleet_id(claim.run_id)
-
-    def _is_snoozed(self, claim: FiringClaim) -> bool:
-        return self._registry.is_snoozed(claim.playbook, claim.planned, self._clock.wall())
 
     async def _try_run(self, claim: FiringClaim, status: RunStatus, stop: StopRequest) -> Ended:
         match status.state:
@@ -296,8 +309,6 @@ class RunQueue:
 
 
 def _result(ended: Ended) -> str:
-    if ended.waits:
-        return "snoozed"  # during the wait
     return "failed" if ended.exit_code in _NOTHING_CHANGED else "ran"
 
 

@@ -146,7 +146,7 @@ class Skip:
     """
 
     firing: Firing
-    reason: Literal["snoozed", "overlap", "day_off", "frozen"]
+    reason: Literal["snoozed", "overlap", "day_off", "frozen", "wake_due"]
     count: int = 1
     detail: str | None = None
 
@@ -344,8 +344,29 @@ def _find_day_off(timetable: Timetable, firing: Firing) -> str | None:
     return find_day_off(timetable, firing.planned, firing.wanted.date()) if timetable.schedule.not_on else None
 
 
+def is_wake_due(wake: Timetable | None, planned: datetime, now: datetime) -> bool:
+    """Check for a wake after the planned time of a stop: a late stop would act within the office hours.
+
+    Args:
+        wake: the timetable of the wakes; None for a playbook without `wake`.
+        planned: the planned time of the stop.
+        now: the time of day.
+    """
+    if wake is None or now <= planned:
+        return False
+    return find_next_firing(wake, planned + _TICK, now - planned) is not None
+
+
 def decide_firings(
-    timetable: Timetable, due: DueFiring, now: datetime, snooze: Snooze | None, *, runs: bool, waits: bool
+    timetable: Timetable,
+    due: DueFiring,
+    now: datetime,
+    snooze: Snooze | None,
+    *,
+    runs: bool,
+    waits: bool,
+    wake: Timetable | None = None,
+    is_blocked: bool = False,
 ) -> list[Step]:
     """Decide the due firings of a playbook, in order.
 
@@ -358,6 +379,8 @@ def decide_firings(
         snooze: the snooze of the playbook; None without a snooze.
         runs: whether a run of the playbook is active.
         waits: whether a firing of the playbook is in the queue.
+        wake: the timetable of the playbook's wakes; None without `wake`.
+        is_blocked: whether a stop waits for a wake of the playbook, or a wake for a stop.
     """
     missed, snoozed = _split_snoozed(due.missed, snooze, now)
     in_time, snoozed_now = _split_snoozed(due.in_time, snooze, now)
@@ -370,6 +393,9 @@ def decide_firings(
     if frozen_then:
         detail = find_block(timetable.freezes, frozen_then[-1].moment)
         steps.append(Skip(frozen_then[-1], "frozen", len(frozen_then), detail))
+    if missed and timetable.schedule.on_missed == "run_once" and is_wake_due(wake, missed[-1].planned, now):
+        steps.append(Skip(missed[-1], "wake_due", count))
+        missed = []
     wanted = [(each, 0) for each in in_time]
     if missed and timetable.schedule.on_missed == "skip":
         steps.append(Miss(missed[0], missed[-1], count))
@@ -380,8 +406,8 @@ def decide_firings(
         if frozen is not None:
             steps.append(Skip(firing, "frozen", max(1, stands_for), frozen))
         elif not runs:
-            steps.append(Start(firing, stands_for))
-            runs = True
+            steps.append(Start(firing, stands_for, waits=is_blocked))
+            runs, waits = True, waits or is_blocked
         elif timetable.schedule.on_overlap == "queue" and not waits:
             steps.append(Start(firing, stands_for, waits=True))
             waits = True

@@ -230,8 +230,19 @@ class Service:
         if seen is not None and seen.is_current(watched, known.mark, now):
             return
         found = find_due_firings(watched.timetable, Decided.of(known), now)
-        snooze, waits = self._registry.find_snooze(name), bool(runs.count_waiting(name))
-        for step in decide_firings(watched.timetable, found, now, snooze, runs=name in runs.running, waits=waits):
+        waits, line = bool(runs.count_waiting(name)), watched.timetable.wakes or name
+        is_blocked = name not in runs.running and runs.is_busy(line)
+        steps = decide_firings(
+            watched.timetable,
+            found,
+            now,
+            self._registry.find_snooze(name),
+            runs=name in runs.running or (is_blocked and waits),
+            waits=waits,
+            wake=self._registry.find_wake(name),
+            is_blocked=is_blocked,
+        )
+        for step in steps:
             await self._apply_step(watched, step, now, runs)
         await self._record_planned(name, found.waiting)
         # Set only after the writes: unwritten decisions are still due.
@@ -283,6 +294,7 @@ class Service:
                 missed=step.missed,
                 run_once=watched.timetable.schedule.on_missed == "run_once",
                 queued=step.waits,
+                wakes=watched.timetable.wakes,
             )
             await runs.claim_firing(claim)
 

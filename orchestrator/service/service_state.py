@@ -49,6 +49,9 @@ class ScheduleState:
         last: the last run of a firing: planned, run_id, exit_code, result, at.
         last_success: end of the last run with exit code 0.
         awaited_since: last success, or time of enabling; the first firing after this time should succeed.
+        kept_wake: of a wake: `source` of its playbook, and `calendars`; None for any other schedule.
+        left_at: time of the removal of a wake from its playbook; None while the playbook has the wake.
+        is_over: whether the last wake after the removal has run.
     """
 
     file: str
@@ -63,6 +66,9 @@ class ScheduleState:
     last: dict[str, Any] | None = None
     last_success: datetime | None = None
     awaited_since: datetime | None = None
+    kept_wake: dict[str, Any] | None = None
+    left_at: datetime | None = None
+    is_over: bool = False
 
     def mark_decided(self, planned: str) -> None:
         """Mark a firing as decided."""
@@ -93,13 +99,15 @@ class ScheduleState:
             "last": self.last,
             "last_success": None if self.last_success is None else timestamp(self.last_success),
             "awaited_since": None if self.awaited_since is None else timestamp(self.awaited_since),
+            **({} if self.kept_wake is None else {"kept_wake": self.kept_wake}),
+            **({} if self.left_at is None else {"left_at": timestamp(self.left_at), "is_over": self.is_over}),
         }
 
     @classmethod
     def of(cls, document: Record) -> "ScheduleState":
         """Build the state from a document of a snapshot."""
         ended_at, last_success = document["ended_at"], document["last_success"]
-        awaited_since = document.get("awaited_since", last_success)
+        awaited_since, left_at = document.get("awaited_since", last_success), document.get("left_at")
         return cls(
             document["file"],
             document["timezone"],
@@ -113,6 +121,9 @@ class ScheduleState:
             document["last"],
             None if last_success is None else parse_timestamp(last_success),
             None if awaited_since is None else parse_timestamp(awaited_since),
+            document.get("kept_wake"),
+            None if left_at is None else parse_timestamp(left_at),
+            document.get("is_over", False),
         )
 
 
@@ -215,12 +226,23 @@ def _apply_missed(state: ServiceState, record: Record) -> None:
     known.advance_mark(planned)
 
 
+def _apply_wake_kept(state: ServiceState, record: Record) -> None:
+    known = state.playbooks[record["playbook"]]
+    known.kept_wake = {"source": record["source"], "calendars": record["calendars"]}
+    known.left_at, known.is_over = None, False
+
+
+def _apply_wake_left(state: ServiceState, record: Record) -> None:
+    state.playbooks[record["playbook"]].left_at = parse_timestamp(record["ts"])
+
+
 def _apply_firing_ended(state: ServiceState, record: Record) -> None:
     state.claims.pop((record["playbook"], record["planned"]), None)
     known = state.playbooks.get(record["playbook"])
     if known is None:
         return
     keys = ("planned", "run_id", "exit_code", "result", "reason")
+    known.is_over = known.left_at is not None and record.get("result") == "ran"
     known.last = {**{key: record.get(key) for key in keys}, "at": record["ts"]}
     if record.get("exit_code") == 0:
         known.last_success = known.awaited_since = parse_timestamp(record["ts"])
@@ -232,6 +254,8 @@ _APPLY = {
     "schedule.changed": _apply_changed,
     "schedule.ended": _apply_schedule_ended,
     "clock.set_back": _apply_set_back,
+    "wake.kept": _apply_wake_kept,
+    "wake.left": _apply_wake_left,
     "firing.planned": _apply_planned,
     "firing.claimed": _apply_claimed,
     "firing.left_out": _apply_decided,

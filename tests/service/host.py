@@ -104,7 +104,7 @@ class FakeRunner:
         return RunStatus(State.UNFINISHED, run.last_at)
 
     async def start(self, claim: FiringClaim, loaded: LoadedPlaybook, stop: StopRequest) -> Ended:
-        assert loaded.playbook.name == claim.playbook
+        assert loaded.playbook.name == claim.line
         assert claim.run_id not in self.world.runs
         assert is_fleet_id(claim.run_id) == self.is_fleet(loaded)
         if self.codes:

@@ -13,7 +13,7 @@ from orchestrator.playbook.calendars import MAX_BYTES, CalendarReader
 from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.schedule import CalendarFile
 from orchestrator.playbook.source import parse_source, read_source
-from orchestrator.playbook.timetable import load_freezes, load_timetable
+from orchestrator.playbook.timetable import load_freezes, load_timetable, load_wake_timetable
 from orchestrator.postgres.connect import connect
 from orchestrator.postgres.playbooks import Change, PushedFolder, StoredPlaybook, push_playbooks, read_pushed
 from orchestrator.runs.freeze import carry_calendars
@@ -93,6 +93,7 @@ def read_folder(folder: Path) -> PushedFolder:
         try:
             loaded = _load(file)
             load_timetable(loaded, read_calendar)
+            load_wake_timetable(loaded, read_calendar)
             load_freezes(loaded, read_calendar)
             carry_calendars(loaded)
             calendars |= _read_calendars(loaded)
@@ -133,8 +134,9 @@ def _load(file: Path) -> LoadedPlaybook:
 def _read_calendars(loaded: LoadedPlaybook) -> dict[str, bytes]:
     """Read the calendar files of the schedule and of the freezes, by path relative to the folder."""
     folder, found = loaded.file.parent, {}
-    schedule, guards = loaded.playbook.schedule, loaded.playbook.guards
+    schedule, wake, guards = loaded.playbook.schedule, loaded.playbook.wake, loaded.playbook.guards
     entries = [("schedule", each) for each in (() if schedule is None else schedule.not_on)]
+    entries += [("wake", each) for each in (() if wake is None else wake.not_on)]
     rules = [*(guards.not_during or ()), *(guards.only_during or ())]
     for key, entry in (*entries, *(("guards", each) for rule in rules for each in rule.on)):
         if not isinstance(entry, CalendarFile):

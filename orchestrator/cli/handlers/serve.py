@@ -58,7 +58,7 @@ _WARNINGS |= {
     "worker.waits",
 }
 _WARNINGS |= {"worker.lost", "store.down", "store.refuses", "keep.broken", "schedule.frozen"}
-_DIGESTS = frozenset({"when", "left_out"})
+_DIGESTS = frozenset({"when", "left_out", "source", "calendars"})
 
 
 def serve_playbooks(playbooks: Path | None, listen: str, config: Path | None, assignments: tuple[str, ...]) -> int:

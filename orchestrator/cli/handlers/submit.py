@@ -16,7 +16,6 @@ from orchestrator.playbook.calendars import CalendarReader
 from orchestrator.playbook.load import find_playbook, load_playbook, parse_assignments
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.timetable import load_freezes
-from orchestrator.postgres.lease import FORMAT
 from orchestrator.runs.fleet.plan import require_known
 from orchestrator.runs.freeze import carry_calendars
 from orchestrator.runs.prepare import Overrides
@@ -99,7 +98,7 @@ def _submit_run(
         workspace,
         order.loaded.playbook.name,
         order.document(),
-        version=FORMAT,
+        version=order.version,
         by=find_actor(),
         budget=find_budget(settings, workspace),
     )
@@ -125,7 +124,7 @@ def _submit_fleet(
         members,
         order.loaded.playbook.name,
         order.document(),
-        version=FORMAT,
+        version=order.version,
         by=find_actor(),
         budgets={name: find_budget(settings, name) for name in names},
     )

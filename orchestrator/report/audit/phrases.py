@@ -88,7 +88,7 @@ def _describe_duration(event: TargetEnded) -> str:
 
 
 def _describe_operations(event: TargetOperation) -> str:
-    given = event.correlation_ids
+    given: object = event.correlation_ids
     ids = ", ".join(safe_text(each, ID) for each in given) if isinstance(given, list) else ""
     return (
         f"own operations: {ids}" if ids else "own operations unknown: somebody else may have started the CVM meanwhile"

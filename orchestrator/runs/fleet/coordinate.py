@@ -121,6 +121,7 @@ class FleetOrder:
         expect: the number of targets to confirm; None for any number.
         skip: names of workspaces to leave out if unreachable.
         about: further fields of `fleet.started`, such as `actor`, `trigger`, `submitted`.
+        may_be_empty: whether a plan without a match is no error, as for a wake.
     """
 
     loaded: LoadedPlaybook
@@ -128,6 +129,7 @@ class FleetOrder:
     expect: int | None = None
     skip: Collection[str] = ()
     about: Mapping[str, object] = field(default_factory=dict)
+    may_be_empty: bool = False
 
     @property
     def first(self) -> str | None:
@@ -180,7 +182,7 @@ def check_order(order: FleetOrder, members: Sequence[Member]) -> CheckedOrder:
     refusal = refuse_totals(checks)
     if refusal is not None:
         raise refusal
-    if not any(each.has_matches for each in totals):
+    if not order.may_be_empty and not any(each.has_matches for each in totals):
         raise refuse_without_matches(len(totals))
     number = sum(each.targets for each in totals)
     if order.expect not in {None, number}:

@@ -1,6 +1,7 @@
 """Unattended fleet runs: the firings of a playbook in several workspaces."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -24,7 +25,7 @@ from orchestrator.runs.session import Session
 from orchestrator.runs.start import RunRequest
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.runs.stores import fleet_store, run_store
-from orchestrator.runs.unattended import INTERRUPTED, ObserveRun, read_run_status, run_unless, trigger_of
+from orchestrator.runs.unattended import INTERRUPTED, ObserveRun, build_request, read_run_status, run_unless, trigger_of
 from orchestrator.settings.load import Settings
 from orchestrator.times import parse_timestamp
 
@@ -76,8 +77,12 @@ class UnattendedFleetRunner:
         # A command or a slow disk may take seconds; other runs go on meanwhile.
         members = await anyio.to_thread.run_sync(read_members, self._settings, names)
         limits = limits_of_members(members, loaded)
-        trigger = {"trigger": trigger_of(claim)}
-        requests = {name: RunRequest(loaded, limits[name], origin_fields=trigger) for name in limits}
+        # The ids of the runs are made at the start of the fleet run.
+        requests = {
+            each.name: replace(build_request(claim, loaded, each.settings), run_id=None, limits=limits[each.name])
+            for each in members
+        }
+        loaded = next(iter(requests.values())).loaded
         async with open_sessions(members, limits, partial(self._observe, claim), keeps=self._keeps) as sessions:
             opened = await run_unless(stop, partial(self._plan_and_start, claim, loaded, sessions, requests))
             return INTERRUPTED if opened is None else await _carry_out(opened, stop)
