@@ -17,6 +17,7 @@ from orchestrator.audit.fleet_store import is_fleet_id
 from orchestrator.audit.log import write_inline
 from orchestrator.outcome import Ending
 from orchestrator.playbook.load import LoadedPlaybook
+from orchestrator.playbook.schema import Guards
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.status import Ended, RunStatus, State, StopRequest
 from orchestrator.service.folder import PlaybookFolder, ScanResult
@@ -162,6 +163,7 @@ class Host:
         self.sync: Callable[[Callable[[], None]], Awaitable[None]] = write_inline
         self.service: Service
         self.keeps: KeepSource | None = None
+        self.guards: Guards | None = None
         self.left: int | None = None
         self.ended: anyio.Event
 
@@ -187,7 +189,8 @@ class Host:
     async def process(self) -> AsyncIterator[Service]:
         """A process, killed at the end of the block."""
         journal = FileJournalStore(self.state, wall=self.wall.wall, sync=self.sync).open_journal()
-        folder = PlaybookFolder(self.playbooks, self.state / "service" / "kept", wall=self.wall.wall)
+        kept = self.state / "service" / "kept"
+        folder = PlaybookFolder(self.playbooks, kept, wall=self.wall.wall, guards=self.guards)
 
         async def scan(owners: Mapping[str, str]) -> ScanResult:
             await anyio.sleep(self.look_takes)
