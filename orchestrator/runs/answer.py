@@ -1,7 +1,7 @@
 """Answer the open question of a run from another process: `orchestrator approve`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _WAIT = 10.0
 """Seconds to wait for the run to read the answer. A run checks for answers every half second."""
+TAKEOVER_S = 90.0
+"""Seconds to wait for the next worker: longer than the default lease."""
 _POLL_EVERY = 0.1
 _POLLS_A_SECOND = 10
 _WIDTH = 400
@@ -161,8 +163,14 @@ def read_state(run: StoredRun) -> RunState:
     return state
 
 
-async def leave_answer(run: StoredRun, answer: ApprovalAnswer) -> bool:
+async def leave_answer(run: StoredRun, answer: ApprovalAnswer, *, takeover: float = 0.0) -> bool:
     """Leave an answer for the run, and wait a limited time for the record of the answer.
+
+    Args:
+        run: the run.
+        answer: the answer.
+        takeover: more seconds to wait for the next worker of a team store, after the death of the run's worker. The
+            next worker asks the same question again, and gets the same answer.
 
     Returns:
         True if the run has recorded the answer; False if the run has not read the answer yet.
@@ -171,15 +179,16 @@ async def leave_answer(run: StoredRun, answer: ApprovalAnswer) -> bool:
         NotAskedError: when another person answered first, or no process can read the answer.
         SettingsError: when the answer can't be written.
     """
+    if answer.signature is not None:
+        takeover = 0.0  # the signature names the question by its hash
     answers = run.open_approvals()
-    if not answers.submit_answer(answer):
-        if answer.signature is not None:
-            message = f"the key {answer.signature['key_name']!r} has answered this question already"
-            raise NotAskedError(message, hint="the first answer of a key counts")
-        other = answers.find_answer(answer.seq, answer.hash)
-        by_other = "" if other is None else f": {answer_word(other.approved)} by {other.by}"
-        raise NotAskedError(f"another person answered first{by_other}", hint="the first answer counts")
-    taken_up = await _wait_for_record(run, answer)
+    _submit(answers, answer)
+    taken_up = await _wait_for_record(run, answer, takeover)
+    while isinstance(taken_up, ApprovalRequested):
+        answers.withdraw_answer(answer)
+        answer = replace(answer, seq=taken_up.seq, hash=taken_up.hash)
+        _submit(answers, answer)
+        taken_up = await _wait_for_record(run, answer, takeover)
     if taken_up is None and not run.is_locked():
         taken_up = _is_on_record(read_state(run), answer)  # the run may have taken the answer and ended since then
         if taken_up is None:
@@ -191,6 +200,16 @@ async def leave_answer(run: StoredRun, answer: ApprovalAnswer) -> bool:
     return taken_up is True
 
 
+def _submit(answers: ApprovalStore, answer: ApprovalAnswer) -> None:
+    if not answers.submit_answer(answer):
+        if answer.signature is not None:
+            message = f"the key {answer.signature['key_name']!r} has answered this question already"
+            raise NotAskedError(message, hint="the first answer of a key counts")
+        other = answers.find_answer(answer.seq, answer.hash)
+        by_other = "" if other is None else f": {answer_word(other.approved)} by {other.by}"
+        raise NotAskedError(f"another person answered first{by_other}", hint="the first answer counts")
+
+
 def _ended_before(run: StoredRun, answers: ApprovalStore, answer: ApprovalAnswer) -> NotAskedError:
     """Withdraw an answer after the end of the run's process, and return the error."""
     answers.withdraw_answer(answer)
@@ -198,30 +217,51 @@ def _ended_before(run: StoredRun, answers: ApprovalStore, answer: ApprovalAnswer
     return NotAskedError("the process of the run ended before it read the answer", hint=hint)
 
 
-async def _wait_for_record(run: StoredRun, answer: ApprovalAnswer) -> bool | None:
-    """Wait for the answer in the log: True if recorded, False after another answer, None without an answer so far."""
+async def _wait_for_record(run: StoredRun, answer: ApprovalAnswer, takeover: float) -> ApprovalRequested | bool | None:
+    """Wait for the answer in the log.
+
+    Returns:
+        True if recorded, False after another answer, None without an answer so far; the question, asked again by the
+        next worker.
+    """
     import anyio  # noqa: PLC0415 - takes long to import; `show` needs `describe_answer` alone
 
-    version = None
-    for poll in range(1, round(_WAIT / _POLL_EVERY) + 1):
+    version, is_continued = None, takeover > 0 and run.is_continued()
+    for poll in range(1, round((_WAIT + (takeover if is_continued else 0.0)) / _POLL_EVERY) + 1):
         if (now := run.read_version()) != version:
             version, state = now, read_state(run)
-            is_recorded = _is_on_record(state, answer)
+            found = _find_again(state, answer) if is_continued else None
+            is_recorded = found or _is_on_record(state, answer, is_continued=is_continued)
             if is_recorded is not None:
                 return is_recorded
-        if poll % _POLLS_A_SECOND == 0 and not run.is_locked():
+        if poll % _POLLS_A_SECOND == 0 and not run.is_locked() and not (is_continued and run.is_continued()):
             return None
         await anyio.sleep(_POLL_EVERY)
     return None
 
 
-def _is_on_record(state: RunState, answer: ApprovalAnswer) -> bool | None:
-    """Check the log for the answer: True if recorded, False after another answer, None for an open question."""
+def _find_again(state: RunState, answer: ApprovalAnswer) -> ApprovalRequested | None:
+    """Find the same question, asked again."""
+    question = state.question
+    if question is None or question.hash == answer.hash or question.step != answer.step:
+        return None
+    return question
+
+
+def _is_on_record(state: RunState, answer: ApprovalAnswer, *, is_continued: bool = False) -> bool | None:
+    """Check the log for the answer: True if recorded, False after another answer, None for an open question.
+
+    Args:
+        state: the replayed state of the log.
+        answer: the answer.
+        is_continued: whether a worker continues the run: a resumed run will ask again.
+    """
     for question, record in state.answers:
         if question.hash == answer.hash:
             return _is_it(record, answer)
     is_open = state.question is not None and state.question.hash == answer.hash
-    return None if is_open else False
+    will_ask = is_continued and state.question is None and state.finished is None
+    return None if is_open or will_ask else False
 
 
 def _is_it(record: ApprovalAnswered, answer: ApprovalAnswer) -> bool:

@@ -8,6 +8,8 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
+from orchestrator.audit.events import Event
+from orchestrator.audit.record import Record
 from orchestrator.errors import (
     AuditError,
     ClaimedError,
@@ -233,6 +235,13 @@ class RunCarrier:
 
 async def _carry_out(session: Session, opened: OpenRun, held: HeldRun, member: Membership | None) -> None:
     """Carry a run out; a member of a fleet run obeys the coordinator meanwhile."""
+
+    def leave_place(record: Record) -> None:
+        """Leave the place to another run during a question. After the answer, the run continues without a place."""
+        if record["event"] == Event.APPROVAL_REQUESTED:
+            held.give_place()
+
+    opened.log.observers.append(leave_place)
     async with nullcontext() if member is None else member.obey(held.stop):
         await carry_out(session, opened, held.stop)
 

@@ -348,9 +348,13 @@ def test_a_question_survives_its_worker_and_is_answered_once(team: Team) -> None
     steps = "  - {name: look, action: pause, question: 'Go on?', timeout: 10m}\n"
     steps += "  - {name: rest, action: stop, select: {name: [web-2]}}\n"
     (team.folder / "demo.yaml").write_text(PLAYBOOK.replace("web-*", "web-1") + steps)
+    with (team.folder / "worker.toml").open("a") as file:
+        file.write("[worker]\nruns = 1\n")
     first = team.start_worker()
     run_id = team.submit(rate=20)
     until(lambda: "approval.requested" in team.events(run_id))
+    (team.folder / "demo.yaml").write_text(PLAYBOOK.replace("web-*", "web-3"))
+    assert team.wait_for_end(team.submit(rate=20)) == ("finished", 0)  # in the only place, beside the question
     team.start_worker()
     first.kill()
     until(lambda: team.events(run_id).count("approval.requested") == 2)

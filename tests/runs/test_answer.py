@@ -184,3 +184,55 @@ def test_the_runs_at_the_same_step_are_answered_together() -> None:
     assert list(choose_by_step(found, "check")) == ["c"]
     with pytest.raises(NotAskedError, match="no run waits at step 'rest'"):
         choose_by_step(found, "rest")
+
+
+class ContinuedRun(FileRun):
+    """A run of a team store: the next worker continues the run."""
+
+    def is_continued(self) -> bool:
+        return state_of(self.path).finished is None
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_an_answer_at_the_death_of_a_worker_goes_to_the_next_worker_with_the_same_question(
+    tmp_path: Path, is_same: bool
+) -> None:
+    path = tmp_path / "runs" / f"{RUN_ID}.jsonl"
+    question = {"question": "Go on?", "expires_at": "2030-01-01T00:00:00.000000Z"}
+
+    async def take_over(first: AuditLog) -> None:
+        await anyio.sleep(15.25)
+        first.close()
+        await anyio.sleep(5)
+        state = RunState()
+        log, _ = AuditLog.reopen(path, state.apply_record, sync=at_once)
+        log.observers.append(state.apply_record)
+        log.record_resumed(None, unterminated=False)
+        await log.flush()
+        await anyio.sleep(5)
+        log.record("approval.requested", step="look" if is_same else "other", **question)
+        await log.flush()
+        for _ in range(20):
+            await anyio.sleep(0.5)
+            asked = state.question
+            assert asked is not None
+            if (found := FileApprovalStore(path).find_answer(asked.seq, asked.hash)) is not None:
+                log.record("approval.answered", step="look", answer="approved", by=found.by, via="approve")
+                await log.flush()
+                break
+        log.close()
+
+    async def approve() -> bool:
+        log = AuditLog.create(path, RUN_ID, FIRST, sync=at_once)
+        state = RunState()
+        log.observers.append(state.apply_record)
+        log.record("approval.requested", step="look", **question)
+        await log.flush()
+        async with anyio.create_task_group() as group:
+            group.start_soon(take_over, log)
+            with suppress(NotAskedError):
+                return await leave_answer(ContinuedRun(path), yes_to(state), takeover=90.0)
+        return False
+
+    on_record = anyio.run(approve, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+    assert on_record is is_same is ("look" in state_of(path).passed)

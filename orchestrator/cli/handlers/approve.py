@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from orchestrator.cli.named_runs import find_run_to_change
 from orchestrator.cli.terminal_input import open_terminal
 from orchestrator.errors import ApprovalError, UsageError
 from orchestrator.report.run.text import print_question
-from orchestrator.runs.answer import AskedRun, answer_word, leave_answer, needs_signature, read_question
+from orchestrator.runs.answer import TAKEOVER_S, AskedRun, answer_word, leave_answer, needs_signature, read_question
 from orchestrator.runs.approval import APPROVE, REFUSE
 from orchestrator.runs.stores import find_actor, run_store
 from orchestrator.settings.load import Settings, load_settings
@@ -62,7 +63,7 @@ def answer_question(
     answer = asked.answer(approved=not refuse, by=find_actor(), comment=comment or None, now=utc_now())
     if signer is not None:
         answer = signer.sign(asked, answer)
-    is_taken_up = anyio.run(leave_answer, asked.run, answer)
+    is_taken_up = anyio.run(partial(leave_answer, asked.run, answer, takeover=TAKEOVER_S))
     _print_answer(asked, answer, is_taken_up=is_taken_up, as_json=as_json)
 
 
