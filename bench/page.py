@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "explanation" / "performance.md"
 CHART = ROOT / "docs" / "images" / "performance.svg"
 _PART = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- /measured -->)", re.DOTALL)
 _NOTHING = "Nothing is kept yet: `make bench` fills `bench/results/`.\n"
-_ORDER = ("single", "batch", "auto", "unlimited", "fleet", "store", "virtual", "startup", "inventory")
+_ORDER = ("single", "batch", "auto", "unlimited", "fleet", "store", "virtual", "rehearsal", "startup", "inventory")
 _COLUMNS: Mapping[str, Sequence[str]] = {
     "single": ("time_seconds", "bound_seconds", "requests_a_cvm", "throttled_requests", "cpu_seconds"),
     "batch": ("time_seconds", "last_stop_seconds", "requests_a_cvm", "throttled_requests", "cpu_seconds"),
@@ -31,6 +31,7 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
         "cpu_seconds",
     ),
     "virtual": ("real_seconds", "cpu_seconds", "cpu_ms_a_cvm", "peak_rss_mib", "log_mib"),
+    "rehearsal": ("time_seconds", "cpu_seconds", "cores", "peak_rss_mib"),
     "startup": ("seconds", "cpu_seconds", "times_python_alone"),
     "inventory": ("time_seconds", "bound_seconds", "cpu_seconds", "peak_rss_mib"),
 }
