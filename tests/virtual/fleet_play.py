@@ -33,11 +33,10 @@ from orchestrator.runs.session import Session
 from orchestrator.runs.start import RunRequest
 from orchestrator.runs.status import StopRequest
 from orchestrator.settings.load import Settings
-from orchestrator.settings.model import AuditSection, SettleSection
+from orchestrator.settings.model import AuditSection, CloudSection, SettleSection
 from orchestrator.settings.workspaces import WorkspaceSection
 from orchestrator.simulator.app import Simulator, create_app
-from tests.virtual.network import Network
-from tests.virtual.play import MOST_ATTEMPTS, Script, VirtualClock, open_virtual_session
+from tests.virtual.play import MOST_ATTEMPTS, TIMEOUT, Script, VirtualClock, open_network, open_virtual_session
 from tests.virtual.process import Disk, Killer
 
 
@@ -283,7 +282,7 @@ class _FleetProcess:
     def __init__(self, played: PlayedFleet, servers: anyio.abc.TaskGroup, rng: Random) -> None:
         self.is_dead = False
         self._played, self._rng, self._stop = played, rng, StopRequest()
-        self._networks = {name: Network(app, servers, rng) for name, app in played.apps.items()}
+        self._networks = {name: open_network(app, servers, rng) for name, app in played.apps.items()}
         self._disks = _Disks(rng)
         self._runs, self._fleets = _RunStore(played.folder, self._disks), _FleetStore(played, self._disks)
 
@@ -335,7 +334,10 @@ class _FleetProcess:
         script, folder = self._played.script, self._played.folder
         sections = {each: WorkspaceSection(api_key_env=f"KEY_{each}") for each in script.names}
         settings = Settings(
-            settle=SettleSection(recheck_after=2.0), audit=AuditSection(state_dir=folder), workspaces=sections
+            settle=SettleSection(recheck_after=2.0),
+            cloud=CloudSection(timeout=TIMEOUT),
+            audit=AuditSection(state_dir=folder),
+            workspaces=sections,
         )
         return open_virtual_session(
             self._played.apps[name],

@@ -19,12 +19,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import FileRun, FileRunStore
 from orchestrator.audit.verify import Verdict, read_log
 from orchestrator.billing.rates import STORAGE_USD_PER_GB_HOUR
-from orchestrator.cloud.client import PhalaCloud
-from orchestrator.cloud.http import Http
-from orchestrator.cloud.transport import Destination, ThroughHttpx
 from orchestrator.engine.job import Job
-from orchestrator.engine.rate.gate import Gate
-from orchestrator.engine.rate.gcra import Gcra
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.engine.result import RunResult
 from orchestrator.errors import CloudError
@@ -33,6 +28,8 @@ from orchestrator.playbook.planning import make_plan
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.playbook.schema import Guards, Playbook
 from orchestrator.playbook.value_types import Dispatch
+from orchestrator.rehearsal.network import Network
+from orchestrator.rehearsal.process import ADDRESS, make_session
 from orchestrator.runs.api_profile import FileApiProfileStore
 from orchestrator.runs.execute import prepare_run
 from orchestrator.runs.fresh_status import read_open_statuses
@@ -41,11 +38,10 @@ from orchestrator.runs.resume import record_resume
 from orchestrator.runs.session import Endpoint, RunObserver, Session
 from orchestrator.runs.start import OpenRun
 from orchestrator.settings.load import Settings
-from orchestrator.settings.model import SettleSection
+from orchestrator.settings.model import CloudSection, SettleSection
 from orchestrator.simulator.app import Simulator, create_app
 from orchestrator.simulator.settings import parse_settings
 from orchestrator.simulator.world import DEFAULT_EPOCH, World
-from tests.virtual.network import Network
 from tests.virtual.process import Disk, Killer, kill
 
 RUN_ID = "20260115T120000Z-4f2a"
@@ -212,36 +208,30 @@ def open_virtual_session(
     key: str,
 ) -> Session:
     """A session with a simulated cloud, over a network that dies with its process."""
-    clock = VirtualClock()
-    target = Destination(
-        base_url="http://127.0.0.1/api/v1",
-        headers={"X-API-Key": app.world.api_key, "X-Phala-Version": "2026-06-23"},
-        timeout=TIMEOUT,
-        connections=20,
-    )
-    cloud = PhalaCloud(Http(ThroughHttpx(target, network), TIMEOUT, now=clock.now), wall=clock.wall)
-    return Session(
-        settings,
-        Endpoint("http://127.0.0.1/api/v1", key, simulated=True),
-        limits,
-        cloud,
-        Gate(Gcra(limits.requests_per_second, limits.burst), limits.max_in_flight, clock),
-        clock,  # type: ignore[arg-type]
-        rng,
-        batch_size=1000,
-        batch_missing=False,
-        identify=cloud.read_workspace,
+    return make_session(
+        network,
+        app.world.api_key,
+        endpoint=Endpoint(ADDRESS, key, simulated=True),
+        settings=settings,
+        limits=limits,
+        clock=VirtualClock(),
+        rng=rng,
         store=store,
         claims=FileClaimStore(store),
         profiles=FileApiProfileStore(store.folder.parent, print),
     )
 
 
+def open_network(app: Simulator, servers: anyio.abc.TaskGroup, rng: Random) -> Network:
+    """A network on which every request takes another time."""
+    return Network(app, servers, lambda: rng.uniform(0.0, 0.02))
+
+
 class _Process:
     """One `orchestrator run` or `orchestrator resume`."""
 
     def __init__(self, played: Played, servers: anyio.abc.TaskGroup, rng: Random) -> None:
-        self.network, self.disk = Network(played.app, servers, rng), Disk(rng)
+        self.network, self.disk = open_network(played.app, servers, rng), Disk(rng)
         self._played, self._rng, self._clock = played, rng, VirtualClock()
         self._log: AuditLog | None = None
 
@@ -253,7 +243,7 @@ class _Process:
             self._played.script.limits(),
             rng=self._rng,
             store=FileRunStore(self._played.log.parent),
-            settings=Settings(settle=SettleSection(recheck_after=2.0)),
+            settings=Settings(settle=SettleSection(recheck_after=2.0), cloud=CloudSection(timeout=TIMEOUT)),
             key="key",
         )
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from tests.virtual.network import Network
+from orchestrator.rehearsal.network import Network
 
 
 class Disk:
