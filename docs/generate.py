@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args, get_origin
 
 import click
@@ -41,6 +42,7 @@ from orchestrator.report.full.csv import COLUMNS
 from orchestrator.report.full.document import LogFile, build_report_document
 from orchestrator.report.full.timeline import RunTimeline
 from orchestrator.report.plan.schedule import explain_document
+from orchestrator.runs.cases.schema import cases_schema
 from orchestrator.runs.documents import error_document, plan_document, run_document
 from orchestrator.runs.records import planned_fields
 from orchestrator.settings.load import Settings
@@ -153,12 +155,38 @@ def playbook_keys() -> str:
     return "\n".join(parts)
 
 
-def _mapping(name: str, node: Mapping[str, Any]) -> str:
+_CASE_WORDS = {
+    "version": "`1`",
+    "cases": "a list, see [Case](#case)",
+    "inventory": "a path, or a list, see [CaseCvm](#casecvm); `{cvms: […]}` is the same",
+    "vars": "a mapping of names to texts",
+    "now": "a time with an offset, or a date (00:00 UTC)",
+    "from": "a time with an offset, or a date",
+    "to": "a time with an offset, or a date",
+    "at": "a list of times",
+    "settings": "`guards`, `keep`, `rate`, `settle` and `billing` of the [settings](settings.md)",
+    "targets": "a mapping of steps to lists of texts, or a list",
+    "skipped": "a mapping of [codes](exit-codes.md) to lists of texts",
+    "warnings": "a list of [codes](json.md#plan)",
+    "exit_code": "`0`, `2`, `3` or `4`",
+}
+
+
+def case_keys() -> str:
+    """Every key of a cases file but the sections of settings, by the mapping it stands in."""
+    schema = cases_schema()
+    names = ("Case", "CaseCvm", "Expect", "ExpectedGuards", "ExpectedFirings")
+    parts = [_mapping("CasesFile", schema, _CASE_WORDS)]
+    parts += [_mapping(name, schema["$defs"][name], _CASE_WORDS) for name in names]
+    return "\n".join(parts)
+
+
+def _mapping(name: str, node: Mapping[str, Any], words: Mapping[str, str] = MappingProxyType({})) -> str:
     required = node.get("required", [])
     rows = [
         (
             f"`{key}`",
-            in_words(value),
+            words.get(key) or in_words(value),
             "yes" if key in required else "",
             " ".join(str(value.get("description", "")).split()),
         )
@@ -579,6 +607,7 @@ def accepted_record() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "playbook-keys": playbook_keys,
+    "case-keys": case_keys,
     "settings": settings_tables,
     "command-line": command_line,
     "exit-codes": exit_codes,

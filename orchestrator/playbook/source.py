@@ -75,7 +75,8 @@ def read_source(file: Path, what: str = "playbook") -> Source:
     try:
         data = read_regular(file, MAX_BYTES)
     except FileNotFoundError:
-        raise PlaybookError(f"there is no such {what}", file=file, hint=_suggest_files(file)) from None
+        hint = _suggest_files(file) if what == "playbook" else None
+        raise PlaybookError(f"there is no such {what}", file=file, hint=hint) from None
     except OSError as error:
         raise PlaybookError(f"the {what} can't be read: {error.strerror or error}", file=file) from error
     except ValueError as error:

@@ -17,8 +17,8 @@ from orchestrator.cli.options import cases_argument, format_option, out_option
 def command(**options: Any) -> int:
     """Compare the plans of playbooks with cases: written CVMs, and the expected plan.
 
-    FILE is a cases file, or a playbook with NAME.cases.yaml beside it; by default all playbooks in ./playbooks. Needs
-    neither network nor API key. junit is XML for CI systems.
+    FILE is a cases file, a playbook with NAME.cases.yaml beside it, or a folder; by default ./playbooks. Needs neither
+    network nor API key. junit is XML for CI systems.
     """
     from orchestrator.cli.handlers.test import run_cases
 

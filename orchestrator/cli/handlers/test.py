@@ -49,32 +49,40 @@ def run_cases(files: tuple[str, ...], texts: tuple[str, ...], *, form: str, out:
     return code
 
 
-def _find_files(files: tuple[str, ...]) -> tuple[list[Path], list[str]]:
+def _find_files(names: tuple[str, ...]) -> tuple[list[Path], list[str]]:
     """Find the cases files of a command, and the names of the playbooks without cases.
+
+    Args:
+        names: cases files, playbooks and folders; by default the folder `./playbooks`.
+
+    Raises:
+        UsageError: when a playbook or a folder has no cases.
+    """
+    found: list[Path] = []
+    untested: list[str] = []
+    for name in names or (str(_FOLDER),):
+        path = Path(name)
+        if path.is_dir() or not names:
+            with_cases, without = _search_folder(path)
+            found += with_cases
+            untested += without
+        else:
+            found.append(path if is_cases_file(path) else _require_cases(find_playbook(name)))
+    return list(dict.fromkeys(found)), untested
+
+
+def _search_folder(folder: Path) -> tuple[list[Path], list[str]]:
+    """Find the cases files of a folder, and the names of its playbooks without cases.
 
     Raises:
         UsageError: when there is no cases file.
     """
-    found: list[Path] = []
-    if files:
-        for name in files:
-            path = Path(name) if is_cases_file(Path(name)) else _require_cases(find_playbook(name))
-            if path not in found:
-                found.append(path)
-        return found, []
-    untested = []
-    for playbook in list_playbook_files(_FOLDER):
-        cases = find_cases(playbook)
-        if cases is None:
-            untested.append(playbook.stem)
-        else:
-            found.append(cases)
     # A cases file without its playbook is an error of its own, not a file without interest.
-    found += [file for file in sorted(_FOLDER.glob("*.y*ml")) if is_cases_file(file) and file not in found]
+    found = [file for file in sorted(folder.glob("*.y*ml")) if is_cases_file(file) and not file.name.startswith(".")]
     if not found:
         hint = f"write NAME{CASES[0]} beside a playbook, name the files, or start in the parent folder of ./{_FOLDER}"
-        raise UsageError(f"no cases found in ./{_FOLDER}", hint=hint)
-    return found, untested
+        raise UsageError(f"no cases found in {folder}", hint=hint)
+    return found, [each.stem for each in list_playbook_files(folder) if find_cases(each) not in found]
 
 
 def _require_cases(playbook: Path) -> Path:

@@ -32,7 +32,14 @@ def test_the_exit_code_is_0_for_ok_6_for_a_failed_case_and_2_for_a_broken_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_cases(PLAYBOOKS, GOOD)
-    assert run() == run("night") == run("playbooks/night.yaml") == run("playbooks/night.cases.yaml") == 0
+    assert (
+        run()
+        == run("night")
+        == run("playbooks")
+        == run("playbooks/night.yaml")
+        == run("playbooks/night.cases.yaml")
+        == 0
+    )
     write_cases(PLAYBOOKS, BAD)
     (PLAYBOOKS / "other.yaml").write_text("name: other\nsteps: [{action: stop, select: {all: true}}]\n")
     capsys.readouterr()
