@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -14,7 +14,7 @@ from orchestrator.documented_model import DocumentedModel
 from orchestrator.errors import GuardError, SettingsError
 from orchestrator.outcome import Reason, SkipReason
 from orchestrator.playbook.plan_warning import PlanWarning, WarningCode
-from orchestrator.playbook.schedule import last_second, load_zone, parse_edge
+from orchestrator.playbook.schedule import first_second, load_zone, parse_edge
 from orchestrator.playbook.select import match_select
 from orchestrator.playbook.source import Source
 from orchestrator.playbook.steps import Select
@@ -161,9 +161,9 @@ class KeepList:
 def _parse_until(value: object) -> datetime:
     edge = parse_edge(value)
     zone = load_zone("UTC")
-    if isinstance(edge, datetime) and edge.tzinfo is not None:
-        return edge.astimezone(UTC)
-    return last_second(edge, zone)
+    if not isinstance(edge, datetime):
+        return first_second(edge + timedelta(days=1), zone)
+    return edge.astimezone(UTC) if edge.tzinfo is not None else first_second(edge, zone)
 
 
 _Until = Annotated[datetime, PlainValidator(_parse_until)]

@@ -158,17 +158,34 @@ def test_windows_hold_while_clocks_show_them_in_every_zone(entry: str, near: tup
     assert (freeze(entry, zone=zone).find_entry(at) is not None) == reckon(entry, wall)
 
 
+@given(st.integers(-3, 3), st.integers(0, 2), near_changes)
+def test_dates_hold_while_clocks_show_these_days_in_every_zone(
+    first: int, days: int, near: tuple[str, datetime, int]
+) -> None:
+    zone, change, minutes = near
+    at, begin = change + timedelta(minutes=minutes), (change + timedelta(days=first)).date()
+    end = begin + timedelta(days=days)
+    expected = str(begin) <= f"{at.astimezone(ZoneInfo(zone)):%Y-%m-%d}" <= str(end)
+    assert (freeze(f"{begin}..{end}", zone=zone).find_entry(at) is not None) == expected
+
+
 @given(
-    st.lists(st.one_of(daily, weekly).filter(lambda text: len(set(text.split(".."))) == 2), min_size=1, max_size=3),
+    st.lists(
+        st.one_of(st.one_of(daily, weekly).filter(lambda text: len(set(text.split(".."))) == 2), st.integers(-2, 2)),
+        min_size=1,
+        max_size=3,
+    ),
     near_changes,
     st.sampled_from(["not_during", "only_during"]),
 )
 def test_the_end_of_a_freeze_is_the_first_free_minute(
-    entries: list[str], near: tuple[str, datetime, int], guard: FreezeGuard
+    entries: list[str | int], near: tuple[str, datetime, int], guard: FreezeGuard
 ) -> None:
     zone, change, minutes = near
     at = (change + timedelta(minutes=minutes)).replace(second=0)
-    each = freeze(*entries, zone=zone, guard=guard)
+    dates = {number: (change + timedelta(days=number)).date() for number in entries if isinstance(number, int)}
+    on = [f"{dates[each]}..{dates[each]}" if isinstance(each, int) else each for each in entries]
+    each = freeze(*on, zone=zone, guard=guard)
     end = find_free_moment([each], at, timedelta(days=1))
     tick, last = at, at + timedelta(days=1)
     while tick <= last and each.find_block(tick) is not None:

@@ -89,7 +89,7 @@ keep:
 """
     first, second, third = read(text)
     assert (first.key, first.value, first.source) == ("id", "cvm_1", "keep.yaml:2")
-    assert first.until == datetime(2026, 12, 1, 23, 59, 59, tzinfo=UTC), "a day counts to its end, in UTC"
+    assert first.until == datetime(2026, 12, 2, tzinfo=UTC), "a day counts to its end, in UTC, as with `keep --until`"
     assert second.until == datetime(2026, 12, 1, 6, tzinfo=UTC)
     assert (third.key, third.until.hour) == ("app_id", 8)
     assert read("keep: []") == ()

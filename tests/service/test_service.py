@@ -489,7 +489,7 @@ async def test_the_overview_has_the_exemptions_and_a_broken_file_leaves_the_last
     assert [(each["cvm"], each["expired"]) for each in document["kept"]] == [("web-2", False), ("web-1", True)]
     assert document["kept"][0] == {
         "cvm": "web-2",
-        "until": "2027-03-05T23:59:59.000000Z",
+        "until": "2027-03-06T00:00:00.000000Z",
         "owner": "ann",
         "reason": "demo",
         "source": f"{file}:1",

@@ -251,13 +251,12 @@ def _build_kept(kept: Sequence[_Document]) -> list[Content]:
     rows = [
         (
             each["cvm"],
-            moment(each["until"]),
+            moment(each["until"]) + (" (expired)" if each["expired"] else ""),
             each["owner"],
             safe_text(each["reason"], 300),
             safe_text(each["source"], 200),
         )
         for each in kept
-        if not each["expired"]
     ]
     head = (("CVM", ""), ("until", ""), ("owner", ""), ("reason", "words"), ("source", ""))
     return [table("CVMs exempted from stops", head, rows)] if rows else []
