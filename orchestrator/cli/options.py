@@ -232,12 +232,6 @@ def out_option(help_text: str, metavar: str = "FILE", *, required: bool = False)
     return click.option("-o", "--out", type=kind, metavar=metavar, required=required, help=help_text)
 
 
-def key_option(help_text: str) -> Callable[[_F], _F]:
-    """Add `--key FILE`, with this help."""
-    kind = click.Path(path_type=Path)
-    return click.option("--key", type=kind, metavar="FILE", help=help_text)
-
-
 def yes_option(help_text: str = "Do not ask for confirmation.") -> Callable[[_F], _F]:
     """Add `--yes`, with this help."""
     return click.option("-y", "--yes", is_flag=True, help=help_text)

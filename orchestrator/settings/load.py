@@ -284,8 +284,26 @@ def load_settings(config: Path | None = None, assignments: tuple[str, ...] = ())
     if loaded.store.url is not None:
         _check_lease(loaded, merged.origins, text)
         _check_shared_rate(loaded, merged.origins, text)
+    if loaded.approval.keys:
+        _check_approval(loaded, merged.origins, text)
     loaded._origin = SettingsOrigin(file, is_found, merged.sources, warnings)  # noqa: SLF001 - made above
     return loaded
+
+
+def _check_approval(settings: Settings, origins: Mapping[Place, Origin], text: str) -> None:
+    """Refuse approvals that no group of people can give.
+
+    Raises:
+        SettingsError: when there are too few keys.
+    """
+    section = settings.approval
+    needed = section.at_least + section.not_the_starter
+    if len(section.keys) >= needed:
+        return
+    place = next(place for place in (("approval", "at_least"), ("approval", "keys")) if place in origins)
+    starter = ", the key of the starter included" if section.not_the_starter else ""
+    message = f"approval.at_least = {section.at_least} needs {needed} keys or more{starter}"
+    raise error_at(origins[place], place, message, "add the keys of more people to approval.keys", text)
 
 
 def _check_lease(settings: Settings, origins: Mapping[Place, Origin], text: str) -> None:

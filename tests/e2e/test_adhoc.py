@@ -53,5 +53,6 @@ def test_hints_name_the_command_for_the_next_step(open_site: OpenSite) -> None:
         assert (wrong.code, len(wrong.err.splitlines())) == (2, 2), wrong.err
         assert "this is a plan file, not a playbook" in wrong.err
         assert "orchestrator run --plan one.plan" in wrong.err
-    no_log = site.run("approve", "one.plan")
-    assert (no_log.code, "this is a plan file, not the audit log of a run" in no_log.err) == (2, True)
+    no_keys = site.run("approve", "one.plan")
+    assert (no_keys.code, "this is a plan file, but the settings have no approval.keys" in no_keys.err) == (2, True)
+    assert "orchestrator run --plan one.plan" in no_keys.err

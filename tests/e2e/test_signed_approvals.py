@@ -26,14 +26,8 @@ def test_a_plan_runs_once_after_the_approval_of_a_second_person(site: Site) -> N
     run = ("run", "--plan", plan.name, "--yes", *config)
     missing = site.run(*run, "--key", "ben.pem")
     assert (missing.code, "has 0 of 1 approval" in missing.err) == (3, True), missing.err
-    own = site.run("approve", plan.name, "--key", "ben.pem", "--yes", *config)
-    assert own.code == 0, own.err
-    still = site.run(*run, "--key", "ben.pem")
-    assert (still.code, "'ben' starts the run, so another person has to approve" in still.err) == (3, True), still.err
     document = site.run("approve", plan.name, "--key", "ann.pem", "--yes", "--json", *config).document
-    assert (document["key_name"], document["approvals"]) == ("ann", 2)
-    unsigned = site.run(*run)
-    assert (unsigned.code, "the starter of an approved plan has to sign too" in unsigned.err) == (3, True)
+    assert (document["key_name"], document["approvals"]) == ("ann", 1)
     site.assert_nothing_happened()
 
     slow = {"ORCHESTRATOR_RATE__REQUESTS_PER_SECOND": "5", "ORCHESTRATOR_RATE__BURST": "1"}
@@ -48,16 +42,9 @@ def test_a_plan_runs_once_after_the_approval_of_a_second_person(site: Site) -> N
     assert len(site.stops) == 4
 
     keys = ("--approval-keys", "ann.pub.pem", "--approval-keys", "ben.pub.pem")
-    whole, partly, shown, report = site.run_each(
-        ("audit", "verify", site.log.stem, *keys),
-        ("audit", "verify", site.log.stem, *keys[:2], "--json"),
-        ("audit", "show", site.log.stem),
-        ("show", site.log.stem),
-    )
+    whole, shown = site.run_each(("audit", "verify", site.log.stem, *keys), ("audit", "show", site.log.stem))
     assert (whole.code, "approved by ann, start signed by ben" in whole.out) == (0, True), whole.out
-    assert (partly.code, partly.document["approval"]["reason"]) == (6, "the key of 'ben' (start) is not given")
     assert "approved by ann; start signed by ben" in " ".join(shown.out.split())
-    assert "ann; start signed by ben" in " ".join(report.out.split())
 
 
 def test_whatever_has_no_approved_plan_is_refused_with_the_way_on(site: Site) -> None:
@@ -83,28 +70,15 @@ def test_damage_and_wrong_signatures_are_refused_with_file_and_line(site: Site) 
     run = ("run", "--plan", plan.name, "--yes", "--key", "ben.pem", *config)
     assert site.run(*approve).code == 0
     line = json.loads(approvals.read_text())
-    for text, code, message in (
-        (
-            json.dumps({**line, "expires_at": "2031-01-01T00:00:00.000000Z"}) + "\n",
-            3,
-            "signature of this approval is wrong",
-        ),
-        (json.dumps({**line, "key_name": "eve"}) + "\n", 3, "the settings have no key 'eve'"),
-        (json.dumps(line)[:50], 2, "the file of approvals is damaged: the line is cut off"),
-    ):
-        approvals.write_text(text)
-        ended = site.run(*run)
-        assert (ended.code, message in ended.err) == (code, True), ended.err
-        assert f"{approvals.name}:1" in ended.err or "line 1" in ended.err
+    approvals.write_text(json.dumps({**line, "expires_at": "2031-01-01T00:00:00.000000Z"}) + "\n")
+    wrong = site.run(*run)
+    assert (wrong.code, f"{approvals.name}:1: the signature of this approval is wrong" in wrong.err) == (3, True), wrong
+    approvals.write_text(json.dumps(line)[:50])
     damaged = site.run(*approve)
-    assert (damaged.code, "remove this line" in damaged.err) == (2, True)
+    assert (damaged.code, f"{approvals.name}:1: the file of approvals is damaged" in damaged.err) == (2, True), damaged
     write_key_pair(site.folder / "eve.pem", site.folder / "eve.pub.pem")
-    for command in (
-        ("approve", plan.name, "--key", "eve.pem", "--yes"),
-        ("run", "--plan", plan.name, "--key", "eve.pem", "--yes"),
-    ):
-        unknown = site.run(*command, *config)
-        assert (unknown.code, "have no key of --key" in unknown.err) == (3, True), unknown.err
+    unknown = site.run("approve", plan.name, "--key", "eve.pem", "--yes", *config)
+    assert (unknown.code, "have no key of --key" in unknown.err) == (3, True), unknown.err
     site.assert_nothing_happened()
 
 

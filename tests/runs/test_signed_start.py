@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrator.audit.keys import write_key_pair
 from orchestrator.audit.plan_uses import FilePlanUseStore
@@ -190,6 +191,18 @@ async def test_a_file_that_another_process_holds_delays_nobody_for_long(tmp_path
         with pytest.raises(PlanFileError, match="another process holds the file"):
             read_approvals(file, wait=0.03)
     assert read_approvals(file, wait=0).approvals == [line]
+
+
+async def test_an_unknown_key_starts_nothing(tmp_path: Path) -> None:
+    session = session_with(tmp_path)
+    file = await write_plan(session, tmp_path)
+    approve(file, "ann", session.clock.wall())
+    request = request_by(file, session, "ben")
+    assert request.signed is not None
+    request = replace(request, signed=replace(request.signed, key=Ed25519PrivateKey.generate()))
+    with pytest.raises(ApprovalError, match="have no key of --key") as refused:
+        await start(session, request)
+    assert refused.value.hint == "known keys: ann, ben, cem"
 
 
 def test_a_key_under_two_names_is_refused_also_from_a_file(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Settings that are refused: by file and line, variable or option, and never with the key in the words."""
 
 import pickle
+import re
 import traceback
 from pathlib import Path
 
@@ -256,3 +257,43 @@ def _everything(error: SettingsError) -> str:
     texts = [f"{each}{each.hint}{each!r}" for each in every]
     chains = ["".join(traceback.format_exception(each)) for each in every]
     return "\n".join([*texts, *chains, str(pickle.dumps(error.message))])
+
+
+KEY = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            f'keys = [{{name = "a", public_key = "{KEY}"}}]',
+            "approval.at_least = 1 needs 2 keys or more, the key of the",
+        ),
+        (
+            f'keys = [{{name = "a", public_key = "{KEY}"}}, {{name = "a", public_key_file = "b.pem"}}]',
+            "two keys have the name 'a'",
+        ),
+        (
+            f'keys = [{{name = "a", public_key = "{KEY}"}}, {{name = "b", public_key = "{KEY}"}}]',
+            "'a' and 'b' have the same key; one person is one key",
+        ),
+        ('keys = [{name = "a", public_key = "MCow"}]', "is not an Ed25519 public key in PEM or base64"),
+        ('keys = [{name = "a"}]', "needs public_key or public_key_file, and only one of them"),
+    ],
+)
+def test_keys_of_approvers_that_approve_nothing_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(f"[approval]\n{text}\n")
+    with pytest.raises(SettingsError, match=re.escape(reason)) as caught:
+        load_settings(file)
+    assert caught.value.file == str(file)
+
+
+def test_the_files_of_public_keys_go_by_the_folder_of_the_settings(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    pem = f"-----BEGIN PUBLIC KEY-----\\n{KEY}\\n-----END PUBLIC KEY-----\\n"
+    file.write_text(
+        f'[approval]\nkeys = [{{name = "a", public_key_file = "a.pem"}}, {{name = "b", public_key = "{pem}"}}]\n'
+    )
+    first, second = load_settings(file).approval.keys
+    assert (first.public_key_file, second.public_key_file) == (tmp_path / "a.pem", None)

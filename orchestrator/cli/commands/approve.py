@@ -10,7 +10,6 @@ import click
 from orchestrator.cli.options import (
     fleet_handler,
     json_option,
-    key_option,
     run_argument,
     settings_options,
     yes_option,
@@ -52,7 +51,12 @@ def _plan_handler(command: Callable[..., Any]) -> Callable[..., Any]:
     "Example: orchestrator approve stop.plan --key ann.pem",
 )
 @run_argument("RUN_ID|PLAN_FILE")
-@key_option("Sign with this private key; its public key is in approval.keys of the settings.")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Sign with this private key; its public key is in approval.keys of the settings.",
+)
 @click.option(
     "--valid-for", metavar="DURATION", help="Approve a plan for this time; default 24h, at most approval.valid_for."
 )

@@ -9,7 +9,6 @@ import click
 from orchestrator.cli.options import (
     ignore_running_option,
     json_option,
-    key_option,
     narrow_options,
     override_options,
     playbook_options,
@@ -29,7 +28,12 @@ from orchestrator.cli.options import (
     metavar="FILE",
     help="Execute the plan in FILE, written by `plan --out FILE`. Changed CVMs are skipped.",
 )
-@key_option("With --plan: sign the start with this private key (approval.keys of the settings).")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --plan: sign the start with this private key (approval.keys of the settings).",
+)
 @narrow_options
 @yes_option("Do not ask for confirmation. A pause step still asks.")
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Start only if the plan has exactly N targets.")

@@ -56,9 +56,12 @@ def approve_plan(
     as_json: bool,
 ) -> None:
     """Sign a plan file as an approver."""
-    if key is None:
-        raise UsageError("the approval of a plan needs a signature", hint="add --key KEY")
     settings = load_settings(config, assignments)
+    if not settings.approval.keys:
+        hint = f"carry the plan out with `orchestrator run --plan {plan_file}`, or add the key of every approver"
+        raise UsageError("this is a plan file, but the settings have no approval.keys", file=plan_file, hint=hint)
+    if key is None:
+        raise UsageError("the approval of a plan needs a signature", file=plan_file, hint="add --key KEY")
     signer = open_signer(key, settings)
     terms = load_terms(settings)
     span = _choose_span(valid_for, terms.valid_for)
