@@ -6,7 +6,6 @@ nothing is kept for a slow viewer.
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -17,7 +16,7 @@ ALIVE_EVERY = 15.0
 """Seconds between two signs of life on a connection without changes."""
 _RETRY_MS = 2000
 _COST_SHARE = 8
-"""The time between two reads, in durations of a read: the page never takes much more than a ninth of a core."""
+"""The time between two reads, in processor seconds of a read: a page never takes more than a ninth of a core."""
 
 Read = Callable[[int], Awaitable[Update]]
 """Reads the changes since a version."""
@@ -52,13 +51,13 @@ class Feed:
     async def run(self) -> None:
         """Read the changes until the last viewer has left."""
         while not self._is_closed and not self._is_outdated:
-            begin, since = time.monotonic(), self._wanted
+            since = self._wanted
             try:
                 update = await self._read(since)
             except Exception:  # noqa: BLE001 - whatever the fault: the viewers load the page again, and see the fault
                 update = Update(self._version, is_outdated=True)
             self._apply(update, since)
-            await asyncio.sleep(max(self._every, _COST_SHARE * (time.monotonic() - begin)))
+            await asyncio.sleep(max(self._every, _COST_SHARE * update.cost))
 
     def close(self) -> None:
         """End the feed, and the connections of its viewers."""

@@ -14,40 +14,49 @@
     if (live.textContent !== text) live.textContent = text;
   };
 
-  // A part with typed text or with selected text stays as it is, until the person has finished.
-  const isInUse = (part) => {
-    const focused = document.activeElement;
-    if (part.contains(focused) && focused.matches("input, select, textarea")) return true;
+  // The state that a replacement must not destroy. Read once: each read after a change would cost a layout.
+  const readUse = () => {
     const selection = getSelection();
-    return !selection.isCollapsed && part.contains(selection.anchorNode);
+    return { focused: document.activeElement, selected: selection.isCollapsed ? null : selection.anchorNode };
   };
 
-  const replace = (old, html) => {
-    const template = document.createElement("template");
-    template.innerHTML = html;
-    const fresh = template.content.firstElementChild;
-    const focused = old.contains(document.activeElement)
-      ? [...old.querySelectorAll(selector)].indexOf(document.activeElement)
-      : -1;
-    const places = [...old.querySelectorAll(scrolled)].map((each) => [each.scrollLeft, each.scrollTop]);
-    const open = [...old.querySelectorAll("details")].map((each) => each.open);
-    old.replaceWith(fresh);
-    [...fresh.querySelectorAll(scrolled)].forEach((each, at) => {
-      if (places[at]) [each.scrollLeft, each.scrollTop] = places[at];
+  // A part with typed text or with selected text stays as it is, until the person has finished.
+  const isInUse = (part, { focused, selected }) =>
+    (focused.matches("input, select, textarea") && part.contains(focused)) || part.contains(selected);
+
+  const readPlaces = (part, { focused }) => ({
+    focus: part.contains(focused) ? [...part.querySelectorAll(selector)].indexOf(focused) : -1,
+    scroll: [...part.querySelectorAll(scrolled)].map((each) => [each.scrollLeft, each.scrollTop]),
+    open: [...part.querySelectorAll("details")].map((each) => each.open),
+  });
+
+  const restore = (part, { focus, scroll, open }) => {
+    part.querySelectorAll(scrolled).forEach((each, at) => {
+      if (scroll[at]) [each.scrollLeft, each.scrollTop] = scroll[at];
     });
-    [...fresh.querySelectorAll("details")].forEach((each, at) => {
+    part.querySelectorAll("details").forEach((each, at) => {
       if (at in open) each.open = open[at];
     });
-    if (focused >= 0) fresh.querySelectorAll(selector)[focused]?.focus({ preventScroll: true });
+    if (focus >= 0) part.querySelectorAll(selector)[focus]?.focus({ preventScroll: true });
   };
 
   const apply = () => {
+    if (!waiting.size) return;
+    const use = readUse();
+    const changes = [];
     for (const [id, html] of waiting) {
       const old = document.getElementById(id);
-      if (old && isInUse(old)) continue;
+      if (old && isInUse(old, use)) continue;
       waiting.delete(id);
-      if (old) replace(old, html);
+      if (old) changes.push({ old, html, places: readPlaces(old, use) });
     }
+    for (const change of changes) {
+      const template = document.createElement("template");
+      template.innerHTML = change.html;
+      change.fresh = template.content.firstElementChild;
+      change.old.replaceWith(change.fresh);
+    }
+    for (const { fresh, places } of changes) restore(fresh, places);
   };
 
   const connect = () => {

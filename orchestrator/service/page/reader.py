@@ -5,6 +5,7 @@ The process keeps its readings between the calls. See `call_reader`.
 
 import os
 import pickle
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -108,7 +109,9 @@ class PageReader:
 
     def overview_parts(self, facts: ServiceFacts) -> Update:
         """Build the parts of the overview page."""
-        return Update(0, {str(part.get("id")): write_part(part) for part in self._build_overview_parts(facts)})
+        begin = time.thread_time()
+        parts = {str(part.get("id")): write_part(part) for part in self._build_overview_parts(facts)}
+        return Update(0, parts, cost=time.thread_time() - begin)
 
     def _build_overview_parts(self, facts: ServiceFacts) -> Iterator[Any]:
         savings = self._read_savings()
@@ -331,6 +334,7 @@ class PageReader:
         Raises:
             UsageError: when there is no such run.
         """
+        begin = time.thread_time()
         follower = self._follow(run_id) if is_run_id(run_id) else None
         if follower is None:
             raise UsageError(f"there is no run {run_id!r}")
@@ -350,7 +354,8 @@ class PageReader:
             if key in keys
         }
         parts = build_live_parts(follower.timeline, self._wall(), has_actions=self._has_actions)
-        return Update(follower.seq, {str(part.get("id")): write_part(part) for part in parts}, rows)
+        written = {str(part.get("id")): write_part(part) for part in parts}
+        return Update(follower.seq, written, rows, cost=time.thread_time() - begin)
 
     def _is_held(self, follower: RunFollower) -> bool:
         """Check for the process of a run, at most every few seconds."""

@@ -289,7 +289,7 @@ def build_cvm_table(state: RunState) -> Element:
     titles = ("CVM", "teepod", "action", "outcome", "status", "sent", "ended", "reason")
     head = e("thead", e("tr", *(e("th", title, scope="col") for title in titles)))
     inner = e("table", e("caption", "Every CVM, in the order of the plan"), head, e("tbody", *body))
-    return e("div", inner, cls="scroll", role="region", aria_label="Every CVM", tabindex="0")
+    return e("div", inner, cls="scroll", role="region", aria_label="Table of every CVM", tabindex="0")
 
 
 def build_cvm_row(number: int, target: TargetState) -> Element:

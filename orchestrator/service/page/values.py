@@ -73,12 +73,14 @@ class Update:
         parts: the parts of the page by id; an unchanged part changes nothing.
         rows: the changed rows by id, each with its version.
         is_outdated: whether viewers have to load the page again.
+        cost: processor seconds of the reading and rendering.
     """
 
     version: int
     parts: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     is_outdated: bool = False
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
