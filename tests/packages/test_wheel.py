@@ -103,7 +103,9 @@ def test_the_wheel_has_playbooks_types_licence_and_the_readme(wheel: Path) -> No
         described = message_from_bytes(archive.read(metadata))
         licence = archive.read(metadata.replace("METADATA", "licenses/LICENSE"))
     in_folder = {name for name in names if name.startswith("orchestrator/playbooks/")}
-    assert in_folder == {f"orchestrator/playbooks/{name}.yaml" for name in PLAYBOOKS}
+    assert in_folder == {
+        f"orchestrator/playbooks/{name}{end}" for name in PLAYBOOKS for end in (".yaml", ".cases.yaml")
+    }
     assert {"orchestrator/py.typed", "orchestrator/postgres/schema/001_runs.sql"} <= names
     assert "orchestrator/secret.py" not in names
     assert {name.partition("/")[0] for name in names} == {"orchestrator", metadata.partition("/")[0]}

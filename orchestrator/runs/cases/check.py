@@ -15,12 +15,13 @@ from orchestrator.playbook.load import LoadedPlaybook, load_source
 from orchestrator.playbook.source import Source, read_source
 from orchestrator.playbook.timetable import load_timetable
 from orchestrator.runs.cases.compare import Difference, compare_exit, compare_firings, compare_plan
-from orchestrator.runs.cases.schema import ONLY_STEP, Case, ExpectedFirings, LoadedCases, collect_case
+from orchestrator.runs.cases.schema import ONLY_STEP, Case, CaseSettings, ExpectedFirings, LoadedCases, collect_case
 from orchestrator.runs.inventory_file import SavedInventory, read_inventory_file
 from orchestrator.runs.offline_plan import plan_offline
 from orchestrator.runs.prepare import find_refusal
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import AuditSection
+from orchestrator.settings.sources import locate_files
 from orchestrator.times import utc_now
 from orchestrator.validation_messages import suggest_nearest
 
@@ -86,7 +87,7 @@ class CaseChecker:
             return []
         _require_steps(loaded, number, playbook)
         saved = self._read_inventory(loaded, number, playbook)
-        settings = _make_settings(case, loaded.file.parent)
+        settings = _make_settings(loaded, number)
         try:
             plan = await plan_offline(settings, playbook, saved, moment=case.now)
         except SettingsError as error:
@@ -149,18 +150,12 @@ def _load_playbook(source: Source, case: Case, loaded: LoadedCases, number: int)
         raise loaded.error(number, error.message, "vars", hint=error.hint) from error
 
 
-def _make_settings(case: Case, folder: Path) -> Settings:
-    given = case.settings
-    file = given.keep.file
-    keep = given.keep if file is None else given.keep.model_copy(update={"file": folder / file})
-    return Settings(
-        guards=given.guards,
-        keep=keep,
-        rate=given.rate,
-        settle=given.settle,
-        billing=given.billing,
-        audit=AuditSection(state_dir=folder),
-    )
+def _make_settings(loaded: LoadedCases, number: int) -> Settings:
+    """Make the settings of a case; paths in the settings go by the folder of the cases file."""
+    folder = loaded.file.parent
+    located = CaseSettings.model_validate(locate_files(loaded.read_settings(number), folder))
+    sections = {name: getattr(located, name) for name in CaseSettings.model_fields}
+    return Settings(**sections, audit=AuditSection(state_dir=folder))
 
 
 def _require_steps(loaded: LoadedCases, number: int, playbook: LoadedPlaybook) -> None:

@@ -1,7 +1,7 @@
 """Compare a plan with the expectations of a case. Pure."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -54,13 +54,13 @@ def compare_plan(plan: Plan, expect: Expect) -> Iterator[Difference]:
         plan: the plan.
         expect: the expectations; a key that is left out is not checked.
     """
+    fleet = _Fleet(plan)
     if expect.targets is not None:
-        yield from _compare_targets(plan, expect.targets)
+        yield from _compare_targets(plan, expect.targets, fleet)
     if expect.skipped is not None:
-        places = _describe_places(plan)
         for code, names in expect.skipped.items():
             cvms = [each.cvm for each in plan.skipped if each.why.code is code]
-            yield from _compare_cvms("skipped", code.value, names, cvms, places)
+            yield from _compare_cvms("skipped", code.value, names, cvms, fleet)
     if expect.guards is not None:
         yield from _compare_guards(plan, expect.guards)
     if expect.warnings is not None:
@@ -97,15 +97,16 @@ def _format_time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _compare_targets(plan: Plan, expected: Mapping[str, Sequence[str]]) -> Iterator[Difference]:
+def _compare_targets(plan: Plan, expected: Mapping[str, Sequence[str]], fleet: "_Fleet") -> Iterator[Difference]:
     """Compare the targets of every step; a step without an expectation must have no target."""
     steps = [step.name for step in plan.acting_steps]
     if ONLY_STEP in expected and ONLY_STEP not in steps:
         expected = {steps[0]: expected[ONLY_STEP]}
-    places = _describe_places(plan)
+    by_step: dict[str, list[Cvm]] = {}
+    for target in plan.targets:
+        by_step.setdefault(target.step, []).append(target.cvm)
     for step in steps:
-        cvms = [target.cvm for target in plan.targets if target.step == step]
-        yield from _compare_cvms("targets", step, expected.get(step, ()), cvms, places)
+        yield from _compare_cvms("targets", step, expected.get(step, ()), by_step.get(step, []), fleet)
 
 
 def _compare_guards(plan: Plan, expected: ExpectedGuards) -> Iterator[Difference]:
@@ -134,8 +135,47 @@ def _compare_lists(
         yield Difference(key, "", list(expected), list(actual), missing=missing, unexpected=unexpected)
 
 
+class _Fleet:
+    """The CVMs of a plan by name and by identifier, with places: `target of step 'x'`, or the reason to skip."""
+
+    def __init__(self, plan: Plan) -> None:
+        places = [(each.cvm, f"target of step {each.step!r}") for each in plan.targets]
+        places += [(each.cvm, f"skipped: {each.reason} ({each.why.code})") for each in plan.skipped]
+        self.places = {cvm.ref.key: place for cvm, place in places}
+        self.by_id = {key: cvm for cvm, _ in places for key in cvm.keys}
+        self.by_name: dict[str, list[Cvm]] = {}
+        for cvm, _ in places:
+            self.by_name.setdefault(cvm.ref.name, []).append(cvm)
+
+    def find(self, entry: str) -> list[Cvm]:
+        """Return the CVM with this identifier, or else the CVMs with this name."""
+        found = self.by_id.get(normal_id(entry))
+        return self.by_name.get(entry, []) if found is None else [found]
+
+    def name(self, cvm: Cvm) -> str:
+        """Return the name of a CVM; with the identifier if the name is shared, and the identifier without a name."""
+        name = cvm.ref.name
+        if not name:
+            return cvm.ref.address
+        return name if len(self.by_name[name]) == 1 else f"{name} ({cvm.ref.address})"
+
+    def explain_missing(self, entry: str, here: str) -> str:
+        """Explain why an expected entry is missing.
+
+        Args:
+            entry: the name or the identifier.
+            here: the expected place.
+        """
+        found = self.find(entry)
+        if not found:
+            close = difflib.get_close_matches(entry, list(self.by_name), n=1)
+            return "not in the inventory" + (f"; did you mean {close[0]!r}?" if close else "")
+        others = [place for place in dict.fromkeys(self.places[cvm.ref.key] for cvm in found) if place != here]
+        return "; ".join(others) if others else f"expected more than once; {len(found)} of this name"
+
+
 def _compare_cvms(
-    key: str, detail: str, expected: Sequence[str], cvms: Sequence[Cvm], places: Mapping[str, tuple[Cvm, str]]
+    key: str, detail: str, expected: Sequence[str], cvms: Sequence[Cvm], fleet: _Fleet
 ) -> Iterator[Difference]:
     """Compare CVMs with names and identifiers; every entry stands for a single CVM.
 
@@ -143,56 +183,27 @@ def _compare_cvms(
         key: the key of `expect`.
         detail: the step, or the code.
         expected: the names and identifiers.
-        cvms: the CVMs of the plan.
-        places: the CVM and its place in the plan, by the CVM's key, of all CVMs.
+        cvms: the CVMs of the plan with this step or code.
+        fleet: all CVMs of the plan.
     """
-    left = list(cvms)
+    left = {cvm.ref.key: cvm for cvm in cvms}
     missing = []
     # Identifiers first: a name could use up the CVM of an identifier.
-    every = [cvm for cvm, _ in places.values()]
-    for entry in sorted(expected, key=lambda entry: not _find(entry, every, by_id=True)):
-        found = _find(entry, left, by_id=True) or _find(entry, left, by_id=False)
+    for place, entry in sorted(enumerate(expected), key=lambda pair: normal_id(pair[1]) not in fleet.by_id):
+        found = next((cvm for cvm in fleet.find(entry) if cvm.ref.key in left), None)
         if found is None:
-            missing.append((entry, _explain_missing(entry, detail, places)))
+            missing.append((place, entry))
         else:
-            left.remove(found)
-    missing.sort(key=lambda pair: list(expected).index(pair[0]))
+            del left[found.ref.key]
     if missing or left:
-        names = [cvm.ref.name for cvm in every]
-        unexpected = tuple(
-            (_shortest_name(cvm, names), places[cvm.ref.key][1] if key == "skipped" else "") for cvm in left
+        here = f"target of step {detail!r}"
+        yield Difference(
+            key,
+            detail,
+            list(expected),
+            [fleet.name(cvm) for cvm in cvms],
+            missing=tuple((entry, fleet.explain_missing(entry, here)) for _, entry in sorted(missing)),
+            unexpected=tuple(
+                (fleet.name(cvm), fleet.places[cvm.ref.key] if key == "skipped" else "") for cvm in left.values()
+            ),
         )
-        actual = [_shortest_name(cvm, names) for cvm in cvms]
-        yield Difference(key, detail, list(expected), actual, missing=tuple(missing), unexpected=unexpected)
-
-
-def _find(entry: str, cvms: Iterable[Cvm], *, by_id: bool) -> Cvm | None:
-    if by_id:
-        return next((cvm for cvm in cvms if normal_id(entry) in cvm.keys), None)
-    return next((cvm for cvm in cvms if cvm.ref.name == entry), None)
-
-
-def _explain_missing(entry: str, detail: str, places: Mapping[str, tuple[Cvm, str]]) -> str:
-    every = [cvm for cvm, _ in places.values()]
-    found = [cvm for cvm in every if normal_id(entry) in cvm.keys or cvm.ref.name == entry]
-    if not found:
-        close = difflib.get_close_matches(entry, [cvm.ref.name for cvm in every], n=1)
-        return "not in the inventory" + (f"; did you mean {close[0]!r}?" if close else "")
-    elsewhere = dict.fromkeys(places[cvm.ref.key][1] for cvm in found)
-    here = f"target of step {detail!r}"
-    others = [place for place in elsewhere if place != here]
-    return "; ".join(others) if others else f"expected more than once; {len(found)} of this name"
-
-
-def _describe_places(plan: Plan) -> dict[str, tuple[Cvm, str]]:
-    """Describe the place of every CVM in a plan: `target of step 'x'`, or `skipped: protected by name kms-*`."""
-    places = {each.cvm.ref.key: (each.cvm, f"target of step {each.step!r}") for each in plan.targets}
-    return places | {each.cvm.ref.key: (each.cvm, f"skipped: {each.reason} ({each.why.code})") for each in plan.skipped}
-
-
-def _shortest_name(cvm: Cvm, names: Sequence[str]) -> str:
-    """Return the name of a CVM; with the identifier if the name is shared, and the identifier without a name."""
-    name = cvm.ref.name
-    if not name:
-        return cvm.ref.address
-    return name if names.count(name) == 1 else f"{name} ({cvm.ref.address})"

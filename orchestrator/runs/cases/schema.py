@@ -158,12 +158,15 @@ class _OrPath:
 
 
 class CaseSettings(DocumentedModel):
-    """The settings of a case; other settings have their defaults. Settings files and the environment do not count."""
+    """The settings of a case; other settings have their defaults. Settings files and the environment do not count.
+
+    Paths are relative to the folder of the cases file.
+    """
 
     guards: GuardsSection = GuardsSection()
     """The section `guards` of the settings."""
     keep: KeepSection = KeepSection()
-    """The section `keep` of the settings; the path of `file` is relative to the folder of the cases file."""
+    """The section `keep` of the settings."""
     rate: RateSection = RateSection()
     """The section `rate` of the settings."""
     settle: SettleSection = SettleSection()
@@ -289,6 +292,12 @@ class LoadedCases:
     def line_of(self, number: int, *path: str) -> int:
         """Return the line of a key in a case, counted from 0."""
         return self.source.line_of(("cases", number, *path))
+
+    def read_settings(self, number: int) -> dict[str, Any]:
+        """Return the settings of a case, as in the file."""
+        tree: Any = self.source.tree["cases"]
+        found: dict[str, Any] = tree[number].get("settings", {})
+        return found
 
     def error(self, number: int, message: str, *path: str, hint: str | None = None) -> PlaybookError:
         """Return an error about a key in a case."""
