@@ -278,7 +278,7 @@ KEY = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
             "'a' and 'b' have the same key; one person is one key",
         ),
         ('keys = [{name = "a", public_key = "MCow"}]', "is not an Ed25519 public key in PEM or base64"),
-        ('keys = [{name = "a"}]', "needs public_key or public_key_file, and only one of them"),
+        ('keys = [{name = "a"}]', "needs either public_key or public_key_file"),
     ],
 )
 def test_keys_of_approvers_that_approve_nothing_are_refused(tmp_path: Path, text: str, reason: str) -> None:
