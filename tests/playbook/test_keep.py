@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.action import Action
 from orchestrator.cvm import Cvm, CvmRef
@@ -43,6 +45,30 @@ def test_a_cvm_without_the_fact_to_tell_counts_as_exempted() -> None:
     unnamed = replace(WEB, ref=CvmRef(None, "a" * 32, "web-1"))
     keep = KeepList.at([entry("id", "cvm_9")], NOW)
     assert keep.find_entry(unnamed) is not None
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(entry, st.just("name"), st.sampled_from(["web-1", "web-*", "?b-1", "[w]eb-1", "*"])),
+            st.builds(entry, st.just("id"), st.sampled_from(["cvm_1", "cvm_2", "A" * 32, "b" * 32])),
+            st.builds(entry, st.just("app_id"), st.sampled_from(["f" * 40, "0x" + "e" * 40])),
+        ),
+        max_size=5,
+    ),
+    st.builds(
+        CvmRef,
+        st.sampled_from([None, "cvm_1", "cvm_2"]),
+        st.sampled_from([None, "a" * 32, "b" * 32]),
+        st.sampled_from(["", "web-1", "db-1", "[w]eb-1"]),
+        app_id=st.sampled_from([None, "f" * 40, "e" * 40]),
+    ),
+)
+def test_the_list_finds_the_exemptions_that_cover_a_cvm_one_by_one(entries: list[KeepEntry], ref: CvmRef) -> None:
+    cvm = replace(WEB, ref=ref)
+    found = KeepList.at(entries, NOW).find_entry(cvm)
+    assert (found is not None) == any(each.matches(cvm) for each in entries)
+    assert found is None or found.matches(cvm)
 
 
 def test_an_expired_exemption_is_reported_and_not_obeyed() -> None:

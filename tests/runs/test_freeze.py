@@ -14,7 +14,7 @@ from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.schema import Guards
 from orchestrator.runs.execute import carry_out
-from orchestrator.runs.freeze import load_recorded_freeze
+from orchestrator.runs.freeze import load_freeze, load_recorded_freeze
 from orchestrator.runs.frozen import apply_settings
 from orchestrator.runs.prepare import Overrides, find_refusal
 from orchestrator.runs.resume import frozen_in, reopen_run
@@ -123,6 +123,11 @@ async def test_a_resume_obeys_the_calendar_on_record_without_the_file(tmp_path: 
         "not_during: frozen until 2026-11-23 10:00+00:00 (Launch (launch.ics), UTC)"
     )
     opened.log.close()
+    (tmp_path / "launch.ics").write_bytes(LAUNCH.encode())
+    with_store = Settings.model_validate({"store": {"url": "postgresql://localhost/fleet"}})
+    of_person = replace(request.loaded, file=tmp_path / "all-down.yaml", calendars={})
+    found = await load_freeze(with_store, of_person)
+    assert (found.calendars, found.freezes) == ({"launch.ics": LAUNCH}, recorded.freezes), "any machine may resume"
 
 
 async def test_a_resume_in_a_freeze_needs_its_own_reason(tmp_path: Path) -> None:
