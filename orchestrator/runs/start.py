@@ -119,11 +119,6 @@ class RunRequest:
     signed: "SignedStart | None" = None
     wake: "WakeOrder | None" = None
 
-    @property
-    def may_be_empty(self) -> bool:
-        """Whether a plan without targets is no error: in a fleet run, and for a wake."""
-        return self.fleet_id is not None or self.wake is not None
-
 
 Confirm = Callable[[Plan], Awaitable[bool]]
 """Asks for the confirmation of a plan without refusal: True to carry the plan out. May raise `NotConfirmedError`."""
@@ -174,7 +169,7 @@ async def start_run(session: Session, request: RunRequest, prepared: Prepared, c
         SettingsError: when the claim can't be written.
         AuditError: when the log can't be written.
     """
-    may_be_empty = request.may_be_empty
+    may_be_empty = request.fleet_id is not None or request.wake is not None
     refusal = find_refusal(prepared.plan, request.constraint, is_named=request.is_named, may_be_empty=may_be_empty)
     if refusal is not None:
         raise refusal

@@ -222,11 +222,11 @@ def refuse_without_matches(workspaces: int) -> NoMatchError:
 def _refuse_without_targets(plan: FleetPlan) -> OrchestratorError | None:
     """Return the reason to refuse a plan without targets; None if all CVMs are as wanted already."""
     for each in plan.workspaces:
-        if (each.plan.has_matches or each.plan.drifted) and not each.request.may_be_empty:
+        if (each.plan.has_matches or each.plan.drifted) and each.request.wake is None:
             refusal = find_refusal(each.plan, each.request.constraint, is_named=each.request.is_named)
             if refusal is not None:
                 return name_workspace(refusal, each.name)
-    if any(each.plan.has_matches or each.request.may_be_empty for each in plan.workspaces):
+    if any(each.plan.has_matches or each.request.wake is not None for each in plan.workspaces):
         return None
     return refuse_without_matches(len(plan.workspaces))
 
