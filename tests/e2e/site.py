@@ -22,7 +22,7 @@ MODULE = (sys.executable, "-m", "orchestrator")
 NAMES = [f"web-{number}" for number in range(1, 9)]
 STILL = {"fleet": {"cvms": 8, "seed": 3, "names": NAMES, "teepod_names": ["alpha", "beta"], "stopped_share": 0}}
 """A fleet of eight CVMs called web-1 to web-8 that are all up."""
-QUICK = {"stop_seconds": [0.05, 0.2]}
+QUICK = {"stop_seconds": [0.05, 0.2], "shutdown_seconds": [0.05, 0.2], "start_seconds": [0.05, 0.2]}
 PLAYBOOK = """\
 name: everything
 description: Stop them all.

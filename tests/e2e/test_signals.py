@@ -105,7 +105,7 @@ def test_a_signal_right_after_the_log_has_begun_names_the_run_and_how_to_go_on(
     open_site: OpenSite, number: signal.Signals
 ) -> None:
     site = open_site()
-    process = site.start("run", site.playbook(rate=1, burst=1), "--yes")
+    process = site.start("run", site.playbook(rate=2, burst=1), "--yes")
     until(lambda: list(site.runs.glob("*.jsonl")))
     process.send_signal(number)
     ended = site.end(process)
