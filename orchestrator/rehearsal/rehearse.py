@@ -129,7 +129,7 @@ class Rehearsed:
         plan: the plan; None if no plan could be made.
         log: the path of the log; only within the folder of the rehearsal.
         requests: the number of requests at the API.
-        changing: the number of requests with an effect on CVMs, or that were meant to have an effect.
+        changing: the moments of the requests to change CVMs, with or without an effect, in seconds of virtual time.
         deaths: the number of killed processes.
     """
 
@@ -141,7 +141,7 @@ class Rehearsed:
     plan: Plan | None = None
     log: Path = _DELETED
     requests: int = 0
-    changing: int = 0
+    changing: list[float] = field(default_factory=list)
     deaths: int = 0
 
 
@@ -178,7 +178,7 @@ async def _rehearse(rehearsal: Rehearsal, seed: int, folder: Path) -> Rehearsed:
             raise error
         found.error, found.exit_code = error, error.exit_code
     found.requests = len(app.requests)
-    found.changing = sum(record.operation in CHANGING for record in app.requests)
+    found.changing = [record.at for record in app.requests if record.operation in CHANGING]
     return found
 
 

@@ -20,7 +20,10 @@ def build_result(rehearsal: Rehearsal, found: Rehearsed) -> dict[str, Any]:
     state, plan = found.state, found.plan
     begun = None if state is None else state.started.ts
     targets = [] if state is None else [each for each in state.targets.values() if each.taken_up_by is None]
-    sent = [] if state is None else _list_seconds(begun, (each.first_sent_at for each in state.targets.values()))
+    began_at = (
+        0.0 if state is None else (datetime.fromisoformat(state.started.ts) - rehearsal.fleet.read_at).total_seconds()
+    )
+    sent = [max(0.0, round(moment - began_at, 3)) for moment in found.changing]
     return {
         "rehearsal": True,
         "playbook": rehearsal.loaded.playbook.name,
@@ -38,7 +41,7 @@ def build_result(rehearsal: Rehearsal, found: Rehearsed) -> dict[str, Any]:
         "counts": {} if state is None else state.counts_so_far,
         "requests": {
             "total": found.requests,
-            "changing": found.changing,
+            "changing": len(sent),
             "first_s": min(sent, default=None),
             "last_s": max(sent, default=None),
         },

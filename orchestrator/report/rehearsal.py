@@ -91,7 +91,7 @@ def _describe_requests(requests: _Document) -> str:
     if requests["first_s"] is None:
         return changing
     first, last = _format_seconds(requests["first_s"]), _format_seconds(requests["last_s"])
-    return f"{changing}; first after {first}, last new CVM after {last}"
+    return f"{changing}; first after {first}, last after {last}"
 
 
 def _describe_shares(shares: _Document) -> str:

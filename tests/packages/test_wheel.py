@@ -107,6 +107,7 @@ def test_the_wheel_has_playbooks_types_licence_and_the_readme(wheel: Path) -> No
         f"orchestrator/playbooks/{name}{end}" for name in PLAYBOOKS for end in (".yaml", ".cases.yaml")
     }
     assert {"orchestrator/py.typed", "orchestrator/postgres/schema/001_runs.sql"} <= names
+    assert {f"orchestrator/rehearsals/{name}.yaml" for name in ("outage", "rough-day")} <= names
     assert "orchestrator/secret.py" not in names
     assert {name.partition("/")[0] for name in names} == {"orchestrator", metadata.partition("/")[0]}
     assert licence == (ROOT / "LICENSE").read_bytes()

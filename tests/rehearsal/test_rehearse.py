@@ -4,12 +4,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import anyio
 import pytest
 
 from orchestrator.errors import NoMatchError
 from orchestrator.outcome import Exit
 from orchestrator.playbook.keep import KeepEntry
-from tests.rehearsal.orders import READ_AT, make_order, run_order
+from orchestrator.rehearsal.fleet import Fleet
+from orchestrator.runs.inventory_file import SavedInventory
+from orchestrator.runs.offline_plan import plan_offline
+from tests.rehearsal.orders import READ_AT, make_cvm, make_order, run_order
 
 STOP = {"action": "stop", "select": {"all": True}}
 ASK = {"action": "pause", "question": "go on?", "timeout": "2h"}
@@ -130,7 +134,38 @@ def test_a_missed_deadline_is_measured() -> None:
     result, _ = run_order(make_order(cvms=20, playbook=playbook))
     assert result["deadline"]["met"] is False
     assert result["deadline"]["late"] > 0
-    assert result["deadline"]["over_s"] == pytest.approx(result["requests"]["last_s"] - 5, abs=0.01)
+    assert result["deadline"]["over_s"] == pytest.approx(result["requests"]["last_s"] - 5, abs=0.1)
+
+
+def test_the_adaptive_rate_finds_the_limit_of_the_api() -> None:
+    playbook = {"limits": {"requests_per_second": "auto"}}
+    faults = {"limit": {"requests_per_second": 4, "burst": 4}}
+    result, _ = run_order(make_order(cvms=60, playbook=playbook, faults=faults))
+    assert result["counts"] == {"settled": 60}
+    assert 14 < result["seconds"] < 60
+
+
+def test_the_plan_is_that_of_an_offline_plan() -> None:
+    unknown = replace(make_cvm(100), uptime=None)
+    young = make_cvm(101, created_at=READ_AT - timedelta(days=3), uptime=60.0, gpus=2)
+    old = make_cvm(102, created_at=READ_AT - timedelta(days=300), uptime=86_400.0, creator="ann")
+    down = make_cvm(103, status="stopped")
+    saved = SavedInventory((unknown, young, old, down), READ_AT, "wks_1")
+    select = {"any": [{"up_longer_than": "1h"}, {"gpus": ">1"}], "exclude": {"creator": "bob", "name": "x-*"}}
+    order = make_order(
+        [{"action": "stop", "select": select}], fleet=Fleet(saved.facts_at(READ_AT), READ_AT, "wks_1", "x")
+    )
+    result, found = run_order(order)
+    plan = anyio.run(plan_offline, order.settings, order.loaded, saved)
+    assert found.plan is not None
+    assert [(each.cvm.ref, each.note) for each in found.plan.targets] == [
+        (each.cvm.ref, each.note) for each in plan.targets
+    ]
+    assert [(each.cvm.ref, each.why) for each in found.plan.skipped] == [
+        (each.cvm.ref, each.why) for each in plan.skipped
+    ]
+    assert found.plan.warnings == plan.warnings
+    assert result["counts"] == {"settled": 2}
 
 
 def test_notices_are_not_sent_and_the_profile_is_not_learnt(tmp_path: Any) -> None:  # noqa: ANN401
