@@ -19,8 +19,9 @@ from orchestrator.errors import ApprovalError, PlanFileError, SettingsError
 from orchestrator.playbook.plan import Plan
 from orchestrator.runs.resume import reopen_run
 from orchestrator.runs.session import Endpoint, Session
-from orchestrator.runs.signed_start import append_line, approvals_file, load_terms, read_approvals
+from orchestrator.runs.signed_start import append_line, approvals_file, check_start, load_terms, read_approvals
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
+from orchestrator.runs.wake import request_wake
 from orchestrator.settings.model import ApprovalKey, ApprovalSection
 from tests.engine.fakes import FakeCloud
 from tests.logs import write_by
@@ -191,6 +192,15 @@ async def test_a_file_that_another_process_holds_delays_nobody_for_long(tmp_path
         with pytest.raises(PlanFileError, match="another process holds the file"):
             read_approvals(file, wait=0.03)
     assert read_approvals(file, wait=0).approvals == [line]
+
+
+async def test_a_wake_needs_an_approved_plan_unless_its_playbook_is_exempt(tmp_path: Path) -> None:
+    session = session_with(tmp_path)
+    times = {"schedule": {"cron": "0 20 * * *", "timezone": "UTC"}, "wake": {"cron": "0 7 * * *"}}
+    with pytest.raises(ApprovalError, match="needs an approved plan") as refused:
+        check_start(session, request_wake(request_of(name="hours", **times).loaded, session.settings))
+    assert "orchestrator plan --wake hours --out FILE" in str(refused.value.hint)
+    assert check_start(session, request_wake(request_of(name="nightly", **times).loaded, session.settings)) is None
 
 
 async def test_an_unknown_key_starts_nothing(tmp_path: Path) -> None:

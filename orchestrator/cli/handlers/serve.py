@@ -24,6 +24,7 @@ from orchestrator.cli.event_log import configure_log, log_record
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.loopback import is_loopback
 from orchestrator.outcome import Ending
+from orchestrator.playbook.schedule import name_wake
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.runs.fleet.unattended import UnattendedFleetRunner
 from orchestrator.runs.keeping import KeepReader
@@ -279,7 +280,8 @@ class _Serving:
             log.info(event, **said)
         self._metrics.count_event(event, **facts)
         approval = self._settings.approval
-        if event == "schedule.watched" and approval.keys and facts["playbook"] not in approval.exempt:
+        exempt = {*approval.exempt, *map(name_wake, approval.exempt)}
+        if event == "schedule.watched" and approval.keys and facts["playbook"] not in exempt:
             note = "its firings are refused: list the playbook in approval.exempt"
             log.warning("schedule.needs_approval", playbook=facts["playbook"], note=note)
 
