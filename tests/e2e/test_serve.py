@@ -84,7 +84,7 @@ class Served:
                 stream.close()
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path)
+        return httpx.get(self.url + path, timeout=30)
 
     @property
     def row(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_after_a_kill_of_the_leader_the_other_machine_continues_the_run_and_the_
     two = team.serve("two")
     until(lambda: team.said("two", "service.standby"))
     (standby,) = team.said("two", "service.started")
-    document = httpx.get(standby["url"]).json()
+    document = httpx.get(standby["url"] + "/api/overview", timeout=30).json()
     assert (document["standby"], document["leader"].endswith(f":{one.pid}"), document["playbooks"]) == (True, True, [])
     assert httpx.get(standby["url"] + "/readyz").status_code == 200
     runs = "SELECT run_id FROM orchestrator.runs"
@@ -133,7 +133,7 @@ def test_a_service_without_a_key_schedules_only_and_follows_pushes_and_snoozes(t
     with connect(team.url("oli_operator")) as connection:
         now = datetime.now(UTC)
         set_snooze(connection, StoredSnooze("daily", now, now + timedelta(days=1), "oli@desk"))
-    until(lambda: httpx.get(started["url"]).json()["playbooks"][0]["snoozed_until"])
+    until(lambda: httpx.get(started["url"] + "/api/overview", timeout=30).json()["playbooks"][0]["snoozed_until"])
     second = team.serve("two", "none.toml")
     until(lambda: team.said("two", "service.standby"))
     process.terminate()

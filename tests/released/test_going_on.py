@@ -145,7 +145,7 @@ def test_the_service_knows_its_firings_and_snoozes_and_carries_none_out_twice(ve
             while not any(each["event"] == "schedule.watched" for each in said):
                 said.append(json.loads(process.stderr.readline()))
             url = next(each["url"] for each in said if each["event"] == "service.started")
-            (row,) = httpx.get(f"{url}/").json()["playbooks"]
+            (row,) = httpx.get(f"{url}/api/overview", timeout=30).json()["playbooks"]
             metrics = httpx.get(f"{url}/metrics").text
         finally:
             process.send_signal(signal.SIGTERM)
