@@ -301,3 +301,18 @@ async def test_a_continued_log_gives_its_records_and_ends_with_its_file(tmp_path
         await log.flush()
     log.close()
     assert (caught.value.file, caught.value.hint) == (str(path), log_module._GONE)
+
+
+async def test_a_failure_of_the_place_of_a_log_ends_every_later_record(tmp_path: Path) -> None:
+    log = create(tmp_path)
+
+    async def lose(_batch: object) -> None:
+        raise AuditError("the lease was lost")
+
+    log.backing.write = lose  # type: ignore[assignment,method-assign]
+    log.record("action.intent")
+    with pytest.raises(AuditError, match="the lease was lost"):
+        await log.flush()
+    with pytest.raises(AuditError, match="the lease was lost"):
+        log.record("action.intent")
+    log.close()

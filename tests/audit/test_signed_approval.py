@@ -270,3 +270,27 @@ def test_a_signature_is_strict_base64() -> None:
 def test_a_recorded_approval_has_the_id_of_its_key() -> None:
     fields = approval("ann").record_fields(PUBLIC["ann"])
     assert fields == {**approval("ann").document(), "key_id": key_id(PUBLIC["ann"])}
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_approved", "counted"),
+    [
+        ([answered("ann"), answered("ann")], None, []),
+        ([answered("ann"), answered("cem")], True, ["ann", "cem"]),
+        ([answered("ann"), answered("ben", yes=False), answered("cem")], False, ["ben"]),
+    ],
+)
+def test_two_people_have_to_approve_and_one_refusal_is_enough(
+    answers: list[QuestionAnswer], is_approved: bool | None, counted: list[str]
+) -> None:
+    decision = decide_answers(answers, QUESTION, terms(), "ben", NOW, at_least=2)
+    assert decision.is_approved is is_approved
+    assert [each.key_name for each in decision.counted] == counted
+
+
+def test_lines_keep_their_numbers_and_questions_their_workspace() -> None:
+    asked = AskedQuestion("r", 7, QUESTION.question, "look", timestamp(NOW), "ws_1")
+    documents = [asked.document(), approval().document(), answered("ann").document()]
+    found = parse_lines(b"".join(json.dumps(each).encode() + b"\n" for each in documents))
+    assert found.questions == [asked]
+    assert (found.approvals[0].line, found.answers[0].signature.line) == (2, 3)

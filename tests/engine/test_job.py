@@ -87,6 +87,12 @@ def test_a_follow_up_begins_with_the_last_status_and_the_same_refusal(status: st
     assert later.note == job.note.for_action(Action.STOP)
 
 
+@pytest.mark.parametrize(("in_progress", "gpu_rental"), [(True, False), (False, True)])
+def test_a_cvm_skipped_by_batches_needs_a_request_of_its_own(in_progress: bool, gpu_rental: bool) -> None:
+    cvm = Cvm(ref=REF, status="running", in_progress=in_progress, gpu_rental=gpu_rental)
+    assert Job.from_target(Target("stop", Action.STOP, cvm, work_of(REF).note)).needs_own_request
+
+
 @pytest.mark.parametrize("wave", [1, 3])
 def test_a_planned_target_waits_for_its_first_request(wave: int) -> None:
     cvm = Cvm(ref=REF, status="stopped", in_progress=False)
