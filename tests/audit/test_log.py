@@ -17,7 +17,7 @@ from orchestrator.audit import log as log_module
 from orchestrator.audit.log import AuditLog, write_inline
 from orchestrator.audit.record import Record, clean_value
 from orchestrator.audit.store import is_held
-from orchestrator.audit.verify import Verdict, read_log
+from orchestrator.audit.verify import Reading, Verdict, read_log
 from orchestrator.errors import AuditError, RunHeldError, SettingsError
 from tests.logs import RUN_ID, START, STORY, check_log, log_path, records_in, write_by
 
@@ -41,7 +41,10 @@ async def test_a_new_log_is_private_and_holds_its_first_records(tmp_path: Path) 
     log = create(tmp_path / "new" / "state")
     assert stat.S_IMODE(log_path(log).stat().st_mode) == 0o600
     assert stat.S_IMODE(log_path(log).parent.stat().st_mode) == 0o700
-    assert [record["event"] for record in records_in(log_path(log))] == ["run.started", "run.planned"]
+    records = records_in(log_path(log))
+    assert [record["event"] for record in records] == ["run.started", "run.planned"]
+    assert all(fields.items() <= record.items() for record, (_, fields) in zip(records, STORY[:2], strict=True))
+    log.observers.append(records.append)
     log.close()
 
 
@@ -316,3 +319,22 @@ async def test_a_failure_of_the_place_of_a_log_ends_every_later_record(tmp_path:
     with pytest.raises(AuditError, match="the lease was lost"):
         log.record("action.intent")
     log.close()
+
+
+async def test_records_about_a_finished_run_keep_their_fields_and_an_open_run_has_none(tmp_path: Path) -> None:
+    log = create(tmp_path)
+    for event, fields in STORY[2:]:
+        log.record(event, **fields)
+    await log.flush()
+    log.close()
+    log, reading = AuditLog.reopen(log_path(log), ignore)
+    for number in (1, 2):
+        log.record_about(reading, "billing.reconciled", number=number)
+    await log.flush()
+    log.close()
+    assert [record.get("number") for record in records_in(log_path(log))[-2:]] == [1, 2]
+    open_log = AuditLog.create(tmp_path / "open.jsonl", RUN_ID, STORY[:2], sync=write_inline)
+    with pytest.raises(AuditError, match="the run did not finish, so billing\\.reconciled can't be recorded") as caught:
+        open_log.record_about(Reading(), "billing.reconciled")
+    open_log.close()
+    assert caught.value.file == str(tmp_path / "open.jsonl")
