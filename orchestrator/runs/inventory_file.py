@@ -205,9 +205,11 @@ def read_inventory_file(file: Path) -> SavedInventory:
     """
     hint = "`orchestrator cvms --save FILE` makes an inventory file"
     try:
-        if file.stat().st_size > _MOST_BYTES:
+        with file.open("rb") as opened:  # perhaps a pipe or a device, whose size is not known
+            data = opened.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
             raise UsageError(f"the inventory file has more than {_MOST_BYTES:,} bytes", file=file, hint=hint)
-        document = json.loads(file.read_bytes())
+        document = json.loads(data)
     except OSError as error:
         raise UsageError(f"the inventory file can't be read: {error.strerror or error}", file=file) from error
     except (ValueError, RecursionError) as error:
@@ -241,13 +243,17 @@ def collect_cvms(entries: Iterable[InventoryCvm], read_at: datetime, workspace: 
     cvms: dict[str, Cvm] = {}
     keep = []
     for entry in entries:
-        cvm = _to_cvm(entry, read_at)
+        try:
+            cvm = _to_cvm(entry, read_at)
+            until = None if entry.kept_until is None else parse_rfc3339(entry.kept_until)
+        except ValueError as error:
+            raise ValueError(f"CVM {entry.name or entry.id!r}: {error}") from error
         if cvm.ref.key in cvms and cvm.ref.key:
             raise ValueError(f"two CVMs have the identifier {cvm.ref.address!r}")
         cvms[cvm.ref.key or f"\0{len(cvms)}"] = cvm
-        if entry.kept_until is not None:
+        if until is not None:
             key, value = ("id", cvm.ref.address) if cvm.ref.address else ("name", cvm.ref.name)
-            keep.append(KeepEntry(key, value, parse_rfc3339(entry.kept_until), *_EXEMPTION))
+            keep.append(KeepEntry(key, value, until, *_EXEMPTION))
     return SavedInventory(tuple(cvms.values()), read_at, workspace, tuple(keep))
 
 

@@ -8,6 +8,7 @@ from orchestrator.runs.cases.compare import Difference
 from orchestrator.text import plural, safe_text
 
 _INDENT = "    "
+_MOST_ENTRIES = 20
 _DETAILS = {"targets": "step", "skipped": "code", "guards": "guard"}
 _LEGEND = "- expected, but missing   + not expected"
 
@@ -57,8 +58,10 @@ def describe_difference(difference: Difference, width: int, indent: str = "") ->
         ("-", difference.missing, "expected, but missing"),
         ("+", difference.unexpected, "not expected"),
     ):
-        for entry, why in entries:
+        for entry, why in entries[:_MOST_ENTRIES]:
             yield from _wrap(f"{mark} {safe_text(entry, 200)}", why or otherwise, width, f"{indent}  ")
+        if len(entries) > _MOST_ENTRIES:
+            yield f"{indent}  {mark} and {len(entries) - _MOST_ENTRIES:,} more; `--json` lists all"
 
 
 def _wrap(head: str, sentence: str, width: int, indent: str) -> list[str]:

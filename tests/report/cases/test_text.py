@@ -4,7 +4,7 @@ from pathlib import Path
 
 from orchestrator.errors import PlaybookError
 from orchestrator.report.cases.document import FileResult
-from orchestrator.report.cases.text import list_lines
+from orchestrator.report.cases.text import describe_difference, list_lines
 from orchestrator.runs.cases.check import CaseResult
 from orchestrator.runs.cases.compare import Difference
 
@@ -39,3 +39,9 @@ def test_failed_cases_have_their_differences_within_the_width() -> None:
         "2 cases: 1 ok, 1 failed; 1 broken file",
         "Without cases: other",
     ]
+
+
+def test_a_long_list_is_cut_with_the_number_of_the_other_entries() -> None:
+    many = Difference("warnings", "", [], [], unexpected=tuple((f"w{number}", "") for number in range(1020)))
+    lines = list(describe_difference(many, 80))
+    assert (len(lines), lines[-1]) == (22, "  + and 1,000 more; `--json` lists all")
