@@ -23,7 +23,7 @@ from orchestrator.times import format_duration
 
 _Document = Mapping[str, Any]
 _MOST_WAVES = 40
-FOOT = "This was a rehearsal: nothing was sent to the cloud, and no run was recorded."
+FOOT = "This was a rehearsal: no CVM was changed, and no run was recorded."
 """The last line of every rehearsal."""
 
 
@@ -34,10 +34,8 @@ def print_rehearsal(console: Console, document: _Document) -> None:
         console: the console to print on.
         document: the document of `rehearse --json`.
     """
-    code = document["exit_code"]
-    head = Text.assemble(
-        ("Rehearsal of ", "dim"), (safe_text(document["playbook"]), "bold"), f"  {meaning_of(code)} (exit {code})"
-    )
+    name = safe_text(document["playbook"])
+    head = Text.assemble(("Rehearsal of ", "dim"), (name, "bold"), f"  {describe_end(document)}")
     print_lines(console, prose_lines(console, head))
     if document["seconds"] is not None:
         counts = document["counts"].items()
@@ -53,6 +51,12 @@ def print_rehearsal(console: Console, document: _Document) -> None:
         print_lines(console, warning_lines(console, each["message"]))
     console.print()
     print_lines(console, prose_lines(console, FOOT))
+
+
+def describe_end(result: _Document) -> str:
+    """Describe the foretold end of a run, with its exit code."""
+    code = result["exit_code"]
+    return f"{'refused' if result['seconds'] is None else meaning_of(code)} (exit {code})"
 
 
 def list_facts(document: _Document) -> Iterator[tuple[str, str | Text]]:
@@ -149,10 +153,8 @@ def print_seeds(console: Console, playbook: str, document: _Document) -> None:
     rows = [_seed_row(name, document[name]) for name in ("worst", "median", "best")]
     print_table(console, columns, rows)
     console.print()
-    facts = [
-        (f"exit {code}", f"{plural(number, 'seed')}: {meaning_of(code)}")
-        for code, number in sorted(Counter(each["exit_code"] for each in seeds).items())
-    ]
+    ends = Counter((each["exit_code"], describe_end(each)) for each in seeds)
+    facts = [(plural(number, "seed"), end) for (_, end), number in sorted(ends.items())]
     causes = Counter(each["ended_by"]["name"] for each in seeds if each["ended_by"] is not None)
     facts += [("ended by", f"{safe_text(name)}: {plural(number, 'seed')}") for name, number in causes.most_common()]
     print_lines(console, fact_lines(console, facts))

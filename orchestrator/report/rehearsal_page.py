@@ -8,8 +8,7 @@ from orchestrator.report.full.blocks import Facts, Items, Mood, Paragraph, Repor
 from orchestrator.report.full.html import render_html
 from orchestrator.report.full.sections import describe_report
 from orchestrator.report.layout import moment
-from orchestrator.report.phrases import meaning_of
-from orchestrator.report.rehearsal import FOOT, list_facts
+from orchestrator.report.rehearsal import FOOT, describe_end, list_facts
 
 _LEFT_OUT = frozenset({"log"})
 """Sections about the log, because the log ends with the rehearsal."""
@@ -44,14 +43,14 @@ def render_rehearsal(result: Mapping[str, Any], report: Mapping[str, Any] | None
 
 def _describe_refusal(result: Mapping[str, Any], first: Section) -> Report:
     """Describe a rehearsal of a refused plan."""
-    code, cause = result["exit_code"], result["ended_by"] or {}
+    cause = result["ended_by"] or {}
     guards = [f"{each['name']}: {each['message']}" for each in result["guards"]]
     more: Sequence[Section] = [Section("guards", "Guards (rehearsal)", [Items(guards)])] if guards else []
     return Report(
         playbook=result["playbook"],
         run_id=f"seed {result['seed']}",
         started_at=moment(result["inventory"]["read_at"]),
-        headline=f"Rehearsal: ✗ {meaning_of(code)} (exit {code}): {cause.get('message') or '-'}",
+        headline=f"Rehearsal: ✗ {describe_end(result)}: {cause.get('message') or '-'}",
         mood=Mood.BAD,
         sections=[first, *more],
         foot=FOOT,

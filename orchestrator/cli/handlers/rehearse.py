@@ -13,7 +13,7 @@ import anyio
 import click
 from rich.console import Console
 
-from orchestrator.cli.consoles import PIPE_WIDTH, stdout_console
+from orchestrator.cli.consoles import PIPE_WIDTH, redraws, stdout_console
 from orchestrator.cli.log_observer import LogObserver
 from orchestrator.cli.out_file import STDOUT, check_place, write_out
 from orchestrator.errors import SettingsError, UsageError
@@ -198,7 +198,15 @@ def _rehearse_once(rehearsal: Rehearsal, seed: int, form: str, out: Path | None)
 
 
 def _rehearse_many(rehearsal: Rehearsal, seeds: range, form: str, out: Path | None) -> None:
-    document = compare_seeds(list(rehearse_seeds(rehearsal, seeds)))
+    with click.progressbar(
+        rehearse_seeds(rehearsal, seeds),
+        length=len(seeds),
+        label="Rehearsing",
+        show_pos=True,
+        hidden=not redraws(sys.stderr),
+        file=sys.stderr,
+    ) as results:
+        document = compare_seeds(list(results))
     _write(document, lambda console: print_seeds(console, rehearsal.loaded.playbook.name, document), form, out)
 
 
