@@ -234,3 +234,8 @@ def test_files_of_other_tools_are_left_alone(playbooks: Path, text: str) -> None
 def test_a_new_file_that_was_to_be_a_scheduled_playbook_is_told(playbooks: Path, text: str) -> None:
     (playbooks / "two.yaml").write_text(text)
     assert [Path(fault.file).name for fault in folder_of(playbooks).scan({}).faults] == ["two.yaml"]
+
+
+def test_cases_beside_a_playbook_are_left_alone_even_if_they_look_like_a_playbook(playbooks: Path) -> None:
+    (playbooks / "one.cases.yaml").write_text(ONE.replace("name: one", "name: other"))
+    assert list(folder_of(playbooks).scan({}).watched) == ["one"]
