@@ -17,6 +17,7 @@ from typing import TypeAlias
 from orchestrator.audit.events import Event
 from orchestrator.audit.fleet_log import FleetEvent
 from orchestrator.audit.record import VERSION, Chain, Record, encode_canonical, hash_record
+from orchestrator.errors import AlteredError
 
 Take: TypeAlias = Callable[[Record], object]
 """Function called with each checked record, in order; the caller keeps no reference to the record."""
@@ -130,6 +131,27 @@ def check_lines(lines: Iterable[bytes], take: Take) -> Reading:
             take(record)
             del record
     return _conclude_reading(reading, pending, number)
+
+
+class RecordCheck:
+    """Checks the records of a log in progress, one after another. For a log without torn lines."""
+
+    def __init__(self) -> None:
+        self._reading = Reading()
+
+    def parse_line(self, line: bytes) -> Record:
+        """Parse the next line of the log, and check its place in the chain.
+
+        Raises:
+            AlteredError: when the line was altered, or does not follow the line before.
+        """
+        try:
+            record = _parse_record(line.removesuffix(b"\n"))
+            _follow_on(self._reading, record)
+        except _AlteredError as error:
+            message = f"the log was altered at line {self._reading.records + 1}: {error}"
+            raise AlteredError(message, hint="check the log with `orchestrator audit verify`") from None
+        return record
 
 
 def _may_be_torn(line: bytes) -> bool:

@@ -13,7 +13,7 @@ from orchestrator.cli.handlers.cancel import cancel_run
 from orchestrator.cli.handlers.submit import submit_playbook
 from orchestrator.cli.handlers.watch import watch_run
 from orchestrator.cli.handlers.workers import list_workers
-from orchestrator.errors import SettingsError, StoreDownError, UsageError
+from orchestrator.errors import AlteredError, SettingsError, StoreDownError, UsageError
 from orchestrator.postgres.submissions import RunRow, WorkerRow, explain_wait, find_run
 from orchestrator.runs.prepare import NO_OVERRIDES
 from tests.logs import lines as log_lines
@@ -150,7 +150,9 @@ def test_a_held_run_is_ended_by_its_holder(call: Call, connect: Connect) -> None
     assert (code, out) == (0, f"{run_id}: w1 ends the run; follow with: orchestrator watch {run_id}\n")
 
 
-def test_watch_prints_the_log_and_exits_as_the_run(call: Call, connect: Connect) -> None:
+def test_watch_prints_the_log_and_exits_as_the_run(
+    call: Call, connect: Connect, cluster: Cluster, database: str
+) -> None:
     run_id = submit(call)
     lines = log_lines()
     worker = connect("wes_worker")
@@ -170,6 +172,12 @@ def test_watch_prints_the_log_and_exits_as_the_run(call: Call, connect: Connect)
     assert run_id in out
     code, out, _ = call(watch_run, run_id, as_json=True)
     assert (code, json.loads(out)["exit_code"]) == (6, 6)
+    cluster.execute(
+        "SET session_replication_role = replica; UPDATE orchestrator.records SET line = line || ' ' WHERE seq = 2",
+        database,
+    )
+    with pytest.raises(AlteredError, match="altered at line 2"):
+        call(watch_run, run_id, as_json=True)
 
 
 def test_a_run_that_only_a_person_can_continue_is_not_watched_for_ever(call: Call, connect: Connect) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 from orchestrator.audit.fleet_store import is_fleet_id
 from orchestrator.audit.replay import RunState
+from orchestrator.audit.verify import RecordCheck
 from orchestrator.cli.event_log import configure_log, run_log
 from orchestrator.cli.handlers.show import find_exit_code
 from orchestrator.cli.handlers.store import require_url
@@ -75,7 +76,7 @@ class _Watch:
         self.location = "the team store"
         self._settings, self._name = settings.store, name
         self._log = run_log(settings.log, self.state)
-        self._seq = 0
+        self._seq, self._check = 0, RecordCheck()
         self._said: str | None = None
 
     def follow(self) -> "RunRow":
@@ -84,6 +85,7 @@ class _Watch:
         Raises:
             UsageError: when there is no such run.
             SettingsError: when the user may not read.
+            AlteredError: when a record does not follow the record before.
             StoreDownError: when the database can't be reached at the start, or for longer than `store.outage`.
         """
         down_since: float | None = None
@@ -123,7 +125,7 @@ class _Watch:
             time.sleep(_POLL_S)
 
     def _apply(self, line: bytes) -> None:
-        record = json.loads(line)
+        record = self._check.parse_line(line)
         self._seq = record["seq"]
         self.state.apply_record(record)
         self._log(record)
