@@ -6,6 +6,7 @@ a clock that also counts the sleep of the machine: so the process always stops b
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -30,6 +31,27 @@ class Fence(NamedTuple):
     run_id: str
     epoch: int
     lease_id: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The future of a run at the end of its lease.
+
+    Attributes:
+        state: the state of the run from now on; None keeps the state.
+        exit_code: the exit code of a finished run.
+        reason: the reason of the state, for people.
+        wait: seconds during which no worker takes the run.
+    """
+
+    state: str | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    wait: float = 0.0
+
+
+UNCHANGED = Release()
+"""Any worker may take the run at once."""
 
 
 class Lease:
@@ -143,29 +165,13 @@ async def take_run(
     return Lease(Fence(run_id, epoch, lease_id), seconds, asked_at, seq=seq, clock=clock, **given)
 
 
-async def let_go_run(
-    query: Query,
-    lease: Lease,
-    state: str | None = None,
-    *,
-    exit_code: int | None = None,
-    reason: str | None = None,
-    wait: float = 0.0,
-) -> bool:
+async def let_go_run(query: Query, lease: Lease, release: Release = UNCHANGED) -> bool:
     """End a lease; return False after another take.
-
-    Args:
-        query: executes a statement.
-        lease: the lease.
-        state: the state of the run from now on; None keeps the state.
-        exit_code: the exit code of a finished run.
-        reason: the reason of the state, for people.
-        wait: seconds during which no worker takes the run.
 
     Raises:
         StoreDownError: when the database can't be reached.
         SettingsError: when the database refuses the statement.
     """
-    arguments = [*lease.fence, state, exit_code, reason, timedelta(seconds=wait)]
+    arguments = [*lease.fence, release.state, release.exit_code, release.reason, timedelta(seconds=release.wait)]
     ((is_freed,),) = await query("SELECT orchestrator.let_go_run(%s, %s, %s, %s, %s, %s, %s)", arguments)
     return bool(is_freed)

@@ -31,7 +31,7 @@ from orchestrator.outcome import Ending
 from orchestrator.postgres.approvals import StoreApprovals
 from orchestrator.postgres.check import check_durability, check_server
 from orchestrator.postgres.connect import connect
-from orchestrator.postgres.lease import FORMAT, Lease
+from orchestrator.postgres.lease import FORMAT, Lease, Release
 from orchestrator.postgres.migrate import check_version, explain_errors, read_version
 from orchestrator.postgres.mirror import LogEnd, MirrorEndError, update_mirror
 from orchestrator.postgres.permit import LeasePermit
@@ -69,15 +69,15 @@ class RunEnd:
         elif event in {Event.RUN_INTERRUPTED, Event.RUN_RESUMED}:
             self.interrupted_by = record.get("reason")
 
-    def choose_state(self) -> tuple[str, str | None, float]:
-        """Return the state of the run from now on, the reason, and the seconds before the next take by a worker."""
+    def choose_release(self) -> Release:
+        """Return the future of the run at the end of its lease."""
         if self.exit_code is not None:
-            return "finished", None, 0.0
+            return Release("finished", self.exit_code)
         if self.interrupted_by == Ending.TIMED_OUT:
-            return "left", "the run took longer than settle.whole_run", 0.0
+            return Release("left", reason="the run took longer than settle.whole_run")
         if self.interrupted_by in _OUTSIDE:
-            return "ready", f"interrupted: {self.interrupted_by}", _AGAIN_S
-        return "ready", None, 0.0
+            return Release("ready", reason=f"interrupted: {self.interrupted_by}", wait=_AGAIN_S)
+        return Release("ready")
 
 
 class StoreBacking:
@@ -131,11 +131,11 @@ class StoreBacking:
         if self._is_closed or not self.lease.lasts(0.0):
             return
         self._is_closed = True
-        state, reason, wait = (None, None, 0.0) if self.lease.state == "finished" else self._end.choose_state()
+        release = Release(None, self._end.exit_code) if self.lease.state == "finished" else self._end.choose_release()
         if self.lease.has_other_end:
-            state, reason = "left", "the log in the store has another end than its holder wrote"
+            release = Release("left", self._end.exit_code, "the log in the store has another end than its holder wrote")
         with suppress(OrchestratorError, OSError):
-            if self._thread.let_go(self.lease, state, exit_code=self._end.exit_code, reason=reason, wait=wait):
+            if self._thread.let_go(self.lease, release):
                 self._store.update(self.lease.run_id)  # people find the log where the command says
 
 
@@ -349,7 +349,7 @@ class StoreRunStore(FileRunStore):
         except BaseException:
             if submitted is None:  # a submitted run waits for the end of the outage
                 with suppress(OrchestratorError):
-                    self.thread.let_go(lease, "void", reason="the log was never begun")
+                    self.thread.let_go(lease, Release("void", reason="the log was never begun"))
             raise
         return log, batch
 

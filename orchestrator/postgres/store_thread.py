@@ -22,7 +22,7 @@ from orchestrator.audit.log import Batch
 from orchestrator.errors import OrchestratorError
 from orchestrator.postgres.claims import StoreClaims
 from orchestrator.postgres.connect import connect
-from orchestrator.postgres.lease import BASE_FORMAT, Fence, Lease, let_go_run, take_run
+from orchestrator.postgres.lease import BASE_FORMAT, UNCHANGED, Fence, Lease, Release, let_go_run, take_run
 from orchestrator.postgres.lease_keeper import LeaseKeeper
 from orchestrator.postgres.link import Link
 from orchestrator.postgres.migrate import check_version, read_version
@@ -242,15 +242,7 @@ class StoreThread:
         """Begin to write a batch of a held run, as `RecordWriter.write`."""
         return self.start(partial(self._writer.write, lease, batch))
 
-    def let_go(
-        self,
-        lease: Lease,
-        state: str | None = None,
-        *,
-        exit_code: int | None = None,
-        reason: str | None = None,
-        wait: float = 0.0,
-    ) -> bool:
+    def let_go(self, lease: Lease, release: Release = UNCHANGED) -> bool:
         """End a lease of this process, as `let_go_run`. For a lease that was let go before, do nothing.
 
         During an outage of the database, return False at once: the lease ends as soon as the database is up, or by
@@ -258,22 +250,14 @@ class StoreThread:
         """
         if self._held.get(lease.run_id) is not lease:
             return False
-        ending = self.start(partial(self.let_go_inside, lease, state, exit_code=exit_code, reason=reason, wait=wait))
+        ending = self.start(partial(self.let_go_inside, lease, release))
         return False if self._writer.is_down else ending.result()
 
-    async def let_go_inside(
-        self,
-        lease: Lease,
-        state: str | None = None,
-        *,
-        exit_code: int | None = None,
-        reason: str | None = None,
-        wait: float = 0.0,
-    ) -> bool:
+    async def let_go_inside(self, lease: Lease, release: Release = UNCHANGED) -> bool:
         """End a lease, for tasks of the store's event loop."""
         self._keeper.remove(lease)
         self._held.pop(lease.run_id, None)
-        return await let_go_run(self._link.query, lease, state, exit_code=exit_code, reason=reason, wait=wait)
+        return await let_go_run(self._link.query, lease, release)
 
 
 def _cancel_tasks(portal: BlockingPortal) -> None:

@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 import anyio
@@ -10,7 +9,7 @@ import anyio.to_thread
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.outcome import Ending
-from orchestrator.postgres.lease import Lease
+from orchestrator.postgres.lease import UNCHANGED, Lease, Release
 from orchestrator.runs.status import StopRequest
 
 
@@ -21,15 +20,7 @@ class LeaseTaker(Protocol):
         """Take a run; None when the run can't be taken now."""
         ...
 
-    def let_go(
-        self,
-        lease: Lease,
-        state: str | None = None,
-        *,
-        exit_code: int | None = None,
-        reason: str | None = None,
-        wait: float = 0.0,
-    ) -> bool:
+    def let_go(self, lease: Lease, release: Release = UNCHANGED) -> bool:
         """End a lease; do nothing for a lease that ended before."""
         ...
 
@@ -87,18 +78,7 @@ class HeldRun:
             await self.places.acquire()
             self.has_place = True
 
-    async def let_go(
-        self, state: str | None = None, *, code: int | None = None, reason: str | None = None, wait: float = 0.0
-    ) -> None:
-        """Let the run go, unless the end of its log did so already. Without the database the lease runs out.
-
-        Args:
-            state: the state of the run from now on; None keeps the state.
-            code: the exit code of an ended run.
-            reason: the reason of the state, for people.
-            wait: seconds during which no worker takes the run.
-        """
+    async def let_go(self, release: Release = UNCHANGED) -> None:
+        """Let the run go, unless the end of its log did so already. Without the database the lease runs out."""
         with suppress(OrchestratorError):
-            await anyio.to_thread.run_sync(
-                partial(self.leases.let_go, self.lease, state, exit_code=code, reason=reason, wait=wait)
-            )
+            await anyio.to_thread.run_sync(self.leases.let_go, self.lease, release)

@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 
 from orchestrator.errors import AuditError, OrchestratorError, StoreDownError
 from orchestrator.outcome import Ending
+from orchestrator.postgres.lease import Release
 from orchestrator.postgres.queue import Stop
 from orchestrator.runs.held_run import HeldRun, LeaseTaker
 from orchestrator.runs.worker_run import explain
@@ -161,10 +162,10 @@ class Worker:
         except (AuditError, StoreDownError) as error:
             self._emit("worker.waits", run_id=held.run_id, reason=explain(error))
         except OrchestratorError as error:
-            await held.let_go("left", reason=explain(error))
+            await held.let_go(Release("left", reason=explain(error)))
         except Exception as error:  # noqa: BLE001 - a bug in one run must not end the other runs
             self._emit("worker.bug", run_id=held.run_id, exc_info=error)
-            await held.let_go("left", reason=f"a bug ended the run: {type(error).__name__}")
+            await held.let_go(Release("left", reason=f"a bug ended the run: {type(error).__name__}"))
         finally:
             with anyio.CancelScope(shield=True):
                 await held.let_go()

@@ -13,6 +13,7 @@ from orchestrator.audit.store import require_sound
 from orchestrator.errors import NotConfirmedError, OrchestratorError
 from orchestrator.outcome import Ending
 from orchestrator.playbook.plan import Plan
+from orchestrator.postgres.lease import Release
 from orchestrator.postgres.link import Query
 from orchestrator.runs.fleet.board import StoreBoard, read_membership, report_plan
 from orchestrator.runs.fleet.coordinate import GO, REFUSE, FleetEnd, FleetOrder, coordinate_fleet
@@ -128,8 +129,8 @@ class Coordinator:
         with self._logs:
             end = await self._coordinate(order)
             if end is not None and not end.has_finished:
-                reason = "some runs of the fleet run wait for a person"
-                await self._held.let_go("left", code=int(end.exit_code), reason=reason)  # before the log is closed
+                release = Release("left", int(end.exit_code), "some runs of the fleet run wait for a person")
+                await self._held.let_go(release)  # before the log is closed
 
     async def _coordinate(self, order: FleetOrder) -> FleetEnd | None:
         held = self._held

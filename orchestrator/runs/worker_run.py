@@ -21,6 +21,7 @@ from orchestrator.errors import (
 )
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.resolved_steps import RunLimits
+from orchestrator.postgres.lease import Release
 from orchestrator.postgres.link import Query
 from orchestrator.postgres.queue import Submitter
 from orchestrator.runs.abandon import abandon_run
@@ -121,8 +122,8 @@ class RunCarrier:
             # The coordinator reports the refusal of a fleet run, once for all members.
             await self._refuse(held, settings, order if member is None else None, error)
         if held.is_cancelled:
-            by = held.stop.by or "a person"
-            await held.let_go("void", code=int(Exit.ENDED_EARLY), reason=f"cancelled by {by} before the first request")
+            reason = f"cancelled by {held.stop.by or 'a person'} before the first request"
+            await held.let_go(Release("void", int(Exit.ENDED_EARLY), reason))
 
     async def _plan_and_carry_out(
         self, held: HeldRun, settings: Settings, order: Submission, submitter: Submitter, member: Membership | None
@@ -152,14 +153,14 @@ class RunCarrier:
     ) -> None:
         """End a run that did not begin; while the database is down, leave the run to the next worker."""
         if isinstance(error, StoreDownError | AuditError):
-            await held.let_go(reason=explain(error), wait=RETRY_S)
+            await held.let_go(Release(reason=explain(error), wait=RETRY_S))
             return
         if isinstance(error, _NoKeyError):
             self._emit("worker.no_key", run_id=held.run_id, workspace=held.lease.workspace, reason=explain(error))
-            await held.let_go(reason=explain(error), wait=RETRY_S)
+            await held.let_go(Release(reason=explain(error), wait=RETRY_S))
             return
         self._emit("worker.refused", run_id=held.run_id, reason=explain(error))
-        await held.let_go("void", code=int(error.exit_code), reason=explain(error))
+        await held.let_go(Release("void", int(error.exit_code), explain(error)))
         if order is not None:
             url, observer = settings.find_base_url(), self._observe(held.run_id, held.lease.workspace)
             await notify_refusal(settings, order.loaded, error, url, observer, number=held.run_id)
@@ -188,7 +189,7 @@ class RunCarrier:
                     await self._refuse(held, settings, None, error)
                     return
                 except OrchestratorError as error:
-                    await held.let_go("left", reason=explain(error))  # before the end of the log does so
+                    await held.let_go(Release("left", reason=explain(error)))  # before the end of the log does so
                     return
 
     async def _continue(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.postgres.lease import Fence, Lease, let_go_run, take_run
+from orchestrator.postgres.lease import Fence, Lease, Release, let_go_run, take_run
 from orchestrator.postgres.link import Link
 from tests.postgres.cluster import Cluster
 from tests.postgres.conftest import Connect
@@ -75,7 +75,7 @@ async def test_of_two_takers_one_wins_and_a_finished_run_is_taken_for_records_on
     (won,) = [lease for lease in found if lease is not None]
     query = links[0].query
     assert await take_run(query, RUN, "w1", 60.0, taker="finished") is None
-    assert await let_go_run(query, won, "finished", exit_code=6, reason="done") is True
+    assert await let_go_run(query, won, Release("finished", 6, "done")) is True
     assert await take_run(query, RUN, "w1", 60.0, taker="person") is None
     about = await take_run(query, RUN, "w1", 60.0, taker="finished")
     assert about is not None

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.audit.log import Batch
 from orchestrator.audit.record import Chain
 from orchestrator.errors import AuditError
-from orchestrator.postgres.lease import Lease, let_go_run, take_run
+from orchestrator.postgres.lease import Lease, Release, let_go_run, take_run
 from orchestrator.postgres.lease_keeper import LeaseKeeper
 from orchestrator.postgres.link import Link
 from orchestrator.postgres.record_writer import RecordWriter
@@ -100,7 +100,7 @@ async def test_a_fenced_run_writes_nothing_any_more(world: World, cluster: Clust
             with pytest.raises(AuditError, match="took the run over"):
                 await writer.write(lease, batch)
     assert (lease.is_lost, lease.lasts(0.0), world.lines()) == (True, False, [])
-    assert await let_go_run(world.link.query, lease, "finished", exit_code=0) is False
+    assert await let_go_run(world.link.query, lease, Release("finished", 0)) is False
 
 
 async def test_a_commit_whose_answer_is_cut_off_counts_once(world: World) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.errors import AuditError, SettingsError, StoreDownError
 from orchestrator.outcome import Ending
-from orchestrator.postgres.lease import Fence, Lease
+from orchestrator.postgres.lease import UNCHANGED, Fence, Lease, Release
 from orchestrator.postgres.queue import Stop
 from orchestrator.runs import worker as worker_module
 from orchestrator.runs.held_run import HeldRun
@@ -85,19 +85,10 @@ class FakeLeases:
     def close(self) -> None:
         anyio.from_thread.run_sync(self.is_closed.set)
 
-    def let_go(
-        self,
-        lease: Lease,
-        state: str | None = None,
-        *,
-        exit_code: int | None = None,
-        reason: str | None = None,
-        wait: float = 0.0,
-    ) -> bool:
-        del wait
+    def let_go(self, lease: Lease, release: Release = UNCHANGED) -> bool:
         if self.held.pop(lease.run_id, None) is None:
             return False
-        self.let_go_as[lease.run_id] = (state, exit_code, reason)
+        self.let_go_as[lease.run_id] = (release.state, release.exit_code, release.reason)
         return True
 
 

@@ -5,7 +5,7 @@ import re
 import signal
 import socket
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -21,6 +21,7 @@ from orchestrator.audit.fleet_store import is_fleet_id
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.event_log import configure_log, log_record
+from orchestrator.cli.stop_signals import handle_stop_signals
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.loopback import is_loopback
 from orchestrator.outcome import Ending
@@ -184,13 +185,12 @@ class _Serving:
     async def run(self) -> int:
         """Serve until stopped; returns the exit code."""
         self._scheduler = self._open_scheduler(self._emit_event, self._metrics)
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-            async with anyio.create_task_group() as everything:
-                everything.start_soon(self._handle_signals, received, everything.cancel_scope)
-                left = await self._serve_requests()
-                self._emit_event("service.stopped", left_for_later=left)
-                everything.cancel_scope.cancel()
-                return self._exit_code if left else 0
+        async with anyio.create_task_group() as everything:
+            await everything.start(handle_stop_signals, self._stop, everything.cancel_scope)
+            left = await self._serve_requests()
+            self._emit_event("service.stopped", left_for_later=left)
+            everything.cancel_scope.cancel()
+            return self._exit_code if left else 0
         return self._exit_code
 
     async def _serve_requests(self) -> int:
@@ -229,16 +229,10 @@ class _Serving:
     def _build_overview(self) -> Overview:
         return self._scheduler.overview()
 
-    async def _handle_signals(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
-        """Handle signals: the first Ctrl-C or SIGTERM stops the service gracefully, a second at once."""
-        async for number in received:
-            if number is signal.SIGHUP:
-                continue
-            if self._exit_code:
-                everything.cancel()
-                return
-            self._exit_code = 128 + number
-            self._scheduler.stop(_ENDINGS[number])
+    def _stop(self, number: signal.Signals) -> None:
+        """Start no more firings."""
+        self._exit_code = 128 + number
+        self._scheduler.stop(_ENDINGS[number])
 
     def _log_start(self) -> None:
         url = None if self._listener is None else format_url(self._listener)

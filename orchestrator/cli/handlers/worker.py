@@ -2,7 +2,7 @@
 
 import signal
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
 from orchestrator.cli.event_log import configure_log, log_record
 from orchestrator.cli.handlers.store import require_url
+from orchestrator.cli.stop_signals import handle_stop_signals
 from orchestrator.errors import SettingsError
 from orchestrator.postgres.budget import BudgetTerms, agree_terms
 from orchestrator.postgres.lease import FORMAT
@@ -145,25 +146,18 @@ class _Working:
             self._settings, self._workspaces, observe=_WorkerObserver, emit=emit_event, keeps=keeps
         )
         emit_event("worker.started", name=self._name, version=__version__, workspaces=", ".join(self._workspaces))
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-            async with anyio.create_task_group() as everything:
-                everything.start_soon(self._handle_signals, received, everything.cancel_scope)
-                await self._worker()
-                emit_event("worker.stopped", name=self._name)
-                everything.cancel_scope.cancel()
+        async with anyio.create_task_group() as everything:
+            await everything.start(handle_stop_signals, self._stop, everything.cancel_scope)
+            await self._worker()
+            emit_event("worker.stopped", name=self._name)
+            everything.cancel_scope.cancel()
         return 0 if self._exit_code == 128 + signal.SIGTERM else self._exit_code
 
-    async def _handle_signals(self, received: AsyncIterator[signal.Signals], everything: anyio.CancelScope) -> None:
-        """Handle signals: the first Ctrl-C or SIGTERM hands the runs over, a second ends the worker at once."""
-        async for number in received:
-            if number is signal.SIGHUP:
-                continue
-            if self._exit_code:
-                everything.cancel()
-                return
-            self._exit_code = 128 + number
-            emit_event("worker.stopping", name=self._name)
-            self._worker.stop()
+    def _stop(self, number: signal.Signals) -> None:
+        """Hand the runs over."""
+        self._exit_code = 128 + number
+        emit_event("worker.stopping", name=self._name)
+        self._worker.stop()
 
 
 def emit_event(event: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever the event is about
