@@ -16,14 +16,14 @@ from orchestrator.audit.replay import RunState
 from orchestrator.cli.event_log import configure_log, log_record
 from orchestrator.cli.handlers.store import require_url
 from orchestrator.cli.stop_signals import handle_stop_signals
-from orchestrator.errors import SettingsError
+from orchestrator.errors import SettingsError, StoreDownError
 from orchestrator.postgres.budget import BudgetTerms, agree_terms
 from orchestrator.postgres.lease import FORMAT
 from orchestrator.postgres.queue import RunQueue
 from orchestrator.runs.keeping import KeepReader
 from orchestrator.runs.session import RunObserver, workspace_rate
 from orchestrator.runs.stores import find_actor, run_store, team_store, workspace_budget
-from orchestrator.runs.worker import Worker
+from orchestrator.runs.worker import SWEEP_EVERY_S, Worker
 from orchestrator.runs.worker_run import RunCarrier
 from orchestrator.settings.load import Settings, load_settings
 
@@ -36,7 +36,6 @@ def run_worker(config: Path | None, assignments: tuple[str, ...]) -> int:
     require_url(settings.store)
     configure_log(settings.log)
     workspaces = find_workspaces(settings)
-    run_store(settings).prepare()
     return anyio.run(_Working(settings, workspaces).run)
 
 
@@ -141,10 +140,7 @@ class _Working:
 
     async def run(self) -> int:
         """Work until stopped; returns the exit code."""
-        keeps = await _read_keeps(self._settings)
-        self._worker = await open_worker(
-            self._settings, self._workspaces, observe=_WorkerObserver, emit=emit_event, keeps=keeps
-        )
+        await self._open()
         emit_event("worker.started", name=self._name, version=__version__, workspaces=", ".join(self._workspaces))
         async with anyio.create_task_group() as everything:
             await everything.start(handle_stop_signals, self._stop, everything.cancel_scope)
@@ -152,6 +148,28 @@ class _Working:
             emit_event("worker.stopped", name=self._name)
             everything.cancel_scope.cancel()
         return 0 if self._exit_code == 128 + signal.SIGTERM else self._exit_code
+
+    async def _open(self) -> None:
+        """Open the worker; wait for a database that is down, such as after a restart of all machines.
+
+        Raises:
+            SettingsError: when the database refuses the user, or has another schema.
+        """
+        reason: str | None = None
+        while True:
+            try:
+                run_store(self._settings).prepare()
+                keeps = await _read_keeps(self._settings)
+                self._worker = await open_worker(
+                    self._settings, self._workspaces, observe=_WorkerObserver, emit=emit_event, keeps=keeps
+                )
+            except StoreDownError as error:
+                if reason != error.message:
+                    reason = error.message
+                    emit_event("store.down", reason=str(error), note="the worker waits for the database")
+                await anyio.sleep(SWEEP_EVERY_S)
+            else:
+                return
 
     def _stop(self, number: signal.Signals) -> None:
         """Hand the runs over."""
