@@ -32,6 +32,7 @@ class Row:
         success_due: time of the first firing after the last success, or after the schedule was enabled.
         workspaces: patterns of the playbook's workspaces; empty for the default key.
         sha256: digest of the version in force.
+        wakes: the playbook, for the row of its wakes; None for any other row.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Row:
     success_due: datetime | None = None
     workspaces: tuple[str, ...] = ()
     sha256: str | None = None
+    wakes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def _build_row_document(row: Row) -> dict[str, Any]:
         "error": None,
         "sha256": row.sha256,
         **({"workspaces": list(row.workspaces)} if row.workspaces else {}),
+        **({"wakes": row.wakes} if row.wakes is not None else {}),
     }
 
 

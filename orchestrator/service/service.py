@@ -334,6 +334,7 @@ class Service:
             success_due=self._find_success_due(watched, known.awaited_since or known.mark.planned_after, snooze),
             workspaces=tuple(watched.loaded.playbook.workspaces or ()),
             sha256=watched.loaded.sha256,
+            wakes=watched.timetable.wakes,
         )
 
     def _find_success_due(self, watched: ScheduledPlaybook, since: datetime, snooze: Snooze | None) -> datetime | None:

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +19,8 @@ import anyio.abc
 
 from orchestrator.audit.claims import FileClaimStore
 from orchestrator.audit.log import write_inline
+from orchestrator.history.entry import read_entry
+from orchestrator.history.saved import add_up_savings
 from orchestrator.playbook.keep import KeepEntry
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.rehearsal.network import Network
@@ -35,7 +39,7 @@ from orchestrator.simulator.actions import begin_start, begin_stop
 from orchestrator.simulator.app import Simulator, create_app
 from orchestrator.simulator.machine import SimulatedCvm
 from orchestrator.simulator.settings import parse_settings
-from orchestrator.simulator.timeline import Operation
+from orchestrator.simulator.timeline import CvmPhase, Operation
 from orchestrator.simulator.world import World
 from orchestrator.times import parse_timestamp
 
@@ -247,6 +251,20 @@ class Office:
                     and run.begin <= at <= run.end + MINUTE
                     for run in runs
                 ), (cvm.name, at, each.type)
+
+    def count_savings(self, end: datetime) -> tuple[Decimal, Decimal]:
+        """Add up the compute saved by the logs, and by the phases of the cloud, in US dollars."""
+        runs = RehearsedRunStore(self.state, LogDisk(), lambda: end).list_runs()
+        entries = [(run, read_entry(run)) for run in runs]
+        report = add_up_savings(entries, "playbook", self.epoch, end, simulated=True)
+        saved = Decimal(0)
+        last = (end - self.epoch).total_seconds()
+        for cvm in self.world.cvms:
+            phases = [*(phase for phase in cvm.timeline if phase.at <= last), CvmPhase(last, "end")]
+            for phase, following in pairwise(phases):
+                if not phase.metered and phase.at > 0:
+                    saved += Decimal(following.at - phase.at) / 3600 * cvm.compute_rate
+        return report.together.compute.usd, saved
 
     def was_alive(self, moment: datetime, span: timedelta) -> bool:
         """Check that one process lived from before a moment until a time after."""

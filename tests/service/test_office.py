@@ -5,6 +5,7 @@ reckoning from the cloud's own operations says what a wake has to start.
 """
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -101,6 +102,8 @@ def test_a_week_without_faults_wakes_all_over_the_change_of_clocks(tmp_path: Pat
     at_end = {cvm.name: cvm.phase_at(6 * 86400.0).status for cvm in office.world.cvms}  # 06:30 in Kolkata
     assert {name for name, status in at_end.items() if status != "running"} == {"kolkata-0", "kolkata-1"}
     assert all(run.begin - run.planned < timedelta(minutes=1) for run in runs)
+    saved, reckoned = office.count_savings(begin + timedelta(days=6))
+    assert abs(saved - reckoned) < Decimal("0.005"), "the savings end with the wakes"
 
 
 @pytest.mark.parametrize("seed", range(2))

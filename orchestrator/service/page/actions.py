@@ -292,10 +292,17 @@ def _describe_keep(fields: Fields) -> _Question:
 
 
 def _find_row(fields: Fields, facts_now: ServiceFacts) -> Row:
+    """Find the schedule to snooze.
+
+    Raises:
+        UsageError: for an unknown playbook, and for a wake.
+    """
     name = fields.get("playbook", "")
     row = next((row for row in facts_now.overview.rows if row.name == name), None)
     if row is None:
         raise UsageError(f"no playbook {name[:60]!r} with a schedule", hint="see the list of schedules")
+    if row.wakes is not None:
+        raise UsageError("a snooze covers the stops of a playbook only", hint=f"snooze {row.wakes}")
     return row
 
 

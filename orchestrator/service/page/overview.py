@@ -27,6 +27,7 @@ _RESULTS = {
     "failed": "changed nothing",
     "snoozed": "snoozed",
     "missed": "missed",
+    "wake_due": "dropped: its wake is due",
     "left": "left to a person",
 }
 
@@ -194,7 +195,7 @@ def _build_playbook_row(each: _Document, *, has_actions: bool) -> list[Cell]:
         now += [e("span", f"{plural(each['waiting'], 'firing')} waiting", cls="line")]
     row: list[Cell] = [named, _describe_next(each), _describe_last(each["last"]), now or "-"]
     if has_actions:
-        row.append([e("a", "Snooze …", href=action_path("/snooze", {"playbook": name}))])
+        row.append("-" if each.get("wakes") else [e("a", "Snooze …", href=action_path("/snooze", {"playbook": name}))])
     return row
 
 
