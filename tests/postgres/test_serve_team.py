@@ -39,21 +39,22 @@ steps:
 class ServingTeam(Team):
     """A team with services."""
 
-    def push(self, *, cron: str, rate: int) -> None:
+    def push(self, *, cron: str, rate: int, wake: str = "") -> None:
         """Push a folder with the playbook."""
         folder = self.folder / "playbooks"
         folder.mkdir(exist_ok=True)
-        (folder / "daily.yaml").write_text(DAILY.format(cron=cron, rate=rate))
+        (folder / "daily.yaml").write_text(DAILY.format(cron=cron, rate=rate) + wake)
         with connect(self.url("oli_operator")) as connection:
             push_playbooks(connection, read_folder(folder), prune=True, by="oli@desk")
 
     def enable(self, moment: datetime) -> None:
-        """Have the journal say that the schedule is known since this moment."""
-        (watched,) = PlaybookFolder(self.folder / "playbooks", self.folder / "kept").scan({}).watched.values()
-        about = {"playbook": "daily", "file": watched.file, "timezone": "UTC"}
-        about |= {"when": watched.when, "left_out": watched.left_out}
-        line = json.dumps({"v": 1, "ts": timestamp(moment), "event": "schedule.enabled", **about})
-        self.query("INSERT INTO orchestrator.journal (seq, epoch, line) VALUES (1, 0, %s)", [line])
+        """Have the journal say that the schedule, and its wake, are known since this moment."""
+        found = PlaybookFolder(self.folder / "playbooks", self.folder / "kept").scan({}).watched
+        for seq, (name, watched) in enumerate(sorted(found.items()), start=1):
+            about = {"playbook": name, "file": watched.file, "timezone": "UTC"}
+            about |= {"when": watched.when, "left_out": watched.left_out}
+            line = json.dumps({"v": 1, "ts": timestamp(moment), "event": "schedule.enabled", **about})
+            self.query("INSERT INTO orchestrator.journal (seq, epoch, line) VALUES (%s, 0, %s)", [seq, line])
 
     def serve(self, name: str, config: str = "worker.toml") -> WarmProcess:
         """Start a service with a state folder of its own; its log has the name."""
@@ -119,6 +120,32 @@ def test_after_a_kill_of_the_leader_the_other_machine_continues_the_run_and_the_
     assert started["trigger"] == {"schedule": "daily", "planned": timestamp(due), "moment": timestamp(due)}
     assert started["playbook"]["path"] == "daily.yaml"
     assert team.query("SELECT lease_until FROM orchestrator.leases") == [(None,)], "the duty was given away"
+
+
+def test_a_wake_starts_what_a_submitted_run_stopped(team: ServingTeam) -> None:
+    due = (datetime.now(UTC) - timedelta(hours=1)).replace(second=0, microsecond=0)
+    later = due + timedelta(hours=4)
+    wake = f"wake: {{cron: '{due.minute} {due.hour} * * *'}}\n"
+    team.push(cron=f"{later.minute} {later.hour} * * *", rate=50, wake=wake)
+    team.enable(due - timedelta(hours=1))
+    worker = team.start_worker()
+    stopped = json.loads(team.call("run", "playbooks/daily.yaml", "--submit", "--workspace", "prod", "--json"))[
+        "run_id"
+    ]
+    assert team.wait_for_end(stopped) == ("finished", 0)
+    worker.terminate()
+    assert worker.wait(10) == 0
+    one = team.serve("one")
+    until(lambda: team.journal("firing.ended"))
+    (claimed,), (ended,) = team.journal("firing.claimed"), team.journal("firing.ended")
+    assert (claimed["playbook"], claimed["wakes"], ended["exit_code"]) == ("daily (wake)", "daily", 0)
+    started = team.records(claimed["run_id"])[0]
+    assert started["wakes"] == {"playbook": "daily", "runs": [stopped]}
+    assert team.query("SELECT format FROM orchestrator.runs ORDER BY submitted_at") == [(1,), (2,)]
+    now = team.sim.now()
+    assert {cvm.phase_at(now).status for cvm in team.sim.world.visible_cvms(now)} == {"running"}
+    one.terminate()
+    assert one.wait(10) == 0
 
 
 def test_a_service_without_a_key_schedules_only_and_follows_pushes_and_snoozes(team: ServingTeam) -> None:

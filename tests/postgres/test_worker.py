@@ -20,7 +20,6 @@ from orchestrator.audit.store import new_run_id
 from orchestrator.audit.verify import Verdict, check_lines, ignore_record
 from orchestrator.playbook.load import load_playbook
 from orchestrator.postgres.connect import connect
-from orchestrator.postgres.lease import FORMAT
 from orchestrator.postgres.submissions import cancel_run, submit_run
 from orchestrator.runs.submission import Submission
 from orchestrator.simulator.serve import BackgroundSimulator
@@ -109,7 +108,7 @@ class Team:
         loaded = load_playbook(self.folder / "demo.yaml", {"rate": str(rate)})
         run_id, spec = new_run_id(datetime.now(UTC)), Submission(loaded).document()
         with connect(self.url("oli_operator")) as connection:
-            submit_run(connection, run_id, "prod", "demo", spec, version=FORMAT, by="oli@desk", budget=(5.0, 5))
+            submit_run(connection, run_id, "prod", "demo", spec, version=1, by="oli@desk", budget=(5.0, 5))
         return run_id
 
     def wait_for_end(self, run_id: str) -> tuple[str, int]:

@@ -54,6 +54,23 @@ def test_the_calendars_of_freezes_go_with_a_firing(settings: Settings, tmp_path:
     assert orders(claim(), playbook).spec["calendars"] == {"days.ics": "BEGIN:VCALENDAR"}
 
 
+def test_a_wake_is_an_order_of_a_later_format(settings: Settings) -> None:
+    playbook = loaded(
+        "workspaces: ['*']\nschedule: {cron: '0 19 * * *', timezone: UTC}\nwake: {cron: '0 7 * * *'}\n"
+        "guards: {not_during: {timezone: UTC, on: gone.ics}}\n"
+    )
+    wake = FiringClaim("nightly (wake)", NOW, NOW, "fleet-20261126T200000Z-4f2a", run_once=True, wakes="nightly")
+    run = FiringOrders(settings, "serve@w1", lambda: NOW)(wake, playbook)
+    assert (run.spec["v"], run.start_before, run.playbook) == (2, None, "nightly (wake)")
+    order = Submission.from_document(dict(run.spec))
+    assert order.wakes
+    submitted = {"by": "serve@w1"}
+    request = order.build_request(settings.for_workspace("us"), "r1", submitted)
+    assert (request.loaded.playbook.name, request.wake is not None) == ("nightly (wake)", True)
+    fleet = order.build_order(settings, submitted)
+    assert (fleet.loaded.playbook.name, fleet.may_be_empty) == ("nightly (wake)", True)
+
+
 def test_a_firing_in_several_workspaces_is_a_fleet_run_with_different_runs(settings: Settings) -> None:
     orders = FiringOrders(settings, "serve@w1", lambda: NOW)
     playbook = loaded("workspaces: ['*']\nfleet: {first: us}\n")
