@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.playbook.schema import Guards
 from orchestrator.service.folder import PlaybookFolder, ScheduledPlaybook
 from orchestrator.service.protocols import JournalReader, SnoozeStore
 from orchestrator.service.scheduler import NOTHING_DECIDED, Decided, Snooze
@@ -35,13 +36,16 @@ def read_stored_schedule(journal: JournalReader, snoozes: SnoozeStore, name: str
     )
 
 
-def read_kept_version(journal: JournalReader, kept: Path, file: Path) -> ScheduledPlaybook | None:
+def read_kept_version(
+    journal: JournalReader, kept: Path, file: Path, guards: Guards | None = None
+) -> ScheduledPlaybook | None:
     """Read the last valid version of a playbook, used by the service instead of an invalid file.
 
     Args:
         journal: the store of the journal.
         kept: the folder with copies of the last valid playbooks.
         file: the file of the playbook.
+        guards: the guards of the settings, for their freezes.
 
     Raises:
         SettingsError: when the service's journal is damaged.
@@ -50,4 +54,4 @@ def read_kept_version(journal: JournalReader, kept: Path, file: Path) -> Schedul
     file = file.absolute()
     if str(file) not in {known.file for _, known in journal.read_state().list_present()}:
         return None
-    return PlaybookFolder(file.parent, kept).read_last_valid(file)
+    return PlaybookFolder(file.parent, kept, guards=guards).read_last_valid(file)

@@ -162,7 +162,7 @@ def test_bad_input_of_a_push(folder: Path, call: Call) -> None:
         push_folder(folder, None, (), prune=False, as_json=False)
 
 
-def test_a_snooze_is_in_the_store_for_all_machines(folder: Path, call: Call) -> None:
+def test_a_snooze_is_in_the_store_for_all_machines(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     call(push_folder, folder, prune=False)
     options = {"clear": False, "listed": False}
     code, out, _ = call(snooze_playbook, "nightly", "2d", **options)
@@ -170,6 +170,9 @@ def test_a_snooze_is_in_the_store_for_all_machines(folder: Path, call: Call) -> 
     _, out, _ = call(snooze_playbook, None, None, **{**options, "listed": True}, user="vic_viewer")
     assert out.startswith("nightly: snoozed until ")
     assert "no longer snoozed; next firing" in call(snooze_playbook, "nightly", None, **{**options, "clear": True})[1]
+    monkeypatch.setenv("ORCHESTRATOR_GUARDS__NOT_DURING", '[{"timezone": "UTC", "on": ["00:00..24:00"]}]')
+    frozen = call(snooze_playbook, "nightly", None, **{**options, "clear": True})[1]
+    assert frozen == "nightly is not snoozed.\n", "every firing is frozen by the settings"
     with pytest.raises(UsageError, match="no playbook 'nightli' with a schedule") as refused:
         call(snooze_playbook, "nightli", "2d", **options)
     assert "nightly" in str(refused.value.hint)

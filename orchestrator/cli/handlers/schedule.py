@@ -138,7 +138,8 @@ def _read_kept(file: Path) -> "ScheduledPlaybook | None":
 
     settings = _read_settings()
     with suppress(OrchestratorError, OSError):
-        return None if settings is None else read_kept_version(journal_reader(settings), kept_folder(settings), file)
+        if settings is not None:
+            return read_kept_version(journal_reader(settings), kept_folder(settings), file, settings.guards)
     return None
 
 

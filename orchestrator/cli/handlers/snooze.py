@@ -144,9 +144,9 @@ def _read_outlook(source: Path, playbook: str, settings: Settings) -> _Outlook |
     """Find the next firing, if known, by the version used by the service."""
     journal, timetable = journal_reader(settings), None
     with suppress(OrchestratorError):
-        timetable = load_timetable(load_playbook(source, {}, allow_undefined=True))
+        timetable = load_timetable(load_playbook(source, {}, allow_undefined=True), guards=settings.guards)
     if timetable is None:
-        kept = read_kept_version(journal, kept_folder(settings), source)
+        kept = read_kept_version(journal, kept_folder(settings), source, settings.guards)
         timetable = None if kept is None else kept.timetable
     if timetable is None:
         return None
