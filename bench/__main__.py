@@ -12,6 +12,7 @@ from bench.cases.fleet import measure_fleet
 from bench.cases.inventory import measure_inventory
 from bench.cases.limited import measure_batch, measure_single
 from bench.cases.options import BenchOptions
+from bench.cases.page import measure_page
 from bench.cases.rehearsal import measure_rehearsal
 from bench.cases.startup import measure_startup
 from bench.cases.store import measure_store
@@ -31,6 +32,7 @@ CASES: dict[str, Callable[[BenchOptions], result.CaseResult]] = {
     "store": measure_store,
     "virtual": measure_virtual,
     "rehearsal": measure_rehearsal,
+    "page": measure_page,
 }
 
 _BUSY = 0.1

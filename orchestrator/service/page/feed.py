@@ -15,6 +15,8 @@ from orchestrator.service.page.values import Update
 ALIVE_EVERY = 15.0
 """Seconds between two signs of life on a connection without changes."""
 _RETRY_MS = 2000
+_REST = 0.25
+"""Least seconds after a change: a run with many changes sends few messages."""
 _COST_SHARE = 8
 """The time between two reads, in processor seconds of a read: a page never takes more than a ninth of a core."""
 
@@ -56,27 +58,29 @@ class Feed:
                 update = await self._read(since)
             except Exception:  # noqa: BLE001 - whatever the fault: the viewers load the page again, and see the fault
                 update = Update(self._version, is_outdated=True)
-            self._apply(update, since)
-            await asyncio.sleep(max(self._every, _COST_SHARE * update.cost))
+            has_changed = self._apply(update, since)
+            await asyncio.sleep(max(_REST if has_changed else 0, self._every, _COST_SHARE * update.cost))
 
     def close(self) -> None:
         """End the feed, and the connections of its viewers."""
         self._is_closed = True
         self._wake_viewers()
 
-    def _apply(self, update: Update, since: int) -> None:
+    def _apply(self, update: Update, since: int) -> bool:
+        """Keep the changes for the viewers; returns False without a change."""
         if self._wanted == since:  # else a viewer with an older version came meanwhile
             self._wanted = update.version
         is_wider, self._covered = since < self._covered, min(since, self._covered)
         changed = {id_: html for id_, html in update.parts.items() if self._parts.get(id_, (0, ""))[1] != html}
         if not (changed or update.rows or update.is_outdated or is_wider):
-            return
+            return False
         self._tick += 1
         self._parts.update((id_, (self._tick, html)) for id_, html in changed.items())
         self._rows.update(update.rows)
         self._version = update.version
         self._is_outdated = update.is_outdated
         self._wake_viewers()
+        return True
 
     def _wake_viewers(self) -> None:
         self._messages.clear()

@@ -21,11 +21,13 @@ class RunFollower:
         changed: the number of the last record about each target.
         new_rows: the number of the last record with new targets, or with another end; 0 without.
         held_at: the last time with a process of the run; None without.
+        shown_at: the last time of a change of the page; None before.
     """
 
     def __init__(self, run: StoredRun) -> None:
         self.run = run
         self.held_at: datetime | None = None
+        self.shown_at: datetime | None = None
         self._forget()
 
     def _forget(self) -> None:

@@ -3,7 +3,6 @@
 The process keeps its readings between the calls. See `call_reader`.
 """
 
-import os
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -53,7 +52,6 @@ from orchestrator.service.page.values import Answer, Frame, ServiceFacts, Update
 from orchestrator.settings.load import Settings
 from orchestrator.times import timestamp
 
-_NICENESS = 10
 _LISTED = 20
 """Runs on the overview."""
 _SEARCHED = 1000
@@ -62,6 +60,8 @@ _MOST_RUNS = 500
 _SHOWN_FLEETS = 5
 _SAVINGS_FOR = timedelta(days=30)
 _SAVINGS_AGAIN = timedelta(minutes=5)
+_SHOWN_AGAIN = timedelta(seconds=1)
+"""Time after which rate and remaining time are shown anew without a new record."""
 _NOT_FOUND, _BAD_REQUEST, _UNAVAILABLE = 404, 400, 503
 _FILTERS = ("q", "playbook", "state", "exit_code", "since")
 
@@ -69,8 +69,6 @@ _FILTERS = ("q", "playbook", "state", "exit_code", "since")
 @cache
 def open_reader(settings: bytes) -> "PageReader":
     """Open the reader of these settings, once for each process."""
-    with suppress(OSError):
-        os.nice(_NICENESS)
     return PageReader(pickle.loads(settings))  # noqa: S301 - from the parent process
 
 
@@ -334,26 +332,25 @@ class PageReader:
         Raises:
             UsageError: when there is no such run.
         """
-        begin = time.thread_time()
+        begin, now = time.thread_time(), self._wall()
         follower = self._follow(run_id) if is_run_id(run_id) else None
         if follower is None:
             raise UsageError(f"there is no run {run_id!r}")
         state = follower.timeline.state
-        if (
-            state.finished is not None
-            or follower.new_rows > after
-            or follower.seq < after
-            or not self._is_held(follower)
-        ):
+        has_ended = state.finished is not None or not self._is_held(follower)
+        if has_ended or follower.new_rows > after or follower.seq < after:
             self._followers.pop(run_id, None)
             return Update(follower.seq, is_outdated=True)
+        if follower.seq == after and follower.shown_at is not None and now - follower.shown_at < _SHOWN_AGAIN:
+            return Update(follower.seq)
+        follower.shown_at = now
         keys = {key: seq for key, seq in follower.changed.items() if seq > after}
         rows = {
             row_id(number): (keys[key], write_part(build_cvm_row(number, target)))
             for number, (key, target) in enumerate(state.targets.items())
             if key in keys
         }
-        parts = build_live_parts(follower.timeline, self._wall(), has_actions=self._has_actions)
+        parts = build_live_parts(follower.timeline, now, has_actions=self._has_actions)
         written = {str(part.get("id")): write_part(part) for part in parts}
         return Update(follower.seq, written, rows, cost=time.thread_time() - begin)
 

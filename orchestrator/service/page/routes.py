@@ -41,7 +41,7 @@ from orchestrator.settings.load import Settings
 COOKIE = "orchestrator_session"
 _READERS = 2
 """Processes of the page at most: a long report does not delay the changes of another page."""
-_RUN_EVERY, _OVERVIEW_EVERY = 0.1, 2.0
+_RUN_EVERY, _OVERVIEW_EVERY = 0.05, 2.0
 _STORE_EVERY = 1.0
 """Least seconds between two reads of a run in a team store."""
 _LOGINS, _LOGIN_PAUSE = 5, 10.0

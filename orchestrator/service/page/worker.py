@@ -1,7 +1,12 @@
 """The entry of the page's own process: the service imports only this module, and the process imports the reader."""
 
+import os
+from contextlib import suppress
+from functools import cache
 from operator import attrgetter
 from typing import Any
+
+_NICENESS = 10
 
 
 def call_reader(settings: bytes, method: str, *arguments: Any) -> Any:  # noqa: ANN401 - of the method
@@ -12,6 +17,14 @@ def call_reader(settings: bytes, method: str, *arguments: Any) -> Any:  # noqa: 
         method: the name of the method, such as `run_page` or `actions.do`.
         arguments: its arguments.
     """
+    _lower_priority()
     from orchestrator.service.page.reader import open_reader  # noqa: PLC0415 - in the other process
 
     return attrgetter(method)(open_reader(settings))(*arguments)
+
+
+@cache
+def _lower_priority() -> None:
+    """Let the runs of the service go first, once for each process."""
+    with suppress(OSError):
+        os.nice(_NICENESS)
