@@ -81,6 +81,7 @@ def installed(wheel: Path) -> Path:
     return python.with_name("orchestrator")
 
 
+@pytest.mark.soak
 def test_a_second_build_with_another_umask_has_the_same_bytes(clone: Path, dist: dict[str, bytes]) -> None:
     assert make_dist(clone, 0o077) == dist
     assert {name.partition("-")[0] for name in dist} == {"cvm_orchestrator"}

@@ -131,7 +131,10 @@ def test_no_window_has_more_requests_than_the_burst_and_the_rate_allow(
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 20])
-@pytest.mark.parametrize(("rate", "burst"), [(3, 3), (10, 3), (50, 5), (200, 5)])
+@pytest.mark.parametrize(
+    ("rate", "burst"),
+    [(3, 3), (50, 5), pytest.param(10, 3, marks=pytest.mark.soak), pytest.param(200, 5, marks=pytest.mark.soak)],
+)
 @pytest.mark.parametrize("latency", [0.002, 0.03])
 def test_processes_with_many_requests_use_nearly_the_whole_rate(
     processes: int, rate: float, burst: int, latency: float

@@ -161,12 +161,12 @@ def made_up_for(
         assert len({timestamp(each) for each in missed} & fired) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0])
 async def test_each_firing_of_days_happens_once_however_often_the_process_is_killed(host: OpenHost, seed: int) -> None:
     await hold_to_once(host(seconds=30), seed, share=0.02, days=2)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(100, 140))
+@pytest.mark.parametrize("seed", range(100, 142))
 async def test_each_firing_of_many_weeks_happens_once(host: OpenHost, seed: int) -> None:
     await hold_to_once(host(seconds=Random(seed).choice([3, 30, 120])), seed, share=0.005 + seed % 7 / 50, days=7)

@@ -340,13 +340,14 @@ async def hold_to_once(
         assert {each["result"] for each in crew.database.records("firing.ended", name)} == {"ran"}
     epochs = [epoch for _, (epoch, _) in sorted(crew.database.journal.items())]
     assert epochs == sorted(epochs), "a process of an older epoch wrote after a newer epoch"
-    assert len(set(epochs)) > 5
+    assert len(set(epochs)) > min(5, span // timedelta(seconds=4 * longest)), "the disturbances changed no leader"
 
 
-async def test_each_firing_of_a_week_runs_once_on_three_machines(host: OpenHost) -> None:
+@pytest.mark.parametrize("days", [2, pytest.param(7, marks=pytest.mark.soak)])
+async def test_each_firing_of_days_runs_once_on_three_machines(host: OpenHost, days: int) -> None:
     """With a long lease: virtual time is quick where little happens."""
     await hold_to_once(
-        host(), 7, every=timedelta(minutes=20), span=timedelta(days=7), lease=800.0, longest=6 * 3600, faults=0.001
+        host(), 7, every=timedelta(minutes=20), span=timedelta(days=days), lease=800.0, longest=6 * 3600, faults=0.001
     )
 
 
