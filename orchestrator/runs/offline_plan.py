@@ -1,5 +1,6 @@
 """Plan a playbook from an inventory file or from written CVMs: without a cloud and without an API key."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.playbook.guards import merge_guards
@@ -11,7 +12,7 @@ from orchestrator.playbook.planning import make_plan
 from orchestrator.runs.freeze import load_freeze
 from orchestrator.runs.inventory_file import SavedInventory
 from orchestrator.runs.keeping import load_keep_file
-from orchestrator.runs.prepare import NO_OVERRIDES, Overrides, list_settings_warnings, name_origin
+from orchestrator.runs.prepare import NO_OVERRIDES, Overrides, list_settings_warnings
 from orchestrator.runs.session import limits_of
 from orchestrator.settings.load import Settings
 
@@ -56,7 +57,8 @@ async def plan_offline(
         narrowing=narrowing,
         keep=_list_exemptions(settings, loaded, saved, moment, overrides.ignore_keep),
     )
-    plan = name_origin(plan, settings)
+    found = str(settings.origin.file) if settings.origin.is_found else None
+    plan = replace(plan, workspace_name=settings.workspace_name, settings_file=found)
     return freeze.check_plan(plan, moment) if freeze.freezes else plan
 
 

@@ -158,7 +158,9 @@ async def prepare_plan(
         narrowing=narrowing,
         keep=keep,
     )
-    plan = name_origin(plan, settings)
+    plan = replace(plan, workspace_name=settings.workspace_name)
+    if settings.origin.is_found:
+        plan = replace(plan, settings_file=str(settings.origin.file))
     if constraint is not None:
         plan = constraint.apply_to_plan(plan, now=session.clock.wall(), version=__version__)
     if freeze.freezes:
@@ -209,12 +211,6 @@ _SHIFTING = PlanWarning(
     WarningCode.LIST_SHIFTING,
     "the list of CVMs changed during the read; the plan may lack a new CVM",
 )
-
-
-def name_origin(plan: Plan, settings: Settings) -> Plan:
-    """Name the workspace and the found settings file in a plan."""
-    found = str(settings.origin.file) if settings.origin.is_found else None
-    return replace(plan, workspace_name=settings.workspace_name, settings_file=found)
 
 
 def list_settings_warnings(playbook: Playbook, settings: Settings) -> Iterator[PlanWarning]:

@@ -41,13 +41,6 @@ def test_each_of_them_is_valid(site: Site) -> None:
     assert (ended.code, ended.out.count(": ok, ")) == (0, len(files))
 
 
-def test_each_of_them_passes_its_cases_without_a_key_and_without_a_request(site: Site) -> None:
-    site.environment["PHALA_CLOUD_API_KEY"] = ""
-    ended = site.run("test", str(PLAYBOOKS), "--json")
-    assert (ended.code, ended.document["counts"]["failed"], ended.document["without_cases"]) == (0, 0, [])
-    assert not site.sim.requests
-
-
 def test_the_curfew_shuts_down_gpu_cvms_that_are_up_longer_and_reads_no_other_uptime(open_site: OpenSite) -> None:
     site = open_site(timing={"stop_seconds": [0.05, 0.2], "shutdown_seconds": [0.05, 0.2]})
     world = site.sim.world
