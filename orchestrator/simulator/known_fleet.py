@@ -1,4 +1,7 @@
-"""Load a known fleet into a world: given identities, places, prices and statuses. Unknown facts are made up."""
+"""Load a known fleet into a world: given identities, places, prices and statuses.
+
+Unknown apps, teepods, UUIDs and uptimes stay unknown; other unknown facts are made up.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -90,15 +93,9 @@ class _Loader:
     types: dict[tuple[str, Decimal | None, int | None], InstanceType] = field(default_factory=dict)
 
     def list_teepods(self, known: Iterable[KnownCvm]) -> list[Teepod]:
-        """List the teepods, each once; teepods without a number get an unused number."""
-        used = {each.teepod_id for each in known if each.teepod_id is not None}
-        free = max(used, default=100) + 1
+        """List the teepods, each once."""
         for each in known:
-            key = each.teepod_id, each.teepod
-            if key not in self.teepods:
-                number = free if each.teepod_id is None else each.teepod_id
-                free += each.teepod_id is None
-                self.teepods[key] = Teepod(number, each.teepod or _UNKNOWN, each.region or _UNKNOWN)
+            self.teepods.setdefault((each.teepod_id, each.teepod), Teepod(each.teepod_id, each.teepod, each.region))
         return list(self.teepods.values())
 
     def list_instance_types(self) -> tuple[InstanceType, ...]:
@@ -124,6 +121,7 @@ class _Loader:
         )
         cvm.hashid = known.hashid or cvm.hashid
         cvm.instance_id = known.instance_id or cvm.instance_id
+        cvm.app_hidden = known.app_id is None
         cvm.uptime_hidden = known.uptime is None
         cvm.billing_period = known.billing_period or cvm.billing_period
         cvm.disk_gb = known.disk_gb if known.disk_gb is not None else cvm.disk_gb

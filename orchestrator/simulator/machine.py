@@ -12,11 +12,11 @@ _DOWN = frozenset({"stopped", "exited", "stopping", "shutting_down", GONE})
 
 @dataclass(frozen=True, slots=True)
 class Teepod:
-    """A host node: numeric id, name, region and `ONLINE`, `OFFLINE` or `MAINTENANCE`."""
+    """A host node: numeric id, name, region and `ONLINE`, `OFFLINE` or `MAINTENANCE`; None for an unlisted fact."""
 
-    id: int
-    name: str
-    region: str
+    id: int | None
+    name: str | None
+    region: str | None
     status: str = "ONLINE"
 
 
@@ -38,6 +38,7 @@ class SimulatedCvm:
         hashid: the id `cvm_…`.
         uuid: the UUID with dashes; shown as null until `uuid_hidden_until` (seconds).
         created: time of creation, in seconds since the world began (usually negative).
+        app_hidden: True if lists and details show no app.
         uptime_hidden: True if statuses show no uptime.
         gpu_rental: True if an on-demand GPU rental manages the CVM; its stops are refused.
         effective_stops: number of stops and shutdowns that took the CVM from up to going down.
@@ -60,6 +61,7 @@ class SimulatedCvm:
     timeline: Timeline
     billing_period: str = "hourly"
     gpu_rental: bool = False
+    app_hidden: bool = False
     uptime_hidden: bool = False
     behaviour: Behaviour | None = None
     uuid_hidden_until: float = float("-inf")

@@ -62,6 +62,23 @@ def test_a_killed_run_is_resumed_at_once_and_stops_each_cvm_once() -> None:
     assert found.state.events["run.resumed"] == 2
 
 
+def test_unknown_facts_stay_unknown_over_a_resume() -> None:
+    order = make_order(cvms=30, settle="5s", faults={"kill_at": "1s"})
+    unknown: list[dict[str, Any]] = [
+        {"app_id": None},
+        {"teepod": None, "teepod_id": None},
+        {"teepod_id": None},
+        {"id": None},
+        {"vm_uuid": None},
+    ]
+    cvms = (
+        replace(cvm, ref=replace(cvm.ref, **unknown[number % len(unknown)]))
+        for number, cvm in enumerate(order.fleet.cvms)
+    )
+    result, _ = run_order(replace(order, fleet=replace(order.fleet, cvms=tuple(cvms))))
+    assert (result["kills"], result["counts"]) == (1, {"settled": 30})
+
+
 def test_an_outage_delays_the_run_by_its_length() -> None:
     faults = {"outage": [{"from": "1s", "for": "3m"}]}
     result, _ = run_order(make_order(cvms=30, faults=faults))

@@ -50,7 +50,7 @@ def described(cvm: SimulatedCvm) -> dict[str, str]:
         "instance_id": cvm.instance_id,
         "name": cvm.name,
         "app_id": cvm.app.app_id,
-        "teepod": cvm.teepod.name,
+        "teepod": str(cvm.teepod.name),
         "instance_type": cvm.instance_type.id,
     }
 

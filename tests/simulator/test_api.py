@@ -66,7 +66,7 @@ async def test_all_pages_together_are_the_list_newest_first() -> None:
 
 async def test_the_filters_of_admins_are_accepted_and_ignored() -> None:
     async with cloud() as sky:
-        teepod = sky.world.teepods[0].id
+        teepod = str(sky.world.teepods[0].id)
         assert (await sky.get("/cvms/paginated", teepod_id=teepod))["total"] == 12
 
 

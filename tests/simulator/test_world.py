@@ -9,7 +9,7 @@ from orchestrator.simulator.settings import parse_settings
 from orchestrator.simulator.world import World
 
 
-def _describe_world(world: World) -> list[tuple[str, str, str, str, str]]:
+def _describe_world(world: World) -> list[tuple[str | None, ...]]:
     return [(cvm.hashid, cvm.uuid, cvm.name, cvm.teepod.name, cvm.phase_at(0).status) for cvm in world.cvms]
 
 

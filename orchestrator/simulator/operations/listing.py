@@ -67,12 +67,14 @@ def get_cvm(call: Call) -> ApiReply:
 
 
 def _hide_facts(entry: Json, cvm: SimulatedCvm, *kinds: str) -> Json:
-    """Remove the app and the teepod from an entry, if the CVM has a behaviour of these kinds."""
-    if cvm.behaviour is None or cvm.behaviour.kind not in kinds:
+    """Remove a hidden app; and app and teepod if the CVM has a behaviour of these kinds."""
+    facts = {"app_id"} if cvm.app_hidden else set()
+    if cvm.behaviour is not None and cvm.behaviour.kind in kinds:
+        facts = {"app_id", "node_info", "node", "teepod", "teepod_id"}
+    if not facts:
         return entry
     if "hosted" in entry:
         entry = {**entry, "hosted": {**entry["hosted"], "app_id": None}}
-    facts = {"app_id", "node_info", "node", "teepod", "teepod_id"}
     return {key: value for key, value in entry.items() if key not in facts}
 
 

@@ -98,7 +98,7 @@ def node_ref(teepod: Teepod) -> Json:
     return {
         "object_type": "node",
         "id": teepod.id,
-        "node_id": teepod.id + 1000,
+        "node_id": None if teepod.id is None else teepod.id + 1000,
         "name": teepod.name,
         "region": teepod.region,
         "device_id": None,
