@@ -25,7 +25,7 @@ from orchestrator.playbook.keep import KeepEntry, KeepList
 from orchestrator.playbook.resolved_steps import RunLimits
 from orchestrator.rehearsal.network import Network
 from orchestrator.runs.api_profile import ApiProfile, ApiProfileStore
-from orchestrator.runs.session import Endpoint, Session, known_rate
+from orchestrator.runs.session import Endpoint, Session, known_rate, workspace_rate
 from orchestrator.settings.load import Settings
 
 ADDRESS = "http://127.0.0.1/api/v1"
@@ -77,7 +77,9 @@ def make_session(
     if limits.adaptive:
         finder = AdaptiveRate(with_headroom(limits.burst), now=clock.now(), known=known_rate(learnt))
         rate = finder.rate
-    budget = Gcra(rate, with_headroom(limits.burst))
+    has_rate = workspace_rate(settings) is not None and not limits.adaptive
+    burst = min(limits.burst, settings.rate.burst) if has_rate else limits.burst  # as in the budget of a workspace
+    budget = Gcra(rate, with_headroom(burst))
     client: Cloud = cloud if finder is None else AdaptiveCloud(cloud, finder, budget, clock)
     return OfflineSession(
         settings,

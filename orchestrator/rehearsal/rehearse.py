@@ -12,9 +12,10 @@ import anyio.abc
 
 from orchestrator.audit.replay import RunState
 from orchestrator.engine.protocols import Answer
-from orchestrator.engine.read.inventory import Inventory
+from orchestrator.engine.read.inventory import Inventory, InventoryReader
 from orchestrator.errors import CloudError, DriftedError, GuardError, OrchestratorError
 from orchestrator.outcome import Ending, Exit
+from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.narrowing import Narrowing
 from orchestrator.playbook.plan import Plan
@@ -33,7 +34,7 @@ from orchestrator.rehearsal.process import (
 from orchestrator.rehearsal.virtual_time import run_on_virtual_time
 from orchestrator.runs.api_profile import ApiProfile
 from orchestrator.runs.execute import carry_to_end, prepare_run
-from orchestrator.runs.prepare import NO_OVERRIDES, Overrides
+from orchestrator.runs.prepare import NO_OVERRIDES, Overrides, read_selected
 from orchestrator.runs.resume import reopen_run
 from orchestrator.runs.session import Endpoint, Session, SystemClock
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
@@ -174,7 +175,7 @@ async def _rehearse(rehearsal: Rehearsal, seed: int, folder: Path) -> Rehearsed:
         await _live_to_end(cast, found, errors)
         servers.cancel_scope.cancel()
     for error in errors:
-        if not isinstance(error, GuardError | DriftedError):
+        if not isinstance(error, GuardError | DriftedError | CloudError):
             raise error
         found.error, found.exit_code = error, error.exit_code
     found.requests = len(app.requests)
@@ -227,7 +228,7 @@ async def _live_to_end(cast: _Cast, found: Rehearsed, errors: list[OrchestratorE
         if process.is_dead:
             found.deaths += 1
             kill_at = next(kills, None)
-        elif not (errors and isinstance(errors[-1], CloudError)):
+        elif not (errors and isinstance(errors[-1], CloudError)) or found.state is None:
             return
         elif anyio.current_time() + _TRY_AGAIN_S > whole_run:
             errors.pop()
@@ -311,6 +312,7 @@ class _Process:
 
     async def _start(self, session: Session, found: Rehearsed) -> OpenRun:
         order, fleet = self._order, self._order.fleet
+        await self._read_as_a_run_does(session)
         request = RunRequest(
             order.loaded,
             order.limits,
@@ -322,6 +324,13 @@ class _Process:
         prepared = await plan_request(session, request)
         found.plan = prepared.plan
         return await start_run(session, request, prepared, _agree)
+
+    async def _read_as_a_run_does(self, session: Session) -> None:
+        """Read the inventory for its requests alone: they take time and turns of the rate limit."""
+        playbook = self._order.loaded.playbook
+        guards = merge_guards(playbook.guards, session.settings.guards)
+        selects = [step.select for step in playbook.acting_steps if step.select.result is None]
+        await read_selected(InventoryReader(session.cloud, session.gate, session.rng), selects, guards)
 
 
 async def _agree(_: Plan) -> bool:

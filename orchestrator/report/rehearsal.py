@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.outcome import Exit
 from orchestrator.report.layout import (
     Column,
     fact_lines,
@@ -56,7 +57,7 @@ def print_rehearsal(console: Console, document: _Document) -> None:
 def describe_end(result: _Document) -> str:
     """Describe the foretold end of a run, with its exit code."""
     code = result["exit_code"]
-    return f"{'refused' if result['seconds'] is None else meaning_of(code)} (exit {code})"
+    return f"{'refused' if code == Exit.GUARD and result['seconds'] is None else meaning_of(code)} (exit {code})"
 
 
 def list_facts(document: _Document) -> Iterator[tuple[str, str | Text]]:

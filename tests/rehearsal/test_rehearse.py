@@ -92,6 +92,12 @@ def test_an_outage_longer_than_the_setting_ends_the_run() -> None:
     assert (result["exit_code"], result["ended_by"]["name"]) == (8, "settle.cloud_down")
 
 
+def test_an_outage_during_the_plan_is_foretold_as_an_unreachable_cloud() -> None:
+    result, _ = run_order(make_order(faults={"outage": [{"from": 0, "for": "1h"}]}))
+    assert (result["exit_code"], result["counts"], result["requests"]["changing"]) == (5, {}, 0)
+    assert result["ended_by"]["name"] == "cloud"
+
+
 def test_a_key_refused_in_the_middle_ends_the_run() -> None:
     result, _ = run_order(make_order(cvms=30, faults={"key_refused_at": "2s"}))
     assert (result["exit_code"], result["ending"]) == (8, "key_refused")
