@@ -18,8 +18,8 @@ from orchestrator.playbook.schema import Playbook
 from orchestrator.playbook.undo import TakenDown, Undo
 from orchestrator.reply import OperationRecord, OperationsPage
 
-_PRECISION = timedelta(seconds=2)
-"""The largest error of a comparison between the API's clock and this machine's clock."""
+_PRECISION = timedelta(seconds=10)
+"""The largest error of a comparison between the API's clock and this machine's clock: half of a slow read's latency."""
 _STOPPED = DOWN | {"off", "shutdown", "shut_down"}
 """Target states of an operation that takes a CVM down."""
 _SEEN_UP = COMING_UP | {UP}

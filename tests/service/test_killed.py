@@ -102,10 +102,17 @@ async def hold_to_once(home: Host, seed: int, share: float, days: int) -> None:
     home.write("everywhere", cron="*/20 * * * *", timezone="UTC", on_missed="run_once", on_overlap="queue", more=fleet)
     home.write("makes-up", cron="*/20 * * * *", timezone="UTC", on_missed="run_once", on_overlap="queue")
     home.write("lets-go", cron="*/20 * * * *", timezone="UTC", on_missed="skip", on_overlap="queue")
+    home.write(
+        "sleeps", cron="*/20 * * * *", timezone="UTC", on_overlap="queue", more="wake: {cron: '10/20 * * * *'}\n"
+    )
     home.scan_interval = 600
     written: list[dict[str, Any]] = []
     lives = await live(home, rng, share, written, days)
     end = lives[-1][1] - timedelta(minutes=10)
+    woken = [parse_timestamp(each) - STEP / 2 for each in home.world.carried_out("sleeps (wake)")]
+    assert len(woken) == len(set(woken)), "a wake was carried out twice"
+    late = [each for each in firings(end) if each not in woken and was_there(lives, each + STEP / 2)]
+    assert not late, f"no wake 10 minutes after {late}, at which a process lived on"
     for name in ("makes-up", "lets-go", "everywhere"):
         assert home.world.carried_out(name)
         fired = [parse_timestamp(each) for each in home.world.carried_out(name)]
@@ -118,7 +125,7 @@ async def hold_to_once(home: Host, seed: int, share: float, days: int) -> None:
     runs = [run for run in home.world.runs.values() if not run.void]
     unfinished = [run for run in runs if not run.finished and parse_timestamp(run.planned) < end]
     left = {each["planned"] for each in written if each.get("result") == "left"}
-    assert all(run.playbook == "lets-go" for run in unfinished)
+    assert all(run.playbook in {"lets-go", "sleeps"} for run in unfinished)
     assert {run.planned for run in unfinished} <= left
     assert all(
         home.world.actions[run.playbook, run.planned, number] == 1

@@ -4,7 +4,7 @@ Real runs of `serve` against a simulated cloud, random kills, and a person with 
 reckoning from the cloud's own operations says what a wake has to start.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -104,6 +104,33 @@ def test_a_week_without_faults_wakes_all_over_the_change_of_clocks(tmp_path: Pat
     assert all(run.begin - run.planned < timedelta(minutes=1) for run in runs)
     saved, reckoned = office.count_savings(begin + timedelta(days=6))
     assert abs(saved - reckoned) < Decimal("0.005"), "the savings end with the wakes"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_month_without_faults_agrees_with_the_calendar_and_to_the_cent(tmp_path: Path) -> None:
+    begin, days = datetime(2027, 3, 8, 12, tzinfo=UTC), 31
+    office = simulate(tmp_path, begin=begin, days=days, seed=2, kills=0, every=timedelta())
+    runs = check(office)
+    found: dict[tuple[str, bool], list[datetime]] = {}
+    for run in runs:
+        found.setdefault((run.playbook, run.is_wake), []).append(run.planned)
+    dates = [(begin + timedelta(days=number)).date() for number in range(days + 1)]
+    workdays = [date for date in dates if date.weekday() < 5]
+    stops = [datetime.combine(date, time(19), BERLIN) for date in workdays[:-1] if date.isoformat() != "2027-03-30"]
+    wakes = [datetime.combine(date, time(7), BERLIN) for date in workdays[1:]]
+    assert found["berlin", False] == [each.astimezone(UTC) for each in stops]
+    assert found["berlin", True] == [each.astimezone(UTC) for each in wakes]
+    assert len(found["night", False]) == len(found["night", True]) == days
+    assert len(found["kolkata", False]) == days
+    skipped = {
+        run.skipped.get("berlin-2")
+        for run in runs
+        if run.playbook == "berlin" and run.planned < SUMMER and not run.is_wake
+    }
+    assert skipped == {"kept"}
+    saved, reckoned = office.count_savings(begin + timedelta(days=days))
+    assert abs(saved - reckoned) < Decimal("0.005")
 
 
 @pytest.mark.parametrize("seed", range(2))

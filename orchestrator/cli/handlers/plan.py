@@ -202,6 +202,8 @@ def show_wake_plan(
         if out is not None and found.plan.targets and find_refusal(found.plan, order) is None:
             wakes = {**order.wakes, "cvms_up": order.whole_of_starts(found.plan.cvms).number}
             written = write_plan(out, found, playbook_for_plan(order.wake), where.base_url, {"wakes": wakes})
+    if out is not None and not found.plan.targets:
+        click.echo(f"The plan was not written to {out}: there is nothing to start.", err=True)
     if form == "text":
         click.echo(order.origin)
     description = request.loaded.playbook.description
