@@ -204,7 +204,7 @@ def test_an_operator_acts_from_the_keyboard_and_a_wrong_token_does_not(
     assert page.get_by_text("Only an operator can do this").count() == 1
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [pytest.param(1280, "light", marks=pytest.mark.soak), (360, "dark")])
 def test_no_page_has_a_barrier_or_is_wider_than_the_screen(
     stack: ExitStack, browser: "Browser", tmp_path: Path, width: int, scheme: str
 ) -> None:

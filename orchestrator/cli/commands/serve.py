@@ -21,7 +21,7 @@ from orchestrator.cli.options import settings_options, verbosity_options
     default="127.0.0.1:8642",
     show_default=True,
     metavar="HOST:PORT",
-    help="Address for /healthz, /readyz and /metrics; `none` turns them off.",
+    help="Address of the page, /healthz, /readyz and /metrics; `none` for no address.",
 )
 @settings_options
 @verbosity_options

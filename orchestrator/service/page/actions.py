@@ -179,10 +179,8 @@ class PageActions:
             raise NotAskedError("the run needs a signed answer, and a token is no signature", hint=hint)
         words += [e("p", "The run continues:"), e("ul", *(e("li", line) for line in ahead or ["the run ends"]))]
         typed = _word_to_type(state)
-        what = "the number of CVMs" if typed.isdecimal() else "the word"
-        field = build_field(
-            f"Type {typed} to approve", "typed", f"Type {what}: {typed}", autocomplete="off", required=""
-        )
+        what = f"the number of CVMs, {typed}," if typed.isdecimal() else typed
+        field = build_field(f"Type {what} to approve", "typed", autocomplete="off", required="")
         return _Question("Approve", words, [hidden, field, comment], "Approve: continue the run", f"{path}/approve")
 
     def _answer(self, fields: Fields, who: str, *, approved: bool) -> Done:

@@ -100,7 +100,8 @@ class Feed:
             if version >= self._covered and (version < self._version or tick < self._tick):
                 message = self._format_message(version, tick)
                 version, tick = self._version, self._tick
-                yield message
+                if message:
+                    yield message
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(ALIVE_EVERY):
@@ -109,12 +110,12 @@ class Feed:
             yield b": alive\n\n"
 
     def _format_message(self, version: int, tick: int) -> bytes:
-        """Format the changes since a version and a tick; viewers with the same version share the bytes."""
+        """Format the changes since a version and a tick, if any; viewers with the same version share the bytes."""
         message = self._messages.get((version, tick))
         if message is None:
             rows = {id_: html for id_, (since, html) in self._rows.items() if since > version}
             parts = {id_: html for id_, (since, html) in self._parts.items() if since > tick}
-            message = format_event(self._version, {**parts, **rows})
+            message = format_event(self._version, {**parts, **rows}) if parts or rows else b""
             self._messages[version, tick] = message
         return message
 

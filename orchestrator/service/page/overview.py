@@ -14,7 +14,7 @@ from orchestrator.report.savings.chart import draw_columns
 from orchestrator.report.savings.page import build_tiles
 from orchestrator.report.savings.text import describe_included
 from orchestrator.service.page.frame import action_path, build_part, run_link, run_path
-from orchestrator.service.page.run import build_progress
+from orchestrator.service.page.run import WHO_ANSWERS, build_progress
 from orchestrator.text import plural, safe_text
 from orchestrator.times import format_duration
 
@@ -99,6 +99,7 @@ def _build_questions(document: _Document, *, has_actions: bool) -> list[Content]
                     ("Run", [run_link(run_id)]),
                     ("Step", each["step"]),
                     ("Until", f"{moment(each['expires_at'])}; without an answer the run ends"),
+                    ("Who", WHO_ANSWERS),
                     ("Next", [e("span", line, cls="line") for line in each["next"]] or "the run ends"),
                 ]
             )

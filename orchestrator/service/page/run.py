@@ -23,6 +23,7 @@ from orchestrator.service.page.frame import action_path, build_part, run_path
 from orchestrator.text import safe_text
 from orchestrator.times import format_clock, format_duration, parse_timestamp
 
+WHO_ANSWERS = "an operator with a token, or `orchestrator approve` on the machine of the service"
 _OPEN_STAGES = ("waiting", "sending", "unknown", "settling")
 _RATE_SECONDS = 5.0
 """The time over which the present rate is measured."""
@@ -212,7 +213,7 @@ def _build_question(state: RunState, now: datetime, *, has_actions: bool) -> Ite
             ("Step", f"{number} of {len(steps)}: {question.step}"),
             ("Until", f"{format_clock(expires_at, now)}, {left} from now; without an answer the run ends"),
             ("Then", [e("span", line, cls="line") for line in ahead] or "the run ends"),
-            ("Who", "an operator with a token, or `orchestrator approve` on the machine of the service"),
+            ("Who", WHO_ANSWERS),
         ]
     )
     run_id = state.run_id

@@ -69,7 +69,7 @@ async def test_an_approval_names_the_next_steps_and_needs_their_number_of_cvms(
     with held(log):
         page = (await viewer.get(path)).text
         assert "stop 2 CVMs" in page
-        assert "Type 2 to approve" in page
+        assert "Type the number of CVMs, 2, to approve" in page
         wrong = await viewer.act(path, {"typed": "3"})
         assert (wrong.status_code, "not approved: type 2" in wrong.text, left) == (409, True, [])
         done = await viewer.act(path, {"typed": "2", "comment": "seen"})
