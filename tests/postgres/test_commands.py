@@ -68,6 +68,12 @@ def test_a_run_of_the_store_reads_the_same_on_another_machine_and_over_files(ope
         assert (first.code, first.err) == (second.code, second.err), command
         assert without_place(first, other.state / "mirror") == without_place(second, files.runs), command
     assert (other.state / "mirror" / log.name).read_bytes() == log.read_bytes()
+    bills = [site.run("reconcile", run_id, "--json").document for site in (mine, files)]
+    for bill in bills:
+        del bill["audit_log"]
+        for target in bill["targets"]:
+            del target["asked_at"]
+    assert bills[0] == bills[1]
     refused = mine.run("audit", "prune", "--older-than", "1d", "--yes", "--json")
     assert (refused.code, "not in a team store" in refused.fault["message"]) == (2, True)
 

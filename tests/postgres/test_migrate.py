@@ -20,6 +20,7 @@ from orchestrator.postgres.migrate import (
 )
 from tests.postgres.cluster import Cluster
 from tests.postgres.conftest import Connect
+from tests.postgres.holder import RUN, Fence, Holder, require
 
 MIGRATIONS = list_migrations()
 NEWEST = MIGRATIONS[-1].version
@@ -45,16 +46,33 @@ def test_versions_count_from_one_without_a_gap_and_need_no_newer_client_than_the
 
 
 @pytest.mark.parametrize("version", range(NEWEST + 1))
-def test_a_migration_from_every_earlier_version_ends_in_the_same_schema(
+def test_a_migration_from_every_earlier_version_ends_in_the_same_schema_and_disturbs_no_running_worker(
     cluster: Cluster, empty_database: str, version: int
 ) -> None:
-    with psycopg.connect(cluster.admin_url(empty_database), autocommit=True) as connection:
+    url = cluster.admin_url(empty_database)
+    with psycopg.connect(url, autocommit=True) as connection, psycopg.connect(url, autocommit=True) as running:
         migrate(connection, MIGRATIONS[:version])
         assert read_version(connection).version == version
+        worker = Holder(running)
+        if version:  # a worker of the earlier version has a run, with prepared statements
+            worker.submit()
+            fence = require(worker.take())
+            for seq in range(1, 8):
+                append_one(worker, fence, seq)
         assert migrate(connection) == list(MIGRATIONS[version:])
+        if version:
+            append_one(worker, fence, 8)
+            assert worker.renew(fence) == [(RUN, None)]
+            assert worker.let_go(fence, "finished", 0)
         assert migrate(connection) == []
         assert read_version(connection) == SchemaVersion(NEWEST, MIGRATIONS[-1].oldest_client)
     assert describe(cluster, empty_database) == describe(cluster, "template_store")
+
+
+def append_one(worker: Holder, fence: Fence, seq: int) -> None:
+    """Append one record."""
+    head = "0" * 64 if seq == 1 else f"{seq - 1:064}"
+    assert worker.append(fence, seq, after=seq - 1, head=head, new_head=f"{seq:064}") == ("ok", None)
 
 
 def test_two_migrations_at_the_same_time_apply_each_step_once(cluster: Cluster, empty_database: str) -> None:

@@ -173,9 +173,8 @@ def team(tmp_path: Path, durable: Cluster, database: str, monkeypatch: pytest.Mo
         yield team
         team.kill()
     key = sim.api_key.encode()
-    dump = str(
-        team.query("SELECT spec::text, line FROM orchestrator.runs LEFT JOIN orchestrator.records USING (run_id)")
-    )
+    dump = str(team.query("SELECT schema_to_xml('orchestrator', true, false, '')::text"))
+    dump += str(team.query("SELECT line FROM orchestrator.records"))
     assert key not in dump.encode()
     assert key.decode() not in team.logs()
 
