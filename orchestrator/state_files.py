@@ -46,6 +46,21 @@ def make_folder(folder: Path) -> None:
             os.fsync(parent)
 
 
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, beside the file, for the length of the block; wait for another process.
+
+    Raises:
+        OSError: when the lock can't be opened.
+    """
+    fd = open_or_create(path.with_suffix(".lock"), os.O_RDWR)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 def create_file(path: Path, flags: int, mode: int = 0o600) -> int:
     """Create a new file; return its descriptor.
 

@@ -201,7 +201,7 @@ def submit_run(
         StoreDownError: when the connection breaks.
     """
     with explain_errors(_OPERATOR), connection.transaction():
-        connection.execute("SELECT FROM orchestrator.set_budget(%s, %s, %s, false, %s)", [workspace, *budget, by])
+        _set_budget(connection, workspace, budget, by)
         connection.execute(
             "SELECT orchestrator.submit_run(%s, %s, %s, NULL, %s, %s, 0, 'planning', true, %s)",
             [run_id, workspace, playbook, json.dumps(spec), version, by],
@@ -238,13 +238,18 @@ def submit_fleet(
     """
     with explain_errors(_OPERATOR), connection.transaction():
         for workspace, budget in budgets.items():
-            connection.execute("SELECT FROM orchestrator.set_budget(%s, %s, %s, false, %s)", [workspace, *budget, by])
+            _set_budget(connection, workspace, budget, by)
         connection.execute(
             "SELECT orchestrator.submit_fleet(%s, %s, NULL, %s, %s, 0, %s, %s::text[], %s::text[])",
             [fleet_id, playbook, json.dumps(spec), version, by, list(members.values()), list(members)],
         )
         for run_id in (fleet_id, *members.values()):
             connection.execute("SELECT orchestrator.queue_run(%s)", [run_id])
+
+
+def _set_budget(connection: "psycopg.Connection", workspace: str, budget: tuple[float, int], by: str) -> None:
+    """Give a workspace rate and burst, unless the workspace has both."""
+    connection.execute("SELECT FROM orchestrator.set_budget(%s, %s, %s, false, %s)", [workspace, *budget, by])
 
 
 def list_members(connection: "psycopg.Connection", fleet_id: str) -> list[MemberRow]:

@@ -4,11 +4,8 @@ A broken file never means "no exemptions": commands end with exit code 2, and th
 version.
 """
 
-import fcntl
 import json
-import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,7 +18,7 @@ from orchestrator.playbook.keep import KeepEntry, KeepList, read_keep_file
 from orchestrator.playbook.source import read_source
 from orchestrator.runs.stores import keep_store
 from orchestrator.settings.load import Settings
-from orchestrator.state_files import KEEP_FILE, make_folder, open_or_create, replace_file, sync_file
+from orchestrator.state_files import KEEP_FILE, hold_lock, make_folder, replace_file, sync_file
 from orchestrator.times import parse_timestamp, timestamp
 
 COMMAND = "orchestrator keep"
@@ -107,7 +104,7 @@ class FileKeepStore:
     def _change_file(self, change: Callable[[Sequence[KeepEntry]], list[KeepEntry]], now: datetime) -> None:
         try:
             make_folder(self.path.parent)
-            with self._hold_lock():
+            with hold_lock(self.path):
                 kept = [entry for entry in change(self.read_entries()) if now - entry.until < _SHOWN_FOR]
                 document = {"v": _VERSION, "keep": [describe_entry(entry) for entry in kept]}
                 replace_file(self.path, json.dumps(document, indent=2).encode() + b"\n", sync_file)
@@ -115,15 +112,6 @@ class FileKeepStore:
             hint = "set ORCHESTRATOR_STATE_DIR to a folder of yours"
             message = f"the exemptions can't be written: {error.strerror or error}"
             raise SettingsError(message, file=self.path, hint=hint) from error
-
-    @contextmanager
-    def _hold_lock(self) -> Iterator[None]:
-        fd = open_or_create(self.path.with_suffix(".lock"), os.O_RDWR)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
 
 
 def keep_path(state_dir: Path) -> Path:

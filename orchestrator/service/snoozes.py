@@ -1,17 +1,14 @@
 """Snoozes of playbooks, in a file shared by the service and `orchestrator snooze`."""
 
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from orchestrator.errors import SettingsError
 from orchestrator.service.journal import FOLDER
 from orchestrator.service.scheduler import Snooze, Snoozed
-from orchestrator.state_files import make_folder, open_or_create, replace_file, sync_file
+from orchestrator.state_files import hold_lock, make_folder, replace_file, sync_file
 from orchestrator.times import parse_timestamp, timestamp
 
 _VERSION = 1
@@ -77,7 +74,7 @@ class FileSnoozeStore:
     def _change_file(self, change: Callable[[Mapping[str, Snoozed]], dict[str, Snoozed]], now: datetime) -> None:
         try:
             make_folder(self.path.parent)
-            with self._hold_lock():
+            with hold_lock(self.path):
                 snoozes = change(self.read_snoozes())
                 kept = {name: each for name, each in snoozes.items() if now - each.snooze.until < _KEPT}
                 self._write_file(kept)
@@ -87,15 +84,6 @@ class FileSnoozeStore:
                 file=self.path,
                 hint="set ORCHESTRATOR_STATE_DIR to the folder of the service",
             ) from error
-
-    @contextmanager
-    def _hold_lock(self) -> Iterator[None]:
-        fd = open_or_create(self.path.with_suffix(".lock"), os.O_RDWR)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
 
     def _write_file(self, snoozes: Mapping[str, Snoozed]) -> None:
         entries = {

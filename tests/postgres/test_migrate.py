@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -53,7 +54,7 @@ def test_a_migration_from_every_earlier_version_ends_in_the_same_schema_and_dist
     with psycopg.connect(url, autocommit=True) as connection, psycopg.connect(url, autocommit=True) as running:
         migrate(connection, MIGRATIONS[:version])
         assert read_version(connection).version == version
-        worker = Holder(running)
+        worker, fence = Holder(running), Fence(RUN, 0, uuid.uuid4())
         if version:  # a worker of the earlier version has a run, with prepared statements
             worker.submit()
             fence = require(worker.take())
