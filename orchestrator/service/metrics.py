@@ -1,5 +1,6 @@
 """Metrics for Prometheus: counters since the start of the process, and gauges of the current state."""
 
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,15 @@ from prometheus_client.registry import Collector
 
 from orchestrator import __version__
 from orchestrator.action import Action
-from orchestrator.audit.events import RunStarted, TargetEnded, read_event
+from orchestrator.audit.events import (
+    ApprovalAnswered,
+    ApprovalRequested,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+    TargetEnded,
+    read_event,
+)
 from orchestrator.audit.record import Record
 from orchestrator.outcome import Exit, Outcome
 from orchestrator.reply import Reply
@@ -38,6 +47,7 @@ class Metrics:
             overview: returns the current state, for each scrape.
         """
         self.api = ApiState()
+        self._questions: dict[str, str] = {}
         self.registry = registry = CollectorRegistry()
         self.firings = Counter(
             "orchestrator_firings",
@@ -65,6 +75,7 @@ class Metrics:
         for collector in (self.targets, self.settle, self.rate_limited):
             registry.register(_WithoutEmptyName(collector))
         registry.register(_Gauges(overview))
+        registry.register(_RunGauges(self.api, self._questions))
         ProcessCollector(registry=registry)
 
     def count_event(self, event: str, /, **facts: Any) -> None:  # noqa: ANN401 - fields differ by event
@@ -100,8 +111,13 @@ class Metrics:
     def count_record(self, playbook: str, record: Record, workspace: str | None = None) -> None:
         """Count an outcome in a record of a run's audit log; `workspace` is the workspace's name in the settings."""
         event, name = read_event(record), workspace or ""
-        if isinstance(event, RunStarted):
-            self._add_workspace(playbook, name)
+        match event:
+            case RunStarted():
+                self._add_workspace(playbook, name)
+            case ApprovalRequested():
+                self._questions[event.run_id] = playbook
+            case ApprovalAnswered() | RunInterrupted() | RunFinished():
+                self._questions.pop(event.run_id, None)
         if not isinstance(event, TargetEnded):
             return
         self.targets.labels(playbook, event.action, event.outcome, name).inc()
@@ -113,6 +129,28 @@ class Metrics:
         self.api.note_reply(reply)
         if reply.http_status == _TOO_MANY:
             self.rate_limited.labels(playbook, workspace or "").inc()
+
+
+class _RunGauges(Collector):
+    """The open questions of this process's runs, and the outage that they meet."""
+
+    def __init__(self, api: ApiState, questions: Mapping[str, str]) -> None:
+        self._api, self._questions = api, questions
+
+    def describe(self) -> Iterable[Metric]:
+        """Return no metric: the names are in the metrics themselves."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics."""
+        waiting = GaugeMetricFamily(
+            "orchestrator_open_questions", "Runs of this process that wait for an answer.", labels=["playbook"]
+        )
+        for playbook, count in Tally(self._questions.values()).items():
+            waiting.add_metric([playbook], count)
+        yield waiting
+        down = "1 while the runs of this process meet an outage of the API, else 0."
+        yield GaugeMetricFamily("orchestrator_api_down", down, value=float(self._api.down is not None))
 
 
 class _WithoutEmptyName(Collector):

@@ -170,3 +170,18 @@ async def test_how_things_stand_is_told_when_somebody_asks() -> None:
     later = MONDAY + timedelta(days=1)
     service.now = replace(CALM, rows=(replace(ROW, last_success=later),))
     assert (await service.samples())[f"orchestrator_last_success_timestamp_seconds{one}"] == later.timestamp()
+
+
+async def test_open_questions_and_an_outage_are_told_until_their_end() -> None:
+    service = Service()
+    question = {"event": "approval.requested", "run_id": "r1", "step": "ask"}
+    service.metrics.count_record("nightly", question)
+    service.metrics.count_record("nightly", {**question, "run_id": "r2"})
+    service.metrics.api.note_warning("api.down", {"note": "The API is down."})
+    found = await service.samples()
+    assert (found["orchestrator_open_questions{playbook=nightly}"], found["orchestrator_api_down"]) == (2, 1)
+    service.metrics.count_record("nightly", {**question, "event": "approval.answered", "answer": "approved"})
+    service.metrics.count_record("nightly", {"event": "run.interrupted", "run_id": "r2"})
+    service.metrics.api.note_warning("api.up", {})
+    found = await service.samples()
+    assert ("orchestrator_open_questions{playbook=nightly}" in found, found["orchestrator_api_down"]) == (False, 0)

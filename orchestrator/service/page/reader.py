@@ -57,6 +57,8 @@ _LISTED = 20
 _SEARCHED = 1000
 """The newest runs, searched for runs in progress and open questions."""
 _MOST_RUNS = 500
+_REPORTS = 4
+"""Reports of ended runs in memory."""
 _SHOWN_FLEETS = 5
 _SAVINGS_FOR = timedelta(days=30)
 _SAVINGS_AGAIN = timedelta(minutes=5)
@@ -90,6 +92,7 @@ class PageReader:
         self._has_actions = settings.service.token_file is not None
         self._runs, self._fleets = run_store(settings), fleet_store(settings)
         self._rows: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._reports: dict[str, tuple[str, dict[str, Any]]] = {}
         self._followers: dict[str, RunFollower] = {}
         self.actions = PageActions(settings, self._runs, self._wall)
         self._savings: tuple[datetime, SavingsReport | None] | None = None
@@ -324,7 +327,23 @@ class PageReader:
             return read_fleet_document(fleet, self._runs, even_if_altered=True)[0]
         if not is_run_id(run_id):  # a path would read any file
             raise UsageError(f"there is no run {run_id!r}", hint="see the list of runs")
-        return read_run_document(self._runs.find_run(run_id), even_if_altered=True)[0]
+        return self._read_report(self._runs.find_run(run_id))
+
+    def _read_report(self, run: StoredRun) -> dict[str, Any]:
+        """Read the document of a report; of an ended run, only once: all its viewers load the report at the end."""
+        try:
+            stamp = run.read_version().stamp
+        except OSError:
+            stamp = ""
+        known = self._reports.get(run.run_id)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        document = read_run_document(run, even_if_altered=True)[0]
+        if document["run"]["state"] == "finished":
+            while len(self._reports) >= _REPORTS:
+                del self._reports[next(iter(self._reports))]
+            self._reports[run.run_id] = stamp, document
+        return document
 
     def follow_run(self, run_id: str, after: int) -> Update:
         """Build the changes of a run's page since a version.
