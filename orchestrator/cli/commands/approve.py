@@ -62,7 +62,7 @@ def _plan_handler(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--refuse", is_flag=True, help="Refuse: end the run and send nothing more.")
 @click.option("--step", metavar="NAME", help="Answer only a question of this step.")
-@click.option("--comment", metavar="TEXT", help="Comment; recorded in the audit log.")
+@click.option("--comment", metavar="TEXT", help="Comment for the audit log.")
 @yes_option()
 @click.option(
     "--workspace",
@@ -78,16 +78,15 @@ def _plan_handler(command: Callable[..., Any]) -> Callable[..., Any]:
 def command(**options: Any) -> None:
     """Answer the open question of a run, or approve a plan file with a signature.
 
-    Shows the question, the progress of the run and the next steps, and asks you to type a word. The process that
-    executes the run reads the answer. Without a team store, it runs on the same machine and as the same user. The audit
-    log records who answered. The first answer counts. A run with an approved plan takes a yes only with --key. Exit
-    code 3: the answer came too late, or no process executes the run.
+    RUN_ID: shows the question, the progress and the next steps, and asks you to type a word. The first answer counts;
+    the audit log records your name. Without a team store, answer on the run's machine, as the run's user. A run with an
+    approved plan takes a yes only with --key. Exit code 3: the answer came too late, or no process executes the run.
 
-    With the id of a fleet run: lists the open questions of all runs, and answers all runs at the same step.
+    FLEET_ID: lists the open questions of all runs, and answers all runs at the same step.
 
-    With a plan file and --key: shows the plan, asks you to type approve, and appends your signature to
-    PLAN_FILE.approvals.jsonl. Then `orchestrator run --plan PLAN_FILE --key KEY` starts the run, once. With --step NAME
-    too: answers the open question of this step, which the run wrote to that file, also from another machine.
+    PLAN_FILE with --key: shows the plan, asks you to type approve, and appends your signature to
+    PLAN_FILE.approvals.jsonl. Then `orchestrator run --plan PLAN_FILE --key KEY` starts the run, once. With --step
+    NAME: answers the run's question at this step, also from another machine.
     """
     from orchestrator.cli.handlers.approve import answer_question
 

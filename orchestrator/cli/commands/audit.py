@@ -69,9 +69,10 @@ def verify(**options: Any) -> int:
     """Check audit logs for changes.
 
     Exit code 0: the log is whole and finished. 6: a line was altered; the message names the line. 7: the log is whole
-    so far, but unfinished or torn. With --public-key, 6 also means: no valid seal by that key. With --public-key and
-    --all, 6 also means: a sealed log is missing and was not pruned. With --approval-keys, 6 also means: too few
-    signatures, or a wrong one. For several logs, 6 takes precedence over 7.
+    so far, but unfinished or torn. Of several logs, 6 takes precedence over 7.
+
+    With --public-key, 6 also means: no valid seal by this key; with --all too: a sealed log is missing and was not
+    pruned. With --approval-keys, 6 also means: too few signatures, or a wrong signature.
     """
     from orchestrator.cli.handlers.audit_verify import verify_logs
 

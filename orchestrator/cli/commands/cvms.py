@@ -32,8 +32,8 @@ from orchestrator.cli.selector_options import selector_options
 def command(**options: Any) -> None:
     """List the CVMs of the workspace: every replica of every app, of all statuses. Changes nothing.
 
-    A repeated option adds CVMs; different options together narrow the list. CVMs with an unknown fact are not listed
-    where an option needs the fact.
+    A repeated option adds CVMs; different options together narrow the list. An option for an unknown fact leaves the
+    CVM out.
     """
     from orchestrator.cli.handlers.cvms import list_cvms
 

@@ -14,17 +14,17 @@ from orchestrator.cli.options import json_option, settings_options
 @click.option(
     "--until", metavar="TIME|DURATION", help="End: 2026-12-01T08:00 (UTC), 2026-12-01 (end of that day) or 3d."
 )
-@click.option("--reason", metavar="TEXT", help="Why the CVMs stay up.")
-@click.option("--owner", metavar="WHO", help="The person to ask; default: your login name.")
+@click.option("--reason", metavar="TEXT", help="Reason; shown in plans and notices.")
+@click.option("--owner", metavar="WHO", help="Person to ask; default: your login name.")
 @click.option("--clear", is_flag=True, help="End the exemptions of these CVMs now.")
-@click.option("--list", "listed", is_flag=True, help="List all exemptions, those of keep.file too.")
+@click.option("--list", "listed", is_flag=True, help="List all exemptions, with those of keep.file.")
 @json_option
 @settings_options
 def command(**options: Any) -> int:
-    """Keep CVMs up until a time: no playbook and no command stops, shuts down or restarts an exempted CVM.
+    """Exempt CVMs from stops, shutdowns and restarts until a time.
 
-    CVM is a hashid, a UUID, an instance id, or a name; * and ? are wildcards in names. A date includes that day. An
-    expired exemption is reported, and not obeyed. `guards.ignore_keep` of a playbook and --ignore-keep REASON override.
+    CVM is a hashid, a UUID, an instance id, or a name; * and ? are wildcards in names. Plans report an expired
+    exemption, and act on the CVM. `guards.ignore_keep` of a playbook and --ignore-keep REASON override exemptions.
     """
     from orchestrator.cli.handlers.keep import keep_cvms
 

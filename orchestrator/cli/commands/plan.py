@@ -20,8 +20,8 @@ from orchestrator.cli.options import (
 
 @click.command("plan", epilog="\b\nExample: orchestrator plan nightly-cost-stop --details")
 @partial(playbook_options, required=False)
-@click.option("--restore", metavar="RUN_ID", help="Plan the effects of `restore RUN_ID`, in place of a playbook.")
-@click.option("--wake", metavar="PLAYBOOK", help="Plan the effects of `wake PLAYBOOK`, in place of a playbook.")
+@click.option("--restore", metavar="RUN_ID", help="Show the plan of `restore RUN_ID`, in place of a playbook.")
+@click.option("--wake", metavar="PLAYBOOK", help="Show the plan of `wake PLAYBOOK`, in place of a playbook.")
 @click.option(
     "--inventory",
     type=click.Path(path_type=Path),
@@ -31,13 +31,13 @@ from orchestrator.cli.options import (
 @narrow_options
 @override_options
 @out_option("Write the plan to FILE, for a review and for `run --plan FILE`. An older plan there is replaced.")
-@click.option("--details", is_flag=True, help="List every CVM of the inventory, with the reason for skipping it.")
+@click.option("--details", is_flag=True, help="List every CVM of the inventory, with the reason of every skip.")
 @format_option("text", "json", "md")
 @skip_unreachable_option
 @workspace_options
 @verbosity_options
 def command(**options: Any) -> int:
-    """Show what a playbook would do now. Changes nothing.
+    """Show the plan of a playbook. Changes nothing.
 
     md is Markdown for pull requests and job summaries.
     """

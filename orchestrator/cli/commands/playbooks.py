@@ -10,7 +10,7 @@ from orchestrator.cli.options import HintingGroup, json_option, settings_options
 
 @click.group("playbooks", cls=HintingGroup, epilog="\b\nExample: orchestrator playbooks push playbooks")
 def command() -> None:
-    """Push playbooks to the team store, and list them. `serve` on every machine runs the schedules of the store."""
+    """Push playbooks to the team store, and list the pushed playbooks. `serve` runs their schedules."""
 
 
 @command.command("push", epilog="\b\nExample: orchestrator playbooks push playbooks --prune")
@@ -21,8 +21,8 @@ def command() -> None:
 def push(**options: Any) -> int:
     """Push the playbooks in DIR, and their calendars, to the team store.
 
-    All playbooks are checked first; with an invalid playbook, nothing is pushed. Playbooks of the store that are not in
-    DIR stay, unless --prune. The schedules of all machines follow within seconds.
+    All playbooks are checked first; with an invalid playbook, nothing is pushed. Playbooks of the store without a file
+    in DIR stay, unless --prune. The schedules of all machines change within seconds.
 
     Exit code 0: pushed. 2: invalid playbook, settings or rights. 5: the database is unreachable.
     """
@@ -35,7 +35,7 @@ def push(**options: Any) -> int:
 @json_option
 @settings_options
 def list_all(**options: Any) -> int:
-    """List the playbooks of the team store, with the person and the time of the last change."""
+    """List the playbooks of the team store, with author and time of the last change."""
     from orchestrator.cli.handlers.playbooks import list_playbooks
 
     return list_playbooks(**options)

@@ -21,12 +21,12 @@ from orchestrator.cli.options import (
     "--inventory",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Rehearse with the fleet of an inventory file (`cvms --save FILE`), without a network and a key.",
+    help="Use the fleet of an inventory file (`cvms --save FILE`): offline, without an API key.",
 )
 @click.option(
     "--faults",
     metavar="FILE",
-    help="Add the faults of a fault file: a path, or the name of a shipped file (outage, rough-day).",
+    help="Add the faults of a fault file: a path, or a shipped file (outage, rough-day).",
 )
 @click.option("--seeds", type=click.IntRange(1, 10_000), metavar="N", help="Rehearse N times, and compare the results.")
 @click.option(
@@ -35,19 +35,19 @@ from orchestrator.cli.options import (
     default=0,
     show_default=True,
     metavar="N",
-    help="Choose settle times, faults and jitter; with --seeds, the first seed.",
+    help="Random seed of settle times, faults and jitter; with --seeds, the first seed.",
 )
 @click.option(
     "--settle",
     metavar="MIN..MAX",
-    help="Time of a CVM to settle, such as 3s..20s. Default: as learnt by runs, else assumed.",
+    help="Settle time of CVMs, such as 3s..20s. Default: as learnt by runs, else assumed.",
 )
 @click.option(
     "--answer",
     type=click.Choice(["yes", "no", "none"]),
     default="yes",
     show_default=True,
-    help="Answer to every question of the playbook; none waits for its timeout.",
+    help="Answer to every question; none waits for the timeout.",
 )
 @narrow_options
 @override_options
@@ -55,10 +55,10 @@ from orchestrator.cli.options import (
 @out_option("Write the result to FILE; - is stdout.")
 @workspace_options
 def command(**options: Any) -> int:
-    """Carry a playbook out on a copy of the fleet, on virtual time. Sends nothing that changes a CVM.
+    """Carry a playbook out on a copy of the fleet, on virtual time. Changes nothing.
 
     The real engine runs against a simulated cloud with your CVMs. A run of an hour takes seconds. The exit code is 0
-    for every rehearsal, whatever the foretold end; 4 when the selectors match no CVM.
+    for every rehearsal, whatever the foretold end; 4 if the selectors match no CVM.
     """
     from orchestrator.cli.handlers.rehearse import rehearse_playbook
 

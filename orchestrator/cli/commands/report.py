@@ -18,8 +18,7 @@ def command(**options: Any) -> int:
     """Write a report of one run: timeline, requests, failures, guards, costs, and the log's digest.
 
     html is one file for a browser, without scripts and external resources; csv has one line per target. An altered log
-    is not reported (exit code 6). With --even-if-altered the lines before the change are reported; the exit code is
-    still 6.
+    is refused (exit code 6). --even-if-altered reports the lines before the change; the exit code is still 6.
     """
     from orchestrator.cli.handlers.report import write_report
 

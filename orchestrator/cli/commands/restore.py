@@ -25,14 +25,14 @@ from orchestrator.cli.options import (
 @verbosity_options
 @fleet_handler("restore.restore_fleet", changes=True)
 def command(**options: Any) -> int:
-    """Undo a finished run: start the CVMs it stopped.
+    """Undo a finished run: start the stopped CVMs.
 
-    This is a new run with its own plan, guards, audit log and resume. CVMs changed since the first run are listed and
-    skipped. Starting costs money: the plan shows the amount, and the CVMs with GPUs, each charged with a
-    new 24-hour minimum.
+    An undo is a new run with its own plan, guards, audit log and resume. CVMs changed since the first run are listed
+    and skipped. Starts cost money: the plan shows the amount, and the CVMs with GPUs, each charged with a new 24-hour
+    minimum.
 
     On a terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or --expect;
-    otherwise it shows the plan and changes nothing.
+    otherwise the command shows the plan and changes nothing.
     """
     from orchestrator.cli.handlers.restore import restore_run
 

@@ -31,11 +31,11 @@ from orchestrator.cli.options import (
 def command(**options: Any) -> int:
     """Continue an interrupted run from its audit log.
 
-    Reads the status of every open CVM first. Then shows the CVMs to send to, to watch, and to skip, and continues. CVMs
+    Reads the status of every open CVM. Then shows the CVMs to send to, to watch and to skip, and continues. CVMs
     changed or protected since the plan are skipped. The exit codes are those of `run`.
 
-    If the plan is older than audit.resume_without_asking, or the API key may belong to another workspace, the command
-    asks on a terminal. Without a terminal it needs --yes then.
+    The command asks first if the plan is older than audit.resume_without_asking, or if the API key may belong to
+    another workspace. Without a terminal, such a run needs --yes.
     """
     from orchestrator.cli.handlers.resume import resume_run
 

@@ -51,14 +51,14 @@ from orchestrator.cli.options import (
 def command(**options: Any) -> int:
     """Execute a playbook: plan, confirm, send requests, watch until settled.
 
-    With --plan FILE, only the targets in FILE are touched. CVMs changed since the plan are listed and
-    skipped. An edited plan file is refused. Where the settings have approval.keys, the plan has to be approved first:
-    see `orchestrator approve`.
+    With --plan FILE, only the targets in FILE are touched. CVMs changed since the plan are listed and skipped. An
+    edited plan file is refused. With approval.keys in the settings, a run needs an approved plan: see `orchestrator
+    approve`.
 
     On a terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or --expect;
-    otherwise it changes nothing.
+    otherwise the command changes nothing.
 
-    With --submit, a worker makes the plan and carries it out at once; --expect is then compared with the worker's plan.
+    With --submit, a worker makes the plan, compares the plan with --expect, and carries the plan out at once.
     """
     if options.pop("submit"):
         return _submit(**options)

@@ -24,7 +24,7 @@ from orchestrator.cli.options import format_option, out_option, settings_options
 @click.option("--simulated", is_flag=True, help="Count only simulated runs (excluded by default).")
 @settings_options
 def command(**options: Any) -> int:
-    """Show what stopped CVMs saved: how long they were down, the saved amount, and the remaining cost.
+    """Show the savings of stopped CVMs: time down, saved amount, and remaining cost.
 
     A time is a duration before now (30d, 12h), a date (2027-12-24), or a moment (2027-12-24T18:00Z). Times without an
     offset are UTC. Reads only the audit logs, except with --live. Changes nothing.

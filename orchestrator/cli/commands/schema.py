@@ -6,8 +6,8 @@ import click
 
 
 @click.command("schema", epilog="\b\nExample: orchestrator schema > playbook.schema.json")
-@click.option("--inventory", is_flag=True, help="The schema of inventory files, by `cvms --save`.")
-@click.option("--cases", is_flag=True, help="The schema of cases files, `NAME.cases.yaml`.")
+@click.option("--inventory", is_flag=True, help="Print the schema of inventory files (`cvms --save FILE`).")
+@click.option("--cases", is_flag=True, help="Print the schema of cases files (NAME.cases.yaml).")
 def command(*, inventory: bool, cases: bool) -> None:
     """Print the JSON Schema of playbooks, for completion and checks in an editor."""
     if inventory and cases:

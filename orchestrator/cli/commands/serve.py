@@ -21,21 +21,21 @@ from orchestrator.cli.options import settings_options, verbosity_options
     default="127.0.0.1:8642",
     show_default=True,
     metavar="HOST:PORT",
-    help="Address of the page, /healthz, /readyz and /metrics; `none` for no address.",
+    help="Address of the page, its JSON, /healthz, /readyz and /metrics; `none` for no address.",
 )
 @settings_options
 @verbosity_options
 def command(**options: Any) -> int:
     """Run the schedules of a folder of playbooks, or of the team store, until stopped.
 
-    Changed files are read within seconds. If a file becomes invalid, its last valid version stays in force. Each firing
-    runs once, as with `run --yes`, even if the process is killed and restarted. Nothing is asked, and all guards apply.
+    Edits take effect within seconds; the last valid version of an invalid file stays in force. Each firing runs once,
+    as with `run --yes`, even if the process is killed and restarted. Nothing is asked, and all guards apply.
 
-    With a team store, several machines may serve: one machine has the duty of the schedules, and after its death
-    another machine takes the duty within seconds. Each is also a worker for the keys of its settings.
+    With a team store, several machines may serve: one machine has the duty of the schedules, and another machine takes
+    over within seconds. Each machine is also a worker for the keys of its settings.
 
-    The first Ctrl-C or SIGTERM starts and sends nothing more; a second one exits at once. Interrupted runs continue at
-    the next start.
+    After the first Ctrl-C or SIGTERM, nothing more is started or sent; a second signal exits at once. Interrupted runs
+    continue at the next start.
     """
     from orchestrator.cli.handlers.serve import serve_playbooks
 

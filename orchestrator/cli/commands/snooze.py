@@ -12,7 +12,7 @@ from orchestrator.cli.options import json_option, playbook_argument, settings_op
 @click.option(
     "--until",
     metavar="TIME|DURATION",
-    help="Skip its scheduled runs until this time: 2026-12-01T08:00, 2026-12-01 or 3d.",
+    help="End of the snooze: 2026-12-01T08:00, 2026-12-01 or 3d.",
 )
 @click.option("--clear", is_flag=True, help="End the snooze now.")
 @click.option("--list", "listed", is_flag=True, help="List the snoozed playbooks.")
@@ -21,8 +21,8 @@ from orchestrator.cli.options import json_option, playbook_argument, settings_op
 def command(**options: Any) -> int:
     """Skip the scheduled runs of a playbook until a time. `serve` need not be running.
 
-    PLAYBOOK is the `name` in the file. Times are in the time zone of the schedule, unless they have an offset; a date
-    includes that day.
+    PLAYBOOK is the `name` in the file. Wakes go on. Times without an offset are in the time zone of the schedule; a
+    date includes that day.
     """
     from orchestrator.cli.handlers.snooze import snooze_playbook
 

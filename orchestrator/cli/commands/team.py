@@ -18,7 +18,7 @@ def worker(**options: Any) -> int:
 
     Ctrl-C and SIGTERM hand the runs over to other workers within seconds.
 
-    Exit code 2: settings or schema. 5: the database is unreachable at the start.
+    Exit code 2: settings or schema.
     """
     from orchestrator.cli.handlers.worker import run_worker
 
@@ -60,7 +60,7 @@ def cancel(**options: Any) -> int:
 @json_option
 @settings_options
 def workers(**options: Any) -> int:
-    """List the workers of the team store, and the runs that wait for a worker."""
+    """List the workers of the team store, and the runs waiting for a worker."""
     from orchestrator.cli.handlers.workers import list_workers
 
     return list_workers(**options)

@@ -25,15 +25,15 @@ from orchestrator.cli.options import (
 @workspace_options
 @verbosity_options
 def command(**options: Any) -> int:
-    """Start the CVMs that the runs of a playbook stopped, and that nobody touched since.
+    """Start the CVMs stopped by the runs of a playbook, unless touched since.
 
-    The playbook needs `wake`. Runs by `serve`, and runs with the default variables and without --only, --exclude and
-    --plan, count. A CVM is left alone if the CVM was down before, was seen up since, was a target of another run, or
-    has an operation of somebody else in its operation history. CVMs with GPUs need `wake.include_gpus: true`.
+    The playbook needs `wake`. Runs by `serve` count, and runs with the default variables and without --only, --exclude
+    and --plan. A CVM is left alone if the CVM was down before, was seen up since, was a target of another run, or has
+    an operation of somebody else in its operation history. CVMs with GPUs need `wake.include_gpus: true`.
 
-    This is a new run with its own plan, guards, audit log and resume, as an undo. With nothing to start, the exit code
-    is 0. On a terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or
-    --expect; otherwise it shows the plan and changes nothing.
+    A wake is a new run with its own plan, guards, audit log and resume. With nothing to start, the exit code is 0. On a
+    terminal, you confirm by typing the number of CVMs. Without a terminal, the command needs --yes or --expect;
+    otherwise the command shows the plan and changes nothing.
     """
     from orchestrator.cli.handlers.wake import wake_playbook
 
