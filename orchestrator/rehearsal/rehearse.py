@@ -13,7 +13,7 @@ import anyio.abc
 from orchestrator.audit.replay import RunState
 from orchestrator.engine.protocols import Answer
 from orchestrator.engine.read.inventory import Inventory, InventoryReader
-from orchestrator.errors import CloudError, DriftedError, GuardError, OrchestratorError
+from orchestrator.errors import CloudError, DriftedError, GuardError, KeyRefusedError, OrchestratorError
 from orchestrator.outcome import Ending, Exit
 from orchestrator.playbook.guards import merge_guards
 from orchestrator.playbook.load import LoadedPlaybook
@@ -230,12 +230,13 @@ async def _live_to_end(cast: _Cast, found: Rehearsed, errors: list[OrchestratorE
             kill_at = next(kills, None)
         elif not (errors and isinstance(errors[-1], CloudError)) or found.state is None:
             return
+        elif isinstance(errors.pop(), KeyRefusedError):
+            found.ending, found.exit_code = Ending.KEY_REFUSED, Exit.ENDED_EARLY
+            return
         elif anyio.current_time() + _TRY_AGAIN_S > whole_run:
-            errors.pop()
             found.ending, found.exit_code = Ending.TIMED_OUT, Exit.ENDED_EARLY
             return
         else:
-            errors.pop()
             await anyio.sleep(_TRY_AGAIN_S)
 
 
@@ -260,7 +261,7 @@ class _Process:
 
     async def die_at(self, moment: float, life: anyio.CancelScope) -> None:
         """End the process at a moment: nothing is sent, received or written from then on."""
-        await anyio.sleep(moment - anyio.current_time())
+        await anyio.sleep(max(0.0, moment - anyio.current_time()))
         self.is_dead = self._network.is_dead = self._disk.is_dead = True
         life.cancel()
 

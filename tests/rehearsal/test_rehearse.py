@@ -104,6 +104,19 @@ def test_a_key_refused_in_the_middle_ends_the_run() -> None:
     assert 0 < result["requests"]["changing"] < 30
 
 
+def test_a_key_refused_at_a_resume_ends_the_run() -> None:
+    faults = {"key_refused_at": "2s", "kill_at": ["1.9s", "1.95s"]}
+    result, _ = run_order(make_order(cvms=30, faults=faults))
+    assert (result["exit_code"], result["ending"], result["kills"]) == (8, "key_refused", 2)
+    assert result["seconds"] < 60
+
+
+def test_kills_during_an_outage_are_caught_up() -> None:
+    faults = {"kill_at": ["2s", "5s", "6s"], "outage": [{"from": "1s", "for": "3m"}]}
+    result, _ = run_order(make_order(cvms=30, faults=faults))
+    assert (result["exit_code"], result["kills"]) == (0, 3)
+
+
 def test_a_run_that_never_ends_is_cut_at_the_longest_time_of_a_run() -> None:
     steps = [{**STOP, "settle": {"timeout": "90d"}}]
     faults = {"cvms": {"stuck": 0.1}, "kill_at": "5s"}
