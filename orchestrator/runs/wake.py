@@ -11,12 +11,12 @@ import anyio.to_thread
 from orchestrator.audit.events import AnyEvent, RunPlanned, read_event
 from orchestrator.audit.record import Record
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.store import RunStore, StoredRun, read_sound_run
+from orchestrator.audit.store import RunStore, StoredRun, read_run, require_sound
 from orchestrator.audit.target import Phase, TargetState
 from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.engine.read.inventory import InventoryReader
 from orchestrator.engine.read.operations import Histories, read_histories
-from orchestrator.errors import ClaimedError, PlaybookError, UsageError
+from orchestrator.errors import ClaimedError, PlaybookError, SettingsError, UsageError
 from orchestrator.outcome import Outcome, Reason, SkipReason, code_of
 from orchestrator.playbook.guards import Denominator
 from orchestrator.playbook.load import LoadedPlaybook
@@ -41,7 +41,7 @@ from orchestrator.settings.load import Settings
 from orchestrator.text import join_names, plural
 from orchestrator.times import parse_timestamp
 
-_HINT = "an altered log does not prove which CVMs to start; start the CVMs by name: `orchestrator start`"
+_HINT = "without this log it is not certain which CVMs to start; start the CVMs by name: `orchestrator start`"
 _IN_DOUBT = frozenset({Phase.SENDING, Phase.UNKNOWN})
 _UNREAD = "not down in the list a moment ago"
 
@@ -180,11 +180,7 @@ def find_claims(
     scan = WakeScan()
     other_keys: list[str] = []
     for run in store.list_runs():
-        fold = _LogFold()
-        try:
-            read_sound_run(run, fold.apply_record, _HINT)
-        except FileNotFoundError:
-            continue
+        fold = _read_log(run)
         state = fold.state
         if not state.has_plan or state.cloud_ended or state.started.cloud_url != cloud_url:
             continue
@@ -243,6 +239,23 @@ _NO_HISTORY = PlanWarning(
     WarningCode.NO_OPERATION_HISTORY,
     "the API has no operation history: a CVM that a person started and stopped again is started too",
 )
+
+
+def _read_log(run: StoredRun) -> "_LogFold":
+    """Read a log; a log pruned meanwhile is empty.
+
+    Raises:
+        SettingsError: when the log can't be read, or was altered.
+    """
+    fold = _LogFold()
+    try:
+        require_sound(read_run(run, fold.apply_record), run, _HINT)
+    except FileNotFoundError:
+        return _LogFold()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SettingsError(f"the audit log can't be read: {reason}", file=run.location, hint=_HINT) from error
+    return fold
 
 
 class _LogFold:
