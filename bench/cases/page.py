@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -56,8 +57,8 @@ def measure_page(options: BenchOptions) -> CaseResult:
         rates = {}
         for label, viewers in ((ALONE, 0), (WATCHED, VIEWERS)):
             options.print_progress(result.name, number, label)
-            rates[label] = _measure_rate(options, viewers)
-            result.row(label).add_values(requests_a_second=rates[label])
+            rates[label], cpu_share = _measure_rate(options, viewers)
+            result.row(label).add_values(requests_a_second=rates[label], cpu_share=cpu_share)
         result.row(WATCHED).add_values(rate_share=rates[WATCHED] / rates[ALONE])
     result.add_note("the first page of a service starts the process of the page; the browser loads the page before")
     return result
@@ -75,7 +76,7 @@ def _measure_browser(work_folder: WorkFolder, result: CaseResult) -> None:
     with (
         _HeldLog(work_folder.path, 1000) as run,
         _HeldLog(work_folder.path, 5000) as large,
-        _serve(work_folder, "http://127.0.0.1:9", "phak_bench") as url,
+        _serve(work_folder, "http://127.0.0.1:9", "phak_bench") as (url, _),
         driver.sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
@@ -147,16 +148,24 @@ class _HeldLog:
         return time.time()
 
 
-def _measure_rate(options: BenchOptions, viewers: int) -> float:
-    """Return the requests a second of a firing, from the first request to the last."""
+def _measure_rate(options: BenchOptions, viewers: int) -> tuple[float, float]:
+    """Return the requests a second of a firing, and the share of a core of the process that carries the firing out."""
     work_folder, cvms = options.work_folder, options.choose_size(1000, 150)
     work_folder.clear_state()
     with work_folder.serve_simulator(cvms=cvms, settle=(1.0, 3.0), requests_per_second=None) as cloud:
         _prepare_firing(work_folder)
-        with _serve(work_folder, cloud.url, cloud.api_key) as url, _watch(url, viewers):
+        with _serve(work_folder, cloud.url, cloud.api_key) as (url, pid), _watch(url, viewers):
+            began, used = time.monotonic(), _read_cpu_seconds(pid)
             log = _wait_for_end(work_folder.path / "state" / "runs")
+            cpu_share = (_read_cpu_seconds(pid) - used) / (time.monotonic() - began)
     times = [datetime.fromisoformat(each["ts"]) for each in log if each["event"] == "action.intent"]
-    return (len(times) - 1) / (max(times) - min(times)).total_seconds()
+    return (len(times) - 1) / (max(times) - min(times)).total_seconds(), cpu_share
+
+
+def _read_cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of a process without its children."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _prepare_firing(work_folder: WorkFolder) -> None:
@@ -180,15 +189,15 @@ def _wait_for_end(runs: Path) -> list[dict[str, Any]]:
     while time.monotonic() < deadline:
         for path in runs.glob("*.jsonl"):
             lines = path.read_bytes().splitlines()
-            if b'"event":"run.finished"' in lines[-1]:
+            if lines and b'"event":"run.finished"' in lines[-1]:
                 return [json.loads(line) for line in lines]
         time.sleep(0.2)
     raise UnavailableError(f"no run ended within {_PATIENCE_S:g} s")
 
 
 @contextmanager
-def _serve(work_folder: WorkFolder, url: str, api_key: str) -> Iterator[str]:
-    """Serve in a process, for the length of the block; gives the address of the page."""
+def _serve(work_folder: WorkFolder, url: str, api_key: str) -> Iterator[tuple[str, int]]:
+    """Serve in a process, for the length of the block; gives the address of the page, and the process."""
     port = find_free_port()
     playbooks = work_folder.path / "playbooks"
     playbooks.mkdir(exist_ok=True)
@@ -198,7 +207,7 @@ def _serve(work_folder: WorkFolder, url: str, api_key: str) -> Iterator[str]:
         child = subprocess.Popen(arguments, cwd=work_folder.path, env=env, stdin=subprocess.DEVNULL, stderr=err)
         try:
             _wait_for_answer(f"http://127.0.0.1:{port}/healthz", errors)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", child.pid
         finally:
             child.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):

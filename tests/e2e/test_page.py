@@ -204,12 +204,24 @@ def test_an_operator_acts_from_the_keyboard_and_a_wrong_token_does_not(
     assert page.get_by_text("Only an operator can do this").count() == 1
 
 
-@pytest.mark.parametrize(("width", "scheme"), [pytest.param(1280, "light", marks=pytest.mark.soak), (360, "dark")])
+EVERY_PAGE = ("overview", "live", "report", "runs", "keep", "login")
+
+
+@pytest.mark.parametrize(
+    ("screen", "names"),
+    [
+        ((360, "dark"), EVERY_PAGE[:2]),
+        pytest.param((1280, "light"), EVERY_PAGE, marks=pytest.mark.soak),
+        pytest.param((360, "dark"), EVERY_PAGE[2:], marks=pytest.mark.soak),
+    ],
+    ids=["phone", "desk", "rest"],
+)
 def test_no_page_has_a_barrier_or_is_wider_than_the_screen(
-    stack: ExitStack, browser: "Browser", tmp_path: Path, width: int, scheme: str
+    stack: ExitStack, browser: "Browser", tmp_path: Path, screen: tuple[int, str], names: tuple[str, ...]
 ) -> None:
     axe = import_module("axe_playwright_python.sync_playwright").Axe()
-    log, served = open_log(stack, tmp_path), serve(stack, tmp_path, tokens=True)
+    (width, scheme), served = screen, serve(stack, tmp_path, tokens=True)
+    log = open_log(stack, tmp_path)
     served.facts = replace(served.facts, overview=replace(CALM, rows=(ROW,), troubles=("no disk",)))
     log.builder.end(0).record_target(
         "target.failed", 1, outcome="failed", status="running", seconds=1.0, reason="rented"
@@ -219,7 +231,9 @@ def test_no_page_has_a_barrier_or_is_wider_than_the_screen(
     window = open_window(stack, browser, viewport={"width": width, "height": 800}, color_scheme=scheme)
     window.log_in(served.url)
     page, found = window.page, {}
-    for path in ("/", f"/runs/{log.path.stem}", "/runs/20261122T080000Z-0000", "/runs", "/keep", "/login"):
+    live, report = f"/runs/{log.path.stem}", "/runs/20261122T080000Z-0000"
+    paths = dict(zip(EVERY_PAGE, ("/", live, report, "/runs", "/keep", "/login"), strict=True))
+    for path in map(paths.__getitem__, names):
         page.goto(served.url + path)
         results = axe.run(page).response["violations"]
         found[path] = [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in results]
