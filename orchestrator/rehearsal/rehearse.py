@@ -171,8 +171,8 @@ async def _rehearse(rehearsal: Rehearsal, seed: int, folder: Path) -> Rehearsed:
     async with anyio.create_task_group() as servers:
         if rehearsal.faults.key_refused_at is not None:
             servers.start_soon(_refuse_key, app, rehearsal.faults.key_refused_at)
-        cast = _Cast(rehearsal, app, servers, Random(f"{seed}/client"), folder, world.api_key)  # noqa: S311
-        await _live_to_end(cast, found, errors)
+        context = _Context(rehearsal, app, servers, Random(f"{seed}/client"), folder, world.api_key)  # noqa: S311
+        await _run_processes(context, found, errors)
         servers.cancel_scope.cancel()
     for error in errors:
         if not isinstance(error, GuardError | DriftedError | CloudError):
@@ -184,8 +184,8 @@ async def _rehearse(rehearsal: Rehearsal, seed: int, folder: Path) -> Rehearsed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cast:
-    """What the processes of a rehearsal share.
+class _Context:
+    """Facts shared by the processes of a rehearsal.
 
     Attributes:
         rehearsal: the order.
@@ -210,23 +210,24 @@ async def _refuse_key(app: Simulator, at: float) -> None:
     app.world.api_key = f"{app.world.api_key}-revoked"
 
 
-async def _live_to_end(cast: _Cast, found: Rehearsed, errors: list[OrchestratorError]) -> None:
-    """Let processes live one after another, until one ends by itself."""
-    whole_run = cast.rehearsal.settings.settle.whole_run
-    kills = iter(sorted(cast.rehearsal.faults.kill_at))
+async def _run_processes(context: _Context, found: Rehearsed, errors: list[OrchestratorError]) -> None:
+    """Run a process; after each kill, run another process to resume."""
+    whole_run = context.rehearsal.settings.settle.whole_run
+    kills = iter(sorted(context.rehearsal.faults.kill_at))
     kill_at = next(kills, None)
     while True:
-        process = _Process(cast)
+        process = _Process(context)
         async with anyio.create_task_group() as group:
             if kill_at is not None:
-                group.start_soon(process.die_at, kill_at, group.cancel_scope)
+                group.start_soon(process.kill_at, kill_at, group.cancel_scope)
             try:
-                await process.live(found)
+                await process.carry_out(found)
             except OrchestratorError as error:
                 errors.append(error)
             group.cancel_scope.cancel()
         if process.is_dead:
             found.deaths += 1
+            errors.clear()
             kill_at = next(kills, None)
         elif not (errors and isinstance(errors[-1], CloudError)) or found.state is None:
             return
@@ -247,32 +248,32 @@ class _Process:
         is_dead: whether the process was killed.
     """
 
-    def __init__(self, cast: _Cast) -> None:
+    def __init__(self, context: _Context) -> None:
         self.is_dead = False
-        self._cast, self._order = cast, cast.rehearsal
+        self._context, self._order = context, context.rehearsal
         latency = self._order.assumptions.timing.latency[0]
-        self._network = Network(cast.app, cast.servers, lambda: latency, self._order.faults.outages)
+        self._network = Network(context.app, context.servers, lambda: latency, self._order.faults.outages)
         self._disk, self._clock = LogDisk(), SystemClock(self._read_wall)
-        self._store = RehearsedRunStore(cast.folder, self._disk, self._read_wall)
+        self._store = RehearsedRunStore(context.folder, self._disk, self._read_wall)
         self._run_id = f"{self._order.fleet.read_at:%Y%m%dT%H%M%SZ}-0000"
 
     def _read_wall(self) -> datetime:
         return self._order.fleet.read_at + timedelta(seconds=self._clock.now())
 
-    async def die_at(self, moment: float, life: anyio.CancelScope) -> None:
-        """End the process at a moment: nothing is sent, received or written from then on."""
+    async def kill_at(self, moment: float, scope: anyio.CancelScope) -> None:
+        """Kill the process at a moment: from then on the process sends, receives and writes nothing."""
         await anyio.sleep(max(0.0, moment - anyio.current_time()))
         self.is_dead = self._network.is_dead = self._disk.is_dead = True
-        life.cancel()
+        scope.cancel()
 
-    async def live(self, found: Rehearsed) -> None:
+    async def carry_out(self, found: Rehearsed) -> None:
         """Begin the run, or resume the run of an earlier process."""
         session = self._open_session()
         found.log = self._store.path_of(self._run_id)
         if not found.log.exists():
             opened = await self._start(session, found)
             with opened:
-                await self._carry_out(session, opened, found)
+                await self._carry_to_end(session, opened, found)
             return
         with reopen_run(self._store.get_run(self._run_id)) as reopened:
             if reopened.state.finished is not None:  # the death came after the last record
@@ -280,9 +281,9 @@ class _Process:
                 return
             applied, claim = reopened.apply_settings(session.settings), NoClaim(self._run_id)
             plan = await reopened.plan(session, applied, claim, break_freeze=self._order.overrides.break_freeze)
-            await self._carry_out(session, await reopened.record_resume(session, plan, claim), found)
+            await self._carry_to_end(session, await reopened.record_resume(session, plan, claim), found)
 
-    async def _carry_out(self, session: Session, opened: OpenRun, found: Rehearsed) -> None:
+    async def _carry_to_end(self, session: Session, opened: OpenRun, found: Rehearsed) -> None:
         found.state = opened.state
         result = await carry_to_end(session, opened, prepare_run(session, opened, Answers(self._order.answer)))
         if result is not None:
@@ -298,12 +299,12 @@ class _Process:
         }
         return make_session(
             self._network,
-            self._cast.api_key,
-            endpoint=Endpoint(order.cloud_url, self._cast.api_key),
+            self._context.api_key,
+            endpoint=Endpoint(order.cloud_url, self._context.api_key),
             settings=order.settings.model_copy(update=changed),
             limits=order.limits,
             clock=self._clock,
-            rng=self._cast.rng,
+            rng=self._context.rng,
             store=self._store,
             claims=NoClaimStore(),
             profiles=NoProfileStore(),
