@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.target import TargetState
-from orchestrator.outcome import AS_WANTED, Ending, Exit, Outcome
+from orchestrator.outcome import AS_WANTED, TROUBLE, Ending, Exit, Outcome
 from orchestrator.playbook.plan import Plan
 from orchestrator.playbook.plan_warning import warning_document
 from orchestrator.rehearsal.rehearse import Rehearsal, Rehearsed
@@ -48,6 +48,7 @@ def build_result(rehearsal: Rehearsal, found: Rehearsed) -> dict[str, Any]:
         "seconds": None if state is None else _seconds_between(begun, state.ended_at or state.last_ts),
         "down": _measure_down(begun, targets),
         "waves": [] if state is None else _list_waves(begun, state.targets.values()),
+        "troubles": [_describe_trouble(each) for each in targets if each.outcome_so_far in TROUBLE],
         "escalated": sum(each.escalated_at is not None for each in targets),
         "questions": [] if state is None else _list_questions(begun, state),
         "kills": found.deaths,
@@ -115,6 +116,11 @@ def _list_waves(begin: str | None, targets: Iterable[TargetState]) -> list[dict[
             }
         )
     return found
+
+
+def _describe_trouble(target: TargetState) -> dict[str, Any]:
+    outcome = target.outcome_so_far.value
+    return {"step": target.step, "cvm": target.ref.document(), "outcome": outcome, "reason": target.reason}
 
 
 def _list_questions(begin: str | None, state: RunState) -> list[dict[str, Any]]:

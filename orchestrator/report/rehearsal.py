@@ -24,6 +24,7 @@ from orchestrator.times import format_duration
 
 _Document = Mapping[str, Any]
 _MOST_WAVES = 40
+_MOST_TROUBLES = 20
 FOOT = "This was a rehearsal: no CVM was changed, and no run was recorded."
 """The last line of every rehearsal."""
 
@@ -48,6 +49,9 @@ def print_rehearsal(console: Console, document: _Document) -> None:
     if len(waves) > 1:
         console.print()
         _print_waves(console, waves)
+    if document["troubles"]:
+        console.print()
+        _print_troubles(console, document["troubles"])
     for each in document["warnings"]:
         print_lines(console, warning_lines(console, each["message"]))
     console.print()
@@ -136,6 +140,22 @@ def _print_waves(console: Console, waves: Sequence[_Document]) -> None:
     print_table(console, columns, rows)
     if len(waves) > _MOST_WAVES:
         console.print(f"and {len(waves) - _MOST_WAVES} more waves: add --json")
+
+
+def _print_troubles(console: Console, troubles: Sequence[_Document]) -> None:
+    columns = [Column("CVM", wraps=True), Column("teepod", rank=1), Column("outcome"), Column("why", wraps=True)]
+    rows: list[list[str | Text]] = [
+        [
+            safe_text(each["cvm"]["name"], 64),
+            safe_text(each["cvm"]["teepod"] or "-", 64),
+            Text(each["outcome"], STYLES.get(each["outcome"], "")),
+            safe_text(each["reason"] or "-", 300),
+        ]
+        for each in troubles[:_MOST_TROUBLES]
+    ]
+    print_table(console, columns, rows)
+    if len(troubles) > _MOST_TROUBLES:
+        console.print(f"and {len(troubles) - _MOST_TROUBLES:,} more: add --json")
 
 
 def print_seeds(console: Console, playbook: str, document: _Document) -> None:

@@ -42,6 +42,8 @@ def test_a_refused_plan_and_shares_never_reached_are_named() -> None:
     assert b"Rehearsal: \xe2\x9c\x97 refused (exit 3)" in render_rehearsal(refused, None)
     stuck, _ = run_order(make_order([{**STOP, "settle": {"timeout": "1m"}}], faults={"cvms": {"stuck": 0.2}}))
     assert "100 % never" in _print(stuck)
+    assert [each["outcome"] for each in stuck["troubles"]] == ["unsettled", "unsettled"]
+    assert "unsettled  not down within 1m of the stop" in _print(stuck)
 
 
 @pytest.mark.parametrize("cause", [None, {"name": "limits.max_failures", "message": None}])
