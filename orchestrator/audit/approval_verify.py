@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from orchestrator.audit.events import ApprovalAnswered, ApprovalRequested, RunStarted, read_event
 from orchestrator.audit.keys import key_id
 from orchestrator.audit.record import Record
-from orchestrator.audit.signed_approval import Role, Signable, SignedApproval, SignedPlan, SignedQuestion
+from orchestrator.audit.signed_approval import Role, Signable, SignedApproval, SignedPlan
+from orchestrator.audit.signed_question import SignedQuestion
 
 
 @dataclass(slots=True)

@@ -16,21 +16,14 @@ from orchestrator.audit.approvals import ApprovalAnswer, ApprovalStore
 from orchestrator.audit.events import ApprovalRequested
 from orchestrator.audit.keys import key_id
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.signed_approval import (
-    ApprovalTerms,
-    AskedQuestion,
-    QuestionAnswer,
-    Role,
-    SignedApproval,
-    SignedQuestion,
-    decide_answers,
-    sign,
-)
+from orchestrator.audit.signed_approval import ApprovalTerms, Role, SignedApproval, sign
+from orchestrator.audit.signed_question import AskedQuestion, QuestionAnswer, SignedQuestion, decide_answers
 from orchestrator.engine.protocols import Answer
 from orchestrator.errors import PlanFileError, UsageError
 from orchestrator.runs.answer import needs_signature
+from orchestrator.runs.approvals_file import append_line, approvals_file, read_approvals
 from orchestrator.runs.session import RunObserver
-from orchestrator.runs.signed_start import append_line, approvals_file, load_terms, read_approvals
+from orchestrator.runs.signed_start import load_terms
 from orchestrator.runs.stores import read_clock
 from orchestrator.settings.load import Settings
 from orchestrator.times import parse_timestamp

@@ -4,11 +4,6 @@ Where the settings have `approval.keys`, a run needs a plan file that enough peo
 the confirmation, and again right before the log, together with the use of the plan: an approval counts for one run.
 """
 
-import errno
-import fcntl
-import json
-import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,25 +15,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from orchestrator.audit.keys import key_id, read_public_key
 from orchestrator.audit.signed_approval import (
     CLOCKS_DIFFER,
-    ApprovalLines,
     ApprovalTerms,
-    AskedQuestion,
-    DamagedLineError,
     Decision,
-    QuestionAnswer,
     Role,
-    SignedApproval,
     SignedPlan,
     decide_approvals,
-    parse_lines,
     sign,
 )
-from orchestrator.errors import ApprovalError, PlanFileError, SettingsError
+from orchestrator.errors import ApprovalError, SettingsError
 from orchestrator.playbook.frozen_plan import FrozenPlan
+from orchestrator.runs.approvals_file import approvals_file, read_approvals
 from orchestrator.runs.stores import plan_use_store, read_clock
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import read_key_bytes
-from orchestrator.state_files import read_regular, sync_file, sync_folder, write_all
 from orchestrator.text import plural, safe_text
 
 if TYPE_CHECKING:
@@ -46,10 +35,6 @@ if TYPE_CHECKING:
     from orchestrator.runs.session import Session
     from orchestrator.runs.start import RunRequest
 
-LOCK_WAIT = 5.0
-"""Longest wait of a command for another process that writes the file of approvals, in seconds."""
-_LOOK_EVERY = 0.02
-_LARGEST = 10_000_000
 _MOST_REASONS = 10
 _MAKE = "orchestrator plan PLAYBOOK --out FILE"
 
@@ -103,102 +88,9 @@ def load_terms(settings: Settings) -> ApprovalTerms:
     return ApprovalTerms(keys, section.at_least, section.not_the_starter, timedelta(seconds=section.valid_for))
 
 
-def approvals_file(plan_file: Path) -> Path:
-    """Return the path of the approvals of a plan file."""
-    return plan_file.with_name(f"{plan_file.name}.approvals.jsonl")
-
-
 def signed_plan(frozen: FrozenPlan) -> SignedPlan:
     """Return the part of a plan file under a signature."""
     return SignedPlan(frozen.digest, frozen.cloud_url, frozen.workspace)
-
-
-def _lock(fd: int, operation: int, wait: float) -> None:
-    """Lock the file of approvals; every user with read access may hold the lock, so the wait is short.
-
-    Raises:
-        OSError: when another process holds the file all the time.
-    """
-    until = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(fd, operation | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() >= until:
-                raise OSError(errno.EBUSY, "another process holds the file") from error
-            time.sleep(_LOOK_EVERY)
-        else:
-            return
-
-
-def read_approvals(plan_file: Path, *, wait: float = LOCK_WAIT) -> ApprovalLines:
-    """Read the approvals beside a plan file; empty without such a file.
-
-    Args:
-        plan_file: the plan file.
-        wait: the longest wait for another process that writes the file, in seconds.
-
-    Raises:
-        PlanFileError: when the file can't be read, or is damaged.
-    """
-    file = approvals_file(plan_file)
-    try:
-        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            _lock(fd, fcntl.LOCK_SH, wait)  # a line that is being written is no damage
-            data = read_regular(file, _LARGEST)
-        finally:
-            os.close(fd)
-    except FileNotFoundError:
-        return ApprovalLines()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise PlanFileError(f"the approvals can't be read: {reason}", file=file) from error
-    return _parse_lines(data, file)
-
-
-def append_line(
-    plan_file: Path, line: SignedApproval | AskedQuestion | QuestionAnswer, *, wait: float = LOCK_WAIT
-) -> Path:
-    """Append a line to the file of approvals beside a plan file, durably; return the path of the approvals.
-
-    Args:
-        plan_file: the plan file.
-        line: the line.
-        wait: as in `read_approvals`.
-
-    Raises:
-        PlanFileError: when the file can't be written, or is damaged.
-    """
-    file = approvals_file(plan_file)
-    try:
-        fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
-        try:
-            _lock(fd, fcntl.LOCK_EX, wait)
-            _parse_lines(read_regular(file, _LARGEST), file)
-            size = os.fstat(fd).st_size
-            try:
-                write_all(fd, json.dumps(line.document()).encode("ascii") + b"\n")
-                sync_file(fd)
-            except OSError:
-                os.ftruncate(fd, size)
-                raise
-        finally:
-            os.close(fd)
-        sync_folder(file.parent)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise PlanFileError(f"the approval can't be written: {reason}", file=file) from error
-    return file
-
-
-def _parse_lines(data: bytes, file: Path) -> ApprovalLines:
-    try:
-        return parse_lines(data)
-    except DamagedLineError as error:
-        message = f"the file of approvals is damaged: {error.reason}"
-        hint = "remove this line, and approve again with `orchestrator approve`"
-        raise PlanFileError(message, file=file, line=error.line, hint=hint) from error
 
 
 def check_start(session: "Session", request: "RunRequest") -> Decision | None:

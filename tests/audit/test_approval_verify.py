@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from orchestrator.audit.approval_verify import RecordedApprovals
-from orchestrator.audit.signed_approval import Role, SignedQuestion, sign
+from orchestrator.audit.signed_approval import Role, sign
+from orchestrator.audit.signed_question import SignedQuestion
 from orchestrator.times import timestamp
 from tests.audit.test_signed_approval import DAY, KEYS, NOW, OTHERS, PLAN, PUBLIC, approval
 

@@ -11,22 +11,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.audit.approval_lines import DamagedLineError, parse_lines
 from orchestrator.audit.keys import key_id
 from orchestrator.audit.signed_approval import (
     DOMAIN,
     ApprovalTerms,
-    AskedQuestion,
-    DamagedLineError,
-    QuestionAnswer,
     Role,
     SignedApproval,
     SignedPlan,
-    SignedQuestion,
-    decide_answers,
     decide_approvals,
-    parse_lines,
     sign,
 )
+from orchestrator.audit.signed_question import AskedQuestion, QuestionAnswer, SignedQuestion, decide_answers
 from orchestrator.times import timestamp
 from tests.docs.pages import ROOT
 

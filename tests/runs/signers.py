@@ -12,10 +12,11 @@ from orchestrator.audit.signed_approval import Role, sign
 from orchestrator.playbook.frozen_plan import FrozenPlan
 from orchestrator.playbook.load import load_source
 from orchestrator.playbook.source import parse_source
+from orchestrator.runs.approvals_file import append_line
 from orchestrator.runs.plan_file import build_plan_file, format_plan_file, read_plan, request_plan
 from orchestrator.runs.prepare import prepare_plan
 from orchestrator.runs.session import Session
-from orchestrator.runs.signed_start import SignedStart, append_line, signed_plan
+from orchestrator.runs.signed_start import SignedStart, signed_plan
 from orchestrator.runs.start import RunRequest
 from orchestrator.settings.model import ApprovalKey, ApprovalSection
 

@@ -11,12 +11,13 @@ import pytest
 from orchestrator.audit.approvals import ApprovalAnswer, FileApprovalStore
 from orchestrator.audit.events import ApprovalRequested
 from orchestrator.audit.replay import RunState
-from orchestrator.audit.signed_approval import QuestionAnswer, Role, SignedQuestion, sign
+from orchestrator.audit.signed_approval import Role, sign
+from orchestrator.audit.signed_question import QuestionAnswer, SignedQuestion
 from orchestrator.engine.protocols import Answer
 from orchestrator.runs.approval import LeftAnswers
+from orchestrator.runs.approvals_file import append_line, approvals_file, read_approvals
 from orchestrator.runs.session import RunObserver
 from orchestrator.runs.signed_answer import SignedAnswers, describe_question, sign_answer
-from orchestrator.runs.signed_start import append_line, approvals_file, read_approvals
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import ApprovalSection, AuditSection
 from orchestrator.times import timestamp

@@ -17,9 +17,10 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.store import read_run
 from orchestrator.errors import ApprovalError, PlanFileError, SettingsError
 from orchestrator.playbook.plan import Plan
+from orchestrator.runs.approvals_file import append_line, approvals_file, read_approvals
 from orchestrator.runs.resume import reopen_run
 from orchestrator.runs.session import Endpoint, Session
-from orchestrator.runs.signed_start import append_line, approvals_file, check_start, load_terms, read_approvals
+from orchestrator.runs.signed_start import check_start, load_terms
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.wake import request_wake
 from orchestrator.settings.model import ApprovalKey, ApprovalSection

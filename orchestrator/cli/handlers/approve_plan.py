@@ -10,17 +10,8 @@ from types import MappingProxyType
 import click
 from rich.text import Text
 
-from orchestrator.audit.signed_approval import (
-    CLOCKS_DIFFER,
-    AskedQuestion,
-    Decision,
-    QuestionAnswer,
-    Role,
-    SignedApproval,
-    SignedQuestion,
-    decide_approvals,
-    sign,
-)
+from orchestrator.audit.signed_approval import CLOCKS_DIFFER, Decision, Role, SignedApproval, decide_approvals, sign
+from orchestrator.audit.signed_question import AskedQuestion, QuestionAnswer, SignedQuestion
 from orchestrator.cli.confirmation import require_answer
 from orchestrator.cli.handlers.approve import open_signer, question_console
 from orchestrator.cli.plan_file import read_plan_file
@@ -29,14 +20,9 @@ from orchestrator.playbook.frozen_plan import FrozenPlan
 from orchestrator.playbook.resolved_steps import Question
 from orchestrator.report.layout import fact_lines, print_lines
 from orchestrator.runs.approval import APPROVE, REFUSE
+from orchestrator.runs.approvals_file import append_line, approvals_file, read_approvals
 from orchestrator.runs.plan_file import read_plan
-from orchestrator.runs.signed_start import (
-    append_line,
-    approvals_file,
-    load_terms,
-    read_approvals,
-    signed_plan,
-)
+from orchestrator.runs.signed_start import load_terms, signed_plan
 from orchestrator.settings.load import load_settings
 from orchestrator.text import join_names, plural, safe_text
 from orchestrator.times import format_clock, format_duration, parse_duration, parse_timestamp, utc_now
