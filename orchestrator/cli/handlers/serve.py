@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _ENDINGS = {signal.SIGINT: Ending.SIGINT, signal.SIGTERM: Ending.SIGTERM}
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})", re.ASCII)
 _LARGEST_PORT = 65535
-_ERRORS = frozenset({"service.trouble", "service.error", "firing.bug", "worker.bug"})
+_ERRORS = frozenset({"service.trouble", "service.error", "firing.bug", "worker.bug", "page.error"})
 _WARNINGS = frozenset({"playbook.invalid", "firing.missed", "firing.left_out", "clock.set_back", "firing.tried_again"})
 _WARNINGS |= {
     "service.stepped_down",
@@ -60,6 +60,7 @@ _WARNINGS |= {
     "worker.waits",
 }
 _WARNINGS |= {"worker.lost", "store.down", "store.refuses", "keep.broken", "schedule.frozen"}
+_WARNINGS |= {"page.login_refused", "page.refused", "page.action_refused", "page.trouble"}
 _DIGESTS = frozenset({"when", "left_out", "source", "calendars"})
 
 

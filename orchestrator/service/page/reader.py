@@ -119,14 +119,18 @@ class PageReader:
         return build_overview_parts(self._describe_overview(facts), savings, has_actions=self._has_actions)
 
     def _describe_overview(self, facts: ServiceFacts) -> dict[str, Any]:
-        rows = list(islice(self._list_runs(), _SEARCHED))
+        rows, faults = [], []
+        try:
+            rows = list(islice(self._list_runs(), _SEARCHED))
+        except OrchestratorError as error:
+            faults.append(f"the runs can't be read: {error}")
         running = [row for row in rows if row["state"] == "running"]
         followed = [(row, follower) for row in running if (follower := self._follow(row["run_id"])) is not None]
         now = self._wall()
         document = {
             "version": __version__,
             **facts.overview.document(),
-            "troubles": [*facts.overview.troubles, *facts.troubles],
+            "troubles": [*facts.overview.troubles, *facts.troubles, *faults],
             "key": facts.key,
             "api": {
                 "last_reply_at": None if facts.last_reply_at is None else timestamp(facts.last_reply_at),

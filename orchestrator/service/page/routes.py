@@ -49,7 +49,7 @@ _ACTIONS, _ACTION_PAUSE = 20, 3.0
 """Attempts at once, and the seconds until a further attempt: logins of an address, and actions of a person."""
 _ON_RUNS = frozenset({"approve", "refuse", "cancel"})
 _MOVED = 303
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _BUSY = 401, 403, 404, 429, 503
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _FAULT = 401, 403, 404, 429, 500
 _HTML, _JSON = "text/html; charset=utf-8", "application/json"
 
 POLICY = (
@@ -157,7 +157,7 @@ class Page:
                 Route("/page.js", partial(_serve_file, "page.js", "text/javascript")),
                 Route("/icon.svg", partial(_serve_file, "icon.svg", "image/svg+xml")),
             ],
-            exception_handlers={_NOT_FOUND: self._serve_nothing},
+            exception_handlers={_NOT_FOUND: self._serve_nothing, Exception: self._serve_fault},
         )
 
     def close(self) -> None:
@@ -394,6 +394,16 @@ class Page:
             return _respond(Answer(json.dumps(document).encode(), _NOT_FOUND), _JSON)
         main = [e("h1", "There is no such page"), e("p", e("a", "To the overview", href="/"))]
         return _respond(Answer(build_page("Not found", main, self._make_frame(visitor)), _NOT_FOUND), _HTML)
+
+    async def _serve_fault(self, request: Request, error: Exception) -> Response:
+        """Answer after an error of the page, and log the error."""
+        self._host.emit("page.error", path=request.url.path, error=f"{type(error).__name__}: {error}")
+        message, hint = "the page can't be made", "see page.error in the log of the service"
+        if request.url.path.startswith("/api/"):
+            document = {"error": {"message": message, "hint": hint}}
+            return _respond(Answer(json.dumps(document).encode(), _FAULT), _JSON)
+        main = [e("h1", "The page can't be shown"), e("p", f"{message}: {hint}", cls="banner bad")]
+        return _respond(Answer(build_page("Error", main, self._make_frame(Visitor())), _FAULT), _HTML)
 
 
 def _find_action(request: Request) -> tuple[str | None, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from orchestrator.errors import SettingsError
 from orchestrator.service.page import routes
 from orchestrator.service.page.openapi import build_openapi
 from tests.logs import LogBuilder, build_stop
@@ -202,3 +203,30 @@ async def test_the_state_of_the_service_is_told(tmp_path: Path) -> None:
     page = (await viewer.get("/")).text
     assert "there is no API key" in page
     assert "✗ down: The API is down." in page
+
+
+async def test_an_error_of_the_page_is_logged_and_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer = Viewer(make_settings(tmp_path))
+    viewer.client._transport.raise_app_exceptions = False  # type: ignore[attr-defined] # as uvicorn does
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(viewer.reader, "overview_page", fail)
+    monkeypatch.setattr(viewer.reader, "overview_document", fail)
+    for path in ("/", "/api/overview"):
+        answer = await viewer.get(path)
+        assert (answer.status_code, "secret" in answer.text, "page.error" in answer.text) == (500, False, True)
+    assert [facts["path"] for event, facts in viewer.events if event == "page.error"] == ["/", "/api/overview"]
+
+
+async def test_unreadable_runs_are_told_beside_the_schedules(tmp_path: Path) -> None:
+    viewer = Viewer(make_settings(tmp_path))
+
+    def fail() -> Any:  # noqa: ANN401 - never returns
+        raise SettingsError("the folder of runs can't be read")
+
+    viewer.reader._runs.list_runs = fail  # type: ignore[method-assign] # root reads every folder
+    page = (await viewer.get("/")).text
+    assert "the runs can&#x27;t be read" in page or "the runs can't be read" in page
+    assert "nightly" in page
