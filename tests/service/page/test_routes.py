@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from starlette.requests import Request
 
 from orchestrator.errors import SettingsError
 from orchestrator.service.page import routes
@@ -27,35 +29,37 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.mark.parametrize("path", [*PAGES, *DOCUMENTS, "/api/none", "/api/runs/x/events"])
-async def test_beyond_this_machine_nothing_is_read_without_a_token(tmp_path: Path, path: str) -> None:
+async def test_beyond_this_machine_nothing_is_read_without_a_token(tmp_path: Path) -> None:
     settings = make_settings(tmp_path, tokens=True)
-    for viewer in (Viewer(settings, listens_here=False), Viewer(settings, address="10.0.0.9")):
-        for headers in ({}, {"authorization": "Bearer wrong"}, {"cookie": "orchestrator_session=guess"}):
-            answer = await viewer.get(path, **headers)
-            assert answer.status_code == 401
-            assert "nightly" not in answer.text
-            if path.startswith("/api/"):
-                assert answer.headers["www-authenticate"] == "Bearer"
-                assert answer.json()["error"]["hint"]
-            else:
-                assert 'type="password"' in answer.text
+    viewers = Viewer(settings, listens_here=False), Viewer(settings, address="10.0.0.9")
+    strangers: tuple[dict[str, str], ...] = (
+        {},
+        {"authorization": "Bearer wrong"},
+        {"cookie": "orchestrator_session=guess"},
+    )
+    for path, viewer, headers in product((*PAGES, *DOCUMENTS, "/api/none", "/api/runs/x/events"), viewers, strangers):
+        answer = await viewer.get(path, **headers)
+        assert (answer.status_code, "nightly" in answer.text) == (401, False), path
+        if path.startswith("/api/"):
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.json()["error"]["hint"]
+        else:
+            assert 'type="password"' in answer.text
 
 
-@pytest.mark.parametrize("path", [*PAGES[:3], *DOCUMENTS[:4]])
-async def test_on_this_machine_and_with_a_token_everything_is_read(tmp_path: Path, path: str) -> None:
+async def test_on_this_machine_and_with_a_token_everything_is_read(tmp_path: Path) -> None:
     build_stop(BEGIN, 1).write(tmp_path / "state")
-    viewer = Viewer(make_settings(tmp_path, tokens=True))
-    answer = await viewer.get(path)
-    assert answer.status_code == 200
-    assert answer.headers["content-security-policy"] == routes.POLICY
+    settings = make_settings(tmp_path, tokens=True)
+    viewer, far = Viewer(settings), Viewer(settings, listens_here=False)
     assert "unsafe" not in routes.POLICY
-    assert answer.headers["cache-control"] == "no-store"
-    far = Viewer(make_settings(tmp_path, tokens=True), listens_here=False)
-    assert (await far.get(path, authorization=f"Bearer {VERA}")).status_code == 200
-    assert (await viewer.get(path, authorization="Bearer wrong")).status_code == 401
-    assert (await viewer.get(path, authorization=f"Basic {VERA}")).status_code == 401
-    assert (await viewer.get(path, host="rebound.example")).status_code == 401
+    for path in (*PAGES[:3], *DOCUMENTS[:4]):
+        answer = await viewer.get(path)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store"), path
+        assert answer.headers["content-security-policy"] == routes.POLICY
+        assert (await far.get(path, authorization=f"Bearer {VERA}")).status_code == 200
+        assert (await viewer.get(path, authorization="Bearer wrong")).status_code == 401
+        assert (await viewer.get(path, authorization=f"Basic {VERA}")).status_code == 401
+        assert (await viewer.get(path, host="rebound.example")).status_code == 401
 
 
 async def test_without_tokens_the_way_to_tokens_is_told(tmp_path: Path) -> None:
@@ -145,27 +149,27 @@ async def test_the_documents_are_as_the_openapi_document_describes(tmp_path: Pat
     assert paths == set(described["paths"])
 
 
-@pytest.mark.parametrize(
-    ("query", "count"),
-    [
-        ("", 3),
-        ("q=nightly", 2),
-        ("q=other+finished", 1),
-        ("playbook=night*", 2),
-        ("playbook=igh", 2),
-        ("state=unfinished", 1),
-        ("exit_code=0", 2),
-        ("since=2026-11-23T08:30Z", 2),
-    ],
-)
-async def test_runs_are_found_by_words_and_filters(tmp_path: Path, query: str, count: int) -> None:
+FOUND = {
+    "": 3,
+    "q=nightly": 2,
+    "q=other+finished": 1,
+    "playbook=night*": 2,
+    "playbook=igh": 2,
+    "state=unfinished": 1,
+    "exit_code=0": 2,
+    "since=2026-11-23T08:30Z": 2,
+}
+
+
+async def test_runs_are_found_by_words_and_filters(tmp_path: Path) -> None:
     state = tmp_path / "state"
     build_stop(BEGIN, 1).write(state)
     build_stop(BEGIN + timedelta(hours=1), 2, playbook="other").write(state)
     LogBuilder.start(BEGIN + timedelta(hours=2)).plan((3, "stop", "running")).write(state)
     viewer = Viewer(make_settings(tmp_path))
-    assert len((await viewer.get(f"/api/runs?{query}")).json()["runs"]) == count
-    assert (await viewer.get(f"/runs?{query}")).text.count('<th scope="row">') == count
+    for query, count in FOUND.items():
+        assert len((await viewer.get(f"/api/runs?{query}")).json()["runs"]) == count, query
+        assert (await viewer.get(f"/runs?{query}")).text.count('<th scope="row">') == count, query
 
 
 @pytest.mark.parametrize("query", ["exit_code=six", "since=never"])
@@ -230,3 +234,19 @@ async def test_unreadable_runs_are_told_beside_the_schedules(tmp_path: Path) -> 
     page = (await viewer.get("/")).text
     assert "the runs can&#x27;t be read" in page or "the runs can't be read" in page
     assert "nightly" in page
+
+
+async def test_a_session_that_ends_ends_its_events(tmp_path: Path) -> None:
+    viewer = Viewer(make_settings(tmp_path, tokens=True), listens_here=False)
+    await viewer.log_in(ANNA)
+    cookie = "; ".join(f"{name}={value}" for name, value in viewer.client.cookies.items())
+    request = Request({"type": "http", "path": "/", "headers": [(b"cookie", cookie.encode())], "client": None})
+    visitor = viewer.page._find_visitor(request)
+    assert visitor.may_act
+    messages = viewer.page._follow(request, visitor, viewer.page._feeds.follow("/", lambda _: _update(viewer), 0, 0.01))
+    await anext(messages)
+    await anext(messages)
+    (tmp_path / "tokens").write_text(f"vera viewer {VERA}\n")
+    viewer.show(stopping=True)
+    assert [message async for message in messages] == []
+    assert (await viewer.get("/")).status_code == 401
