@@ -85,19 +85,23 @@ class RunFacts:
         claims: the stops of a wakeable run.
         up_then: the number of CVMs up at planning time; None if the run read only some apps.
         is_finished: whether the run has ended for good.
+        begun_at: time of the first record.
+        read_at: time of the list of CVMs in the plan.
     """
 
     run_id: str
     kind: RunKind
     name: str
     mentions: tuple[Mention, ...]
+    begun_at: datetime
+    read_at: datetime
     claims: tuple[WakeClaim, ...] = ()
     up_then: int | None = None
     is_finished: bool = True
 
 
 class WakeScan:
-    """Collects the claims on CVMs from the logs of runs, newest first.
+    """Collects the claims on CVMs from the logs of runs, in the order of their begin, newest first.
 
     Attributes:
         claims: the last claim on every CVM, in force or ended.
@@ -110,7 +114,7 @@ class WakeScan:
         self.up_then: int | None = None
         self.unfinished: list[str] = []
         self._decided: set[str] = set()
-        self._ended: dict[str, str] = {}
+        self._ended: dict[str, tuple[datetime, str]] = {}  # by CVM: the last end of earlier claims
         self._only: set[str] | None = None  # after the last wake: the CVMs that it left for a later wake
 
     @property
@@ -125,16 +129,17 @@ class WakeScan:
         elif run.kind is RunKind.WAKE:
             self._add_wake(run)
         for each in run.mentions:
-            reason = _find_touch(run, each)
-            if reason is not None:
+            end = _find_touch(run, each)
+            if end is not None:
                 for key in _list_keys(each.ref):
-                    self._ended.setdefault(key, reason)
+                    self._ended[key] = max(self._ended.get(key, end), end)
 
     def _add_stop(self, run: RunFacts) -> None:
         found = [each for each in run.claims if self._is_open(each.taken.ref)]
         for each in found:
             keys = _list_keys(each.taken.ref)
-            touched = next((self._ended[key] for key in keys if key in self._ended), None)
+            ends = [self._ended[key] for key in keys if key in self._ended]
+            touched = next((reason for at, reason in ends if at > each.sent_at), None)
             self.claims.append(replace(each, touched=touched))
             self._decided.update(keys)
         if not found:
@@ -156,17 +161,28 @@ class WakeScan:
         return not self._decided & keys and (self._only is None or bool(self._only & keys))
 
 
-def _find_touch(run: RunFacts, mention: Mention) -> str | None:
-    """Return why a run ends older claims on a CVM; None for no reason."""
+def _find_touch(run: RunFacts, mention: Mention) -> tuple[datetime, str] | None:
+    """Return when and why a run ends older claims on a CVM; None for no reason.
+
+    A plan may wait for its confirmation, so its list of CVMs may be older than the begin of the run.
+    """
+    if run.kind is RunKind.OTHER and mention.code is None:
+        return run.begun_at, f"a target of run {run.run_id} ({run.name}) since"
     if mention.status in _SEEN_UP:
-        return f"run {run.run_id} ({run.name}) saw the CVM up since"
-    if run.kind is not RunKind.OTHER:
-        return None
-    if mention.code is None:
-        return f"a target of run {run.run_id} ({run.name}) since"
-    if mention.code is SkipReason.ALREADY_DOWN:
-        return f"run {run.run_id} ({run.name}) was to stop the CVM since, and found the CVM down"
+        return run.read_at, f"run {run.run_id} ({run.name}) saw the CVM up since"
+    if run.kind is RunKind.OTHER and mention.code is SkipReason.ALREADY_DOWN:
+        return run.read_at, f"run {run.run_id} ({run.name}) was to stop the CVM since, and found the CVM down"
     return None
+
+
+def scan_runs(runs: Iterable[RunFacts]) -> WakeScan:
+    """Collect the claims from the facts of runs, in any order."""
+    scan = WakeScan()
+    for run in sorted(runs, key=lambda run: run.begun_at, reverse=True):
+        scan.add_run(run)
+        if scan.is_complete:
+            break
+    return scan
 
 
 def _is_left(mention: Mention) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,7 @@ from orchestrator.playbook.wake import (
     describe_operation,
     find_foreign_operation,
     find_own_operations,
+    scan_runs,
 )
 from orchestrator.runs.records import taken_down
 from orchestrator.runs.session import Session, WorkspaceIdentity, limits_of, read_workspace
@@ -43,6 +44,8 @@ from orchestrator.times import parse_timestamp
 
 _HINT = "without this log it is not certain which CVMs to start; start the CVMs by name: `orchestrator start`"
 _IN_DOUBT = frozenset({Phase.SENDING, Phase.UNKNOWN})
+_LONGEST_WAIT = timedelta(days=2)
+"""The longest time from the id of a run to its begin: behind other runs, or without a worker."""
 _UNREAD = "not down in the list a moment ago"
 
 
@@ -177,9 +180,15 @@ def find_claims(
         ClaimedError: when a process still carries a run of the playbook out.
         SettingsError: when a log can't be read, or was altered.
     """
-    scan = WakeScan()
+    facts: list[RunFacts] = []
     other_keys: list[str] = []
+    scan, last_wake = WakeScan(), None
     for run in store.list_runs():
+        # The id of a run is made at its firing or its submission, perhaps long before its begin.
+        if last_wake is not None and _named_before(run.run_id, last_wake):
+            scan, last_wake = scan_runs(facts), None
+            if scan.is_complete:
+                break
         fold = _read_log(run)
         state = fold.state
         if not state.has_plan or state.cloud_ended or state.started.cloud_url != cloud_url:
@@ -191,18 +200,21 @@ def find_claims(
             continue
         if kind is RunKind.STOP and state.finished is None and (run.is_locked() or run.is_continued()):
             raise _refuse_live(run)
-        scan.add_run(_collect_facts(fold, kind))
-        if scan.is_complete:
-            break
-    warnings = []
+        facts.append(_collect_facts(fold, kind))
+        if kind is RunKind.WAKE and last_wake is None:
+            last_wake = facts[-1].begun_at
+    scan = scan if scan.is_complete else scan_runs(facts)
+    return scan, list(_list_warnings(scan, other_keys))
+
+
+def _list_warnings(scan: WakeScan, other_keys: list[str]) -> Iterable[PlanWarning]:
     if scan.unfinished:
         names = join_names(scan.unfinished)
         message = f"stops of unfinished runs count as far as the logs show: {names}; `orchestrator resume` or `abandon`"
-        warnings.append(PlanWarning(WarningCode.LATE_STOPS, message))
+        yield PlanWarning(WarningCode.LATE_STOPS, message)
     if other_keys:
         message = f"the CVMs of {plural(len(other_keys), 'run')} with another API key are left alone: "
-        warnings.append(PlanWarning(WarningCode.OTHER_KEY, message + join_names(other_keys)))
-    return scan, warnings
+        yield PlanWarning(WarningCode.OTHER_KEY, message + join_names(other_keys))
 
 
 def list_open_claims(wake: Wake, claims: Iterable[WakeClaim], cvms: Iterable[Cvm]) -> list[WakeClaim]:
@@ -239,6 +251,15 @@ _NO_HISTORY = PlanWarning(
     WarningCode.NO_OPERATION_HISTORY,
     "the API has no operation history: a CVM that a person started and stopped again is started too",
 )
+
+
+def _named_before(run_id: str, wake: datetime) -> bool:
+    """Check for an id made long before a wake, so that the run surely began before the wake."""
+    try:
+        named = datetime.strptime(run_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return named < wake - _LONGEST_WAIT
 
 
 def _read_log(run: StoredRun) -> "_LogFold":
@@ -314,6 +335,8 @@ def _collect_facts(fold: _LogFold, kind: RunKind) -> RunFacts:
         kind,
         str(state.started.playbook.get("name")),
         (*targets, *fold.skipped),
+        parse_timestamp(state.started.ts),
+        parse_timestamp(state.planned.read_at or state.started.ts),
         tuple(_list_claims(state)) if kind is RunKind.STOP else (),
         state.planned.cvms_up,
         state.finished is not None,

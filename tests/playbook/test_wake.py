@@ -21,32 +21,34 @@ from orchestrator.playbook.wake import (
     describe_operation,
     find_foreign_operation,
     find_own_operations,
+    scan_runs,
 )
 from orchestrator.reply import OperationRecord, OperationsPage
 from tests.playbook.fleet import cvm
 from tests.playbook.plans import messages_of, plan_of
 
 SENT = datetime(2027, 3, 1, 19, tzinfo=UTC)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 ONE, TWO = cvm(1, "dev-1", "stopped", gpus=0), cvm(2, "dev-2", "stopped", gpus=0)
 
 
 def stop(run_id: str, *fleet: Cvm, up_then: int | None = 10, others: Iterable[Mention] = (), **more: Any) -> RunFacts:  # noqa: ANN401 - fields of RunFacts
     claims = tuple(WakeClaim(TakenDown(each.ref, "stopped"), run_id, ("op",), SENT) for each in fleet)
     mentions = (*(Mention(each.ref, "running", is_done=True) for each in fleet), *others)
-    return RunFacts(run_id, RunKind.STOP, "office", mentions, claims, up_then, **more)
+    at = {"begun_at": SENT - SECOND, "read_at": SENT - 2 * SECOND, **more}
+    at = {key: value + HOUR if run_id == "second" and key.endswith("_at") else value for key, value in at.items()}
+    if run_id == "second":
+        claims = tuple(replace(each, sent_at=SENT + HOUR) for each in claims)
+    return RunFacts(run_id, RunKind.STOP, "office", mentions, claims=claims, up_then=up_then, **at)
 
 
-def run(kind: RunKind, *mentions: Mention) -> RunFacts:
-    return RunFacts("later", kind, "by hand", mentions)
+def run(kind: RunKind, *mentions: Mention, begun: timedelta = timedelta(hours=2), read: float = 60.0) -> RunFacts:
+    begun_at = SENT + begun
+    return RunFacts("later", kind, "by hand", mentions, begun_at, begun_at - timedelta(seconds=read))
 
 
-def scan(*newest_first: RunFacts) -> WakeScan:
-    found = WakeScan()
-    for each in newest_first:
-        if found.is_complete:
-            break
-        found.add_run(each)
-    return found
+def scan(*runs: RunFacts) -> WakeScan:
+    return scan_runs(runs)
 
 
 def owed(found: WakeScan) -> list[tuple[str, str]]:
@@ -71,6 +73,7 @@ def test_a_cvm_up_at_a_later_stop_belongs_to_the_later_stop() -> None:
     [
         (RunKind.OTHER, Mention(ONE.ref, "stopped"), "a target of run later (by hand) since"),
         (RunKind.OTHER, Mention(ONE.ref, "stopped", SkipReason.ALREADY_DOWN), "found the CVM down"),
+        (RunKind.OTHER, Mention(ONE.ref, "running"), "a target of run later (by hand) since"),
         (RunKind.OTHER, Mention(ONE.ref, "running", SkipReason.NOT_SELECTED), "saw the CVM up since"),
         (RunKind.OTHER, Mention(ONE.ref, "starting", SkipReason.NOT_SELECTED), "saw the CVM up since"),
         (RunKind.OTHER, Mention(ONE.ref, "stopped", SkipReason.NOT_SELECTED), None),
@@ -87,8 +90,16 @@ def test_a_later_run_ends_a_claim_only_if_it_saw_or_touched_the_cvm(
 
 
 def test_a_run_before_the_stop_ends_no_claim() -> None:
-    earlier = run(RunKind.OTHER, Mention(ONE.ref, "running"))
+    earlier = run(RunKind.OTHER, Mention(ONE.ref, "running"), begun=-HOUR)
     assert owed(scan(stop("first", ONE), earlier)) == [("dev-1", "first")]
+
+
+def test_a_plan_read_before_the_stop_and_begun_after_it_saw_nothing_but_touched_its_targets() -> None:
+    late = {"begun": HOUR, "read": 2 * 3600.0}
+    seen = run(RunKind.OTHER, Mention(ONE.ref, "running", SkipReason.NOT_SELECTED), **late)  # type: ignore[arg-type]
+    assert owed(scan(seen, stop("first", ONE))) == [("dev-1", "first")]
+    target = run(RunKind.OTHER, Mention(ONE.ref, "running"), **late)  # type: ignore[arg-type]
+    assert owed(scan(target, stop("first", ONE))) == []
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,12 @@ from orchestrator.playbook.plan_warning import WarningCode
 from orchestrator.reply import OperationRecord, OperationsPage, Reply
 from orchestrator.runs.execute import carry_out
 from orchestrator.runs.session import RunObserver, Session
+from orchestrator.runs.signed_start import is_exempt
 from orchestrator.runs.start import OpenRun, RunRequest, plan_request, start_run
 from orchestrator.runs.status import StopRequest
 from orchestrator.runs.wake import request_wake
+from orchestrator.settings.load import Settings
+from orchestrator.settings.model import ApprovalSection
 from tests.engine.fakes import FakeCloud
 from tests.logs import write_by
 from tests.runs.sessions import request_of, session_of, write_at_once
@@ -166,3 +169,9 @@ async def test_runs_of_another_workspace_do_not_count(tmp_path: Path) -> None:
 async def test_a_playbook_without_wake_has_no_wake(tmp_path: Path) -> None:
     with pytest.raises(PlaybookError, match="has no `wake`"):
         request_wake(request_of().loaded, session_of(FakeCloud(1), tmp_path).settings)
+
+
+def test_a_wake_needs_an_approved_plan_unless_its_playbook_is_exempt() -> None:
+    request = request_wake(office().loaded, Settings())
+    assert is_exempt(Settings(approval=ApprovalSection(exempt=["all-down"])), request)
+    assert not is_exempt(Settings(approval=ApprovalSection(exempt=["all-down (wake)"])), request)
