@@ -19,10 +19,9 @@ def test_an_invalid_range_is_refused(text: str) -> None:
     assert error.value.hint == "write a range, such as 3s..20s"
 
 
-def test_learnt_times_put_nine_in_ten_cvms_below_the_learnt_time() -> None:
+def test_learnt_times_are_the_longest_times_because_the_run_polls_too() -> None:
     found = assume(ApiProfile(settle={"stop": 9.0}), None, 0.2)
-    low, high = found.timing.stop_seconds
-    assert low + 0.9 * (high - low) == pytest.approx(9.0)
+    assert found.timing.stop_seconds == (3.0, 9.0)
     assert found.timing.latency == (0.2, 0.2)
     assert "learnt by runs" in found.basis["settle"]
 
