@@ -32,7 +32,7 @@ class ApprovalLines:
             self.questions.append(AskedQuestion.from_document(fields["asked"]))
         elif "question" in fields:
             if fields.get("answer") not in {Role.APPROVE, Role.REFUSE} or not isinstance(fields["question"], str):
-                raise ValueError("the answer is neither approve nor refuse")
+                raise ValueError("the answer must be approve or refuse")
             signature = SignedApproval.from_document(fields, line)
             self.answers.append(QuestionAnswer(fields["question"], fields["answer"] == Role.APPROVE, signature))
         else:

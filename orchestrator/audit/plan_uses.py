@@ -1,4 +1,4 @@
-"""Used plans: an approved plan counts for one run, whatever ends the run or its process.
+"""Used plans: an approved plan counts for a single run, also after a crash.
 
 The use is durable before the log of the run begins. A process that dies in between leaves a used plan without a run.
 """
@@ -36,7 +36,7 @@ class PlanUseStore(Protocol):
     """Store of the used plans."""
 
     def use_plan(self, digest: str, run_id: str, now: datetime) -> PlanUse | None:
-        """Record durably that a run uses a plan; return the earlier use by another run, or None.
+        """Record the use of a plan by a run durably; return the earlier use by another run, or None.
 
         Raises:
             SettingsError: when the use can't be recorded.
@@ -80,7 +80,7 @@ class FilePlanUseStore:
 
 
 def _read_use(file: Path) -> PlanUse:
-    """Read the use of a plan; a process that died while writing leaves an unreadable file, and a used plan."""
+    """Read the use of a plan; an unreadable file, left by a dead process, is a use too."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         document = json.loads(read_regular(file, _LARGEST))
         return PlanUse(str(document["run_id"]), str(document["at"]))

@@ -174,7 +174,7 @@ class Decision:
 
     @property
     def is_approved(self) -> bool:
-        """Whether enough people have approved, and no signature is wrong."""
+        """True for enough approvals without a wrong signature."""
         return not self.needed and not self.wrong
 
     @property
@@ -186,7 +186,7 @@ class Decision:
 def decide_approvals(
     approvals: Sequence[SignedApproval], plan: SignedPlan, terms: ApprovalTerms, starter: str | None, now: datetime
 ) -> Decision:
-    """Decide whether enough people have approved a plan.
+    """Decide about the approvals of a plan: enough people, and no wrong signature.
 
     Args:
         approvals: the approvals, in the order of the file.

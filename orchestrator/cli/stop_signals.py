@@ -1,4 +1,4 @@
-"""Signals to end a long-running command: the first ends the command in order, a second ends it at once."""
+"""Signals to end a long-running command: the first signal ends the command in order, a second signal at once."""
 
 import signal
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The wake of a playbook: the CVMs that the runs of the playbook stopped, and that nobody touched since. Pure.
+"""The wake of a playbook: the CVMs stopped by the runs of the playbook and untouched since. Pure.
 
 A claim on a CVM begins with a stop by a wakeable run. The claim ends when a later run saw the CVM up, had the CVM as a
 target or found the CVM already down, or when the operation history has an operation of somebody else.
@@ -119,7 +119,7 @@ class WakeScan:
 
     @property
     def is_complete(self) -> bool:
-        """Whether older runs can't change the claims."""
+        """True if older runs can't change the claims."""
         return self._only is not None and self._only <= self._decided
 
     def add_run(self, run: RunFacts) -> None:
@@ -186,7 +186,7 @@ def scan_runs(runs: Iterable[RunFacts]) -> WakeScan:
 
 
 def _is_left(mention: Mention) -> bool:
-    """Check for a CVM that a wake left for a later wake: with GPUs, or without a request with an effect."""
+    """Check for a CVM left for a later wake: with GPUs, or without a request with an effect."""
     if mention.status in _SEEN_UP:
         return False
     return not mention.is_done if mention.code is None else mention.code in {SkipReason.GPU, SkipReason.FACT_UNKNOWN}
@@ -220,7 +220,7 @@ def find_own_operations(page: OperationsPage, sent_at: datetime, requests: int) 
 
 
 def find_foreign_operation(page: OperationsPage, own: Iterable[str]) -> OperationRecord | None:
-    """Return the newest operation of a CVM if the operation is not a stop of ours; None for an untouched CVM.
+    """Return the newest operation of a CVM unless the operation is a stop of ours; None for an untouched CVM.
 
     Args:
         page: the newest operations, newest first.
@@ -258,7 +258,7 @@ class Wake(Undo):
 
     @property
     def doer(self) -> str:
-        """The runs that took the CVMs down, as text."""
+        """The runs with the stops of the CVMs, as text."""
         return f"the runs of {self.run_id}"
 
     def lacks_facts(self, cvm: Cvm) -> bool:

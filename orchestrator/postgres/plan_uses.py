@@ -1,4 +1,4 @@
-"""Used plans in the team store: an approved plan counts for one run on all machines."""
+"""Used plans in the team store: an approved plan counts for a single run on all machines."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

@@ -65,7 +65,7 @@ class ApiFaults(DocumentedModel):
 
 
 def _draw_in_turn(shares: dict[str, float]) -> dict[str, object]:
-    """Convert shares of all requests for a simulator that draws one fault after another."""
+    """Convert shares of all requests for a simulator with one draw after another."""
     order = ("error_before", "error_after", "reset_before", "reset_after", "hang_before", "hang_after", "not_json")
     left, found = 1.0, dict[str, object]()
     for name in order:
@@ -75,7 +75,7 @@ def _draw_in_turn(shares: dict[str, float]) -> dict[str, object]:
 
 
 class CvmFaults(DocumentedModel):
-    """Shares of CVMs with a fault, between 0 and 1; a CVM has at most one of these faults."""
+    """Shares of CVMs with a fault, between 0 and 1; a CVM has a single fault at most."""
 
     stuck: Share = 0.0
     """Accepts a request, and never settles."""
@@ -140,7 +140,7 @@ class FaultFile(DocumentedModel):
 
     @property
     def has_chance(self) -> bool:
-        """Whether the seed decides about the faults."""
+        """True if the seed decides about the faults."""
         return any(share > 0 for part in (self.faults, self.cvms) for share in dict(part).values())
 
     def require_teepods(self, known: Sequence[str], file: Path | None = None) -> None:

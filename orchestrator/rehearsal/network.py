@@ -1,4 +1,4 @@
-"""The network between a process that can die and a simulated cloud that lives on."""
+"""The network between a mortal process and a lasting simulated cloud."""
 
 import math
 from collections import Counter
@@ -24,7 +24,7 @@ class Outage:
 
 
 class Network(httpx.AsyncBaseTransport):
-    """Carries the requests of one process. A sent request arrives, also when the process is dead by then.
+    """Carry the requests of a process. A sent request arrives, also after the death of the process.
 
     Attributes:
         is_dead: whether the process was killed; a dead process sends and receives nothing.
@@ -79,7 +79,7 @@ class Network(httpx.AsyncBaseTransport):
 
 
 class _Call:
-    """One request on its way."""
+    """A request on its way."""
 
     def __init__(self, request: httpx.Request, latency: float) -> None:
         self.done = anyio.Event()

@@ -1,4 +1,4 @@
-"""One rehearsed process: its session with the simulated cloud, and the stores that end with the rehearsal."""
+"""A rehearsed process: its session with the simulated cloud, and the stores of the rehearsal."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -118,7 +118,7 @@ class OfflineSession(Session):
 
 
 class LogDisk:
-    """The writing of the log by one process, without a sync: the log ends with the rehearsal.
+    """The writing of the log by a process, without a sync: the log ends with the rehearsal.
 
     Attributes:
         is_dead: whether the process was killed; a dead process writes nothing.
@@ -146,7 +146,7 @@ class RehearsedRun(FileRun):
 
 
 class RehearsedRunStore(FileRunStore):
-    """The runs in the folder of a rehearsal, written by one process."""
+    """The runs in the folder of a rehearsal, written by a single process."""
 
     def __init__(self, folder: Path, disk: LogDisk, wall: Callable[[], datetime]) -> None:
         super().__init__(folder)

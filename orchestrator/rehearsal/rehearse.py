@@ -242,7 +242,7 @@ async def _run_processes(context: _Context, found: Rehearsed, errors: list[Orche
 
 
 class _Process:
-    """One `orchestrator run` or `orchestrator resume`.
+    """A process of `orchestrator run` or `orchestrator resume`.
 
     Attributes:
         is_dead: whether the process was killed.
@@ -328,7 +328,7 @@ class _Process:
         return await start_run(session, request, prepared, _agree)
 
     async def _read_as_a_run_does(self, session: Session) -> None:
-        """Read the inventory for its requests alone: they take time and turns of the rate limit."""
+        """Read the inventory only for its requests: requests take time and turns of the rate limit."""
         playbook = self._order.loaded.playbook
         guards = merge_guards(playbook.guards, session.settings.guards)
         selects = [step.select for step in playbook.acting_steps if step.select.result is None]

@@ -60,7 +60,7 @@ def build_result(rehearsal: Rehearsal, found: Rehearsed) -> dict[str, Any]:
 
 
 def find_cause(found: Rehearsed) -> dict[str, Any] | None:
-    """Return the guard or limit that refused the plan or ended the run early; None for a run to its end."""
+    """Return the guard or limit behind a refusal or an early end; None for a run to its end."""
     if found.error is not None:
         refused = [check.name for check in found.plan.guards if not check.ok] if found.plan is not None else []
         return {"name": refused[0] if refused else found.error.code, "message": found.error.message}

@@ -22,7 +22,7 @@ def rehearse_seed(rehearsal: Rehearsal, seed: int) -> dict[str, Any]:
 
 
 def rehearse_seeds(rehearsal: Rehearsal, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Rehearse with many seeds, each core with one at a time; yield the short results in the order of the seeds.
+    """Rehearse with many seeds, a seed at a time on every core; yield short results in the order of the seeds.
 
     Raises:
         NoMatchError: when the selectors match no CVM.

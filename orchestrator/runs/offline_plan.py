@@ -26,7 +26,7 @@ async def plan_offline(
     narrowing: Narrowing | None = None,
     overrides: Overrides = NO_OVERRIDES,
 ) -> Plan:
-    """Make the plan of a playbook for saved CVMs; they count as the whole workspace, and no fact is read.
+    """Make the plan of a playbook for saved CVMs, taken as the whole workspace; no fact is read.
 
     Exemptions are those in the file of the settings, and those in the inventory.
 

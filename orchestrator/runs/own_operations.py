@@ -36,7 +36,7 @@ async def record_own_operations(session: Session, ledger: Ledger, state: RunStat
 
 
 def _is_to_read(jobs: list[Job], state: RunState) -> bool:
-    """Check for a CVM that the run may have taken from running to down, and without a record so far."""
+    """Check for a CVM without a record and perhaps taken down by the run."""
     if jobs[0].before != UP or jobs[-1].action.leaves_running:
         return False
     is_read = any(state.targets[job.step, job.ref.key].operations is not None for job in jobs)

@@ -106,7 +106,7 @@ def check_start(session: "Session", request: "RunRequest") -> Decision | None:
         return None
     frozen = request.constraint
     if signed is None or not isinstance(frozen, FrozenPlan):
-        raise ApprovalError("this needs an approved plan (approval.keys)", hint=_explain_way(request))
+        raise ApprovalError("the run needs an approved plan (approval.keys)", hint=_explain_way(request))
     terms, now = load_terms(settings), _read_clock(session)
     if frozen.made_at > now + CLOCKS_DIFFER:
         hint = "check the clocks: with a clock set back, expired approvals would count again"
@@ -146,7 +146,7 @@ def _explain_way(request: "RunRequest") -> str:
 
 
 def _find_starter(signed: SignedStart, terms: ApprovalTerms) -> str | None:
-    """Return the name of the starter's key; None without a key if none is needed."""
+    """Return the name of the starter's key; None if no key is needed."""
     if signed.key is None:
         if terms.not_the_starter:
             message = "the starter of an approved plan has to sign too (approval.not_the_starter)"

@@ -1,4 +1,4 @@
-"""The request to wake a playbook: start the CVMs that its runs stopped, and that nobody touched since."""
+"""The request to wake a playbook: start the CVMs stopped by its runs and untouched since."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -50,7 +50,7 @@ _UNREAD = "not down in the list a moment ago"
 
 
 class WakeOrder:
-    """The wake of a playbook, as a constraint of the plan. `read` decides which CVMs to start.
+    """The wake of a playbook, as a constraint of the plan. `read` decides about each CVM.
 
     Attributes:
         loaded: the playbook.
@@ -68,7 +68,7 @@ class WakeOrder:
         self._warnings: tuple[PlanWarning, ...] = ()
 
     async def read(self, session: Session) -> None:
-        """Read the logs, the list of CVMs and the operation histories; decide which CVMs to start.
+        """Read the logs, the list of CVMs and the operation histories; decide about each CVM.
 
         Raises:
             ClaimedError: when a process still carries a run of the playbook out.
@@ -106,7 +106,7 @@ class WakeOrder:
 
     @property
     def wakes(self) -> dict[str, object]:
-        """`wakes` of `run.started`: the playbook, and its runs that stopped the CVMs."""
+        """`wakes` of `run.started`: the playbook, and the runs with the stops."""
         return {"playbook": self.loaded.playbook.name, "runs": list(self.run_ids)}
 
     @property
@@ -210,7 +210,7 @@ def find_claims(
 def _list_warnings(scan: WakeScan, other_keys: list[str]) -> Iterable[PlanWarning]:
     if scan.unfinished:
         names = join_names(scan.unfinished)
-        message = f"stops of unfinished runs count as far as the logs show: {names}; `orchestrator resume` or `abandon`"
+        message = f"stops of unfinished runs count only up to the end of their logs: {names}; resume these runs"
         yield PlanWarning(WarningCode.LATE_STOPS, message)
     if other_keys:
         message = f"the CVMs of {plural(len(other_keys), 'run')} with another API key are left alone: "
@@ -218,7 +218,7 @@ def _list_warnings(scan: WakeScan, other_keys: list[str]) -> Iterable[PlanWarnin
 
 
 def list_open_claims(wake: Wake, claims: Iterable[WakeClaim], cvms: Iterable[Cvm]) -> list[WakeClaim]:
-    """List the claims on CVMs that are down and unchanged, as far as logs and list show."""
+    """List the claims on CVMs down and unchanged by logs and list."""
     open_keys = set()
     for cvm in cvms:
         reason = wake.filter_target(cvm, None, None)
@@ -318,7 +318,7 @@ def _may_be_same(workspace: WorkspaceIdentity, state: RunState) -> bool:
 
 
 def _refuse_live(run: StoredRun) -> ClaimedError:
-    hint = f"wait for its end: orchestrator show {run.run_id} --follow"
+    hint = f"wake again after the end of this run: orchestrator show {run.run_id}"
     error = ClaimedError("a run of the playbook still stops CVMs", file=run.location, hint=hint)
     error.run_ids = (run.run_id,)
     return error

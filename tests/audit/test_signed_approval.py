@@ -210,7 +210,10 @@ def test_questions_and_answers_stand_beside_approvals_in_the_file() -> None:
     data += json.dumps(answered("ann").document()).encode() + b"\n"
     found = parse_lines(data)
     assert (found.approvals, found.questions, found.answers) == ([approval()], [asked], [answered("ann")])
-    for wrong, reason in ((b'{"asked": {}}', "a field of the question"), (b'{"question": "x"}', "neither approve nor")):
+    for wrong, reason in (
+        (b'{"asked": {}}', "a field of the question"),
+        (b'{"question": "x"}', "must be approve or refuse"),
+    ):
         with pytest.raises(DamagedLineError, match=reason):
             parse_lines(wrong + b"\n")
 

@@ -53,7 +53,7 @@ def test_whatever_has_no_approved_plan_is_refused_with_the_way_on(site: Site) ->
     for command in (("run", playbook), ("stop", "web-1")):
         ended = site.run(*command, "--yes", *config)
         assert ended.code == 3, ended.err
-        assert "this needs an approved plan (approval.keys)" in ended.err
+        assert "the run needs an approved plan (approval.keys)" in ended.err
         assert "--out FILE" in ended.err
     site.assert_nothing_happened()
     exempt = Path(playbook)

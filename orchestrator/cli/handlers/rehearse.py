@@ -171,7 +171,7 @@ async def _read_live_fleet(settings: Settings, where: Endpoint, loaded: LoadedPl
 
 
 def _read_known_profile(settings: Settings) -> ApiProfile:
-    """Read the profile of the API if the settings have a key; an inventory file needs none."""
+    """Read the profile of the API if the settings have a key; an inventory file needs no profile."""
     try:
         where = Endpoint.from_settings(settings)
     except SettingsError:
@@ -236,7 +236,7 @@ def _write_bytes(data: bytes, out: Path | None) -> None:
 
 
 def _read_report(found: Rehearsed) -> dict[str, Any] | None:
-    """Read the report of a rehearsed run from its log; None for a run that did not start."""
+    """Read the report of a rehearsed run from its log; None for a run without a start."""
     from orchestrator.audit.store import FileRun  # noqa: PLC0415 - only the format that was asked for
     from orchestrator.report.full.reading import read_run_document  # noqa: PLC0415 - the same
 

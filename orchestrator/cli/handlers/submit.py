@@ -63,7 +63,9 @@ def submit_playbook(
     settings = load_settings(config, assignments)
     if settings.approval.keys and loaded.playbook.name not in settings.approval.exempt:
         hint = "run the approved plan here, with run --plan FILE --key KEY, or list the playbook in approval.exempt"
-        raise ApprovalError("this needs an approved plan (approval.keys), and --submit takes no plan file", hint=hint)
+        raise ApprovalError(
+            "the run needs an approved plan (approval.keys), and --submit takes no plan file", hint=hint
+        )
     with connect(require_url(settings.store), listen=settings.store.listen) as connection:
         known = tuple(dict.fromkeys([*settings.workspaces, *submissions.list_workspaces(connection)]))
         names = _choose_workspaces(known, workspaces, loaded.playbook.workspaces)

@@ -1,4 +1,4 @@
-"""Results of cases as JUnit XML, which CI systems read."""
+"""Results of cases as JUnit XML for CI systems."""
 
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET

@@ -44,7 +44,7 @@ class CaseResult:
 
     @property
     def is_ok(self) -> bool:
-        """Whether the plan is as expected."""
+        """True for an expected plan."""
         return not self.differences
 
 
@@ -159,7 +159,7 @@ def _make_settings(loaded: LoadedCases, number: int) -> Settings:
 
 
 def _require_steps(loaded: LoadedCases, number: int, playbook: LoadedPlaybook) -> None:
-    """Refuse expected targets of steps that the playbook does not have.
+    """Refuse expected targets of unknown steps.
 
     Raises:
         PlaybookError: with the line of the step.
@@ -171,5 +171,5 @@ def _require_steps(loaded: LoadedCases, number: int, playbook: LoadedPlaybook) -
                 hint = f"write targets by step: {', '.join(steps)}"
                 raise loaded.error(number, "the playbook has several steps", "expect", "targets", hint=hint)
         elif name not in steps:
-            message = f"the playbook has no step {name!r} that acts on CVMs"
+            message = f"the playbook has no step {name!r} with an action"
             raise loaded.error(number, message, "expect", "targets", name, hint=suggest_nearest(name, steps))

@@ -60,7 +60,7 @@ def _as_list(value: object) -> object:
 
 def _check_version(version: int) -> int:
     if version != VERSION:
-        raise ValueError(f"this program reads version {VERSION}, not {version}")
+        raise ValueError(f"version {version} is unknown: this program reads version {VERSION}")
     return version
 
 
@@ -126,7 +126,7 @@ class CaseCvm(InventoryCvm):
         return facts
 
     def complete(self, number: int) -> "CaseCvm":
-        """Return the CVM with an identifier, which every real CVM has, and with an app_id in normal form."""
+        """Return the CVM with an identifier, as of every real CVM, and with an app_id in normal form."""
         more: dict[str, object] = {}
         if self.id is None and self.vm_uuid is None:
             more["id"] = f"{HASHID}case_{number}"
@@ -213,7 +213,7 @@ class ExpectedFirings(DocumentedModel):
 
 
 class Expect(DocumentedModel):
-    """The expected plan. A key that is left out is not checked."""
+    """The expected plan. Missing keys are not checked."""
 
     targets: Targets | None = None
     """Targets by step, as names or identifiers. A step that is left out has no target. A list for the only step."""

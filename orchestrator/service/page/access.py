@@ -66,17 +66,17 @@ def _parse_lines(text: str, file: Path) -> Iterator[Token]:
         hint = "write `NAME viewer TOKEN` or `NAME operator TOKEN`, such as a TOKEN from `openssl rand -hex 32`"
         parts = line.split()
         if len(parts) != _FIELDS or parts[1] not in set(Role):
-            raise SettingsError("the line is not a name, a role and a token", file=file, line=number, hint=hint)
+            raise SettingsError("the line must have a name, a role and a token", file=file, line=number, hint=hint)
         name, role, token = parts
         if _NAME.fullmatch(name) is None:
             hint = "use letters, digits and . _ @ + -, at most 64"
-            raise SettingsError("the name of the token has other characters", file=file, line=number, hint=hint)
+            raise SettingsError("the name of the token has invalid characters", file=file, line=number, hint=hint)
         if _DIGEST.fullmatch(token):
             yield Token(name, Role(role), bytes.fromhex(token.removeprefix("sha256:")))
             continue
         if len(token) < LEAST_CHARACTERS:
             message = f"the token is shorter than {LEAST_CHARACTERS} characters"
-            raise SettingsError(message, file=file, line=number, hint="make one with `openssl rand -hex 32`")
+            raise SettingsError(message, file=file, line=number, hint="make a token with `openssl rand -hex 32`")
         yield Token(name, Role(role), hash_token(token))
 
 
@@ -209,12 +209,12 @@ class Visitor:
 
     @property
     def may_act(self) -> bool:
-        """Whether forms are shown and accepted."""
+        """True if forms are shown and accepted."""
         return self.session is not None and self.session.token.role is Role.OPERATOR
 
 
 def is_from_here(listens_here: bool, client: str | None, headers: Mapping[str, str]) -> bool:  # noqa: FBT001 - a fact
-    """Check for a request that a person of this machine made, without a proxy.
+    """Check for a request from this machine, without a proxy.
 
     The name in `Host` counts, because a page of another origin can make its own name resolve to this machine.
 
@@ -236,7 +236,7 @@ def _find_host(host: str) -> str:
 
 
 def is_own_form(headers: Mapping[str, str]) -> bool:
-    """Check that a form was sent from a page of this service.
+    """Check for a form from a page of this service.
 
     Browsers send `Origin` with every form; a request without `Origin` is from no browser, or from a broken one.
     """
@@ -250,7 +250,7 @@ def is_own_form(headers: Mapping[str, str]) -> bool:
 
 
 class Throttle:
-    """Limit of attempts: so many at once, then one after each pause."""
+    """Limit of attempts: a burst, then a single attempt after every pause."""
 
     def __init__(self, burst: int, pause: float) -> None:
         """Set up.

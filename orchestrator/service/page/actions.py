@@ -40,7 +40,7 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A page that asks before an action.
+    """A confirmation page of an action.
 
     Attributes:
         title: the heading.
@@ -140,7 +140,7 @@ class PageActions:
     def _find_run(self, fields: Fields) -> StoredRun:
         run_id = fields.get("run_id", "")
         if not is_run_id(run_id):
-            raise UsageError(f"there is no run {run_id[:60]!r}")
+            raise UsageError(f"there is no run {run_id[:60]!r}", hint="see the list of runs")
         return self._runs.find_run(run_id)
 
     def _read_asked(self, fields: Fields) -> AskedRun:

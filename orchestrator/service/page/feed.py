@@ -1,4 +1,4 @@
-"""Changes of a page for all its viewers: read once, and sent to each viewer as fast as the viewer reads.
+"""Changes of a page for all its viewers: read once, and sent to every viewer at the speed of the viewer.
 
 A viewer gets the changes since the version that the viewer has: missed events and slow connections leave no gap, and
 nothing is kept for a slow viewer.

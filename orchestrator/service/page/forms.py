@@ -22,7 +22,7 @@ class FormError(Exception):
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Read the fields of a form; of a repeated field, the last one.
+    """Read the fields of a form; of a repeated field, the last value.
 
     Raises:
         FormError: when the form is too large, or has another encoding.
@@ -44,5 +44,5 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 def is_local_path(path: str) -> bool:
-    """Check that an address is a page of this service: a redirect must not lead elsewhere."""
+    """Check for the address of a page of this service: a redirect must not lead elsewhere."""
     return path.startswith("/") and not path.startswith("//") and path.isprintable() and "\\" not in path

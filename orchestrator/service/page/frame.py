@@ -71,7 +71,7 @@ def _build_foot(frame: Frame, *, is_live: bool) -> Element:
 
 
 def build_form(action: str, form_key: str | None, *fields: Content, cls: str | None = None) -> Element:
-    """Make a form that changes something."""
+    """Make a form for a change."""
     hidden = None if form_key is None else e("input", type="hidden", name="form_key", value=form_key)
     return e("form", hidden, *fields, method="post", action=action, cls=cls)
 
@@ -91,7 +91,7 @@ def build_field(label: str, name: str, hint: str | None = None, **attributes: st
 
 
 def build_part(name: str, title: str, *contents: Content) -> Element:
-    """Make a part of a page that the page replaces by itself; a part without content is hidden."""
+    """Make a self-updating part of a page; a part without content is hidden."""
     if not contents:
         return e("section", id=name, hidden="")
     return e("section", e("h2", title, id=f"{name}-title"), *contents, id=name, aria_labelledby=f"{name}-title")
@@ -108,7 +108,7 @@ def run_path(run_id: str) -> str:
 
 
 def action_path(path: str, facts: Mapping[str, str]) -> str:
-    """Return the address of a page that asks before an action."""
+    """Return the address of the confirmation page of an action."""
     return f"{path}?{urlencode(facts)}"
 
 

@@ -235,7 +235,7 @@ class PageReader:
                     yield {**listed, "stages": row.get("stages") or {}}
 
     def _read_row(self, run: StoredRun, index: Index) -> dict[str, Any] | None:
-        """Read the row of a log, which stays in memory while the log is unchanged; None for a vanished log."""
+        """Read the row of a log, or take an unchanged row from memory; None for a vanished log."""
         try:
             stamp = run.read_version().stamp
         except OSError:
@@ -270,7 +270,7 @@ class PageReader:
         return Answer(build_page("Runs", [e("h1", "Runs"), build_search(words), table], frame, path="/runs"))
 
     def _search_runs(self, asked: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """Yield the runs that match.
+        """Yield the matching runs.
 
         Raises:
             UsageError: when a field is invalid.
@@ -358,7 +358,7 @@ class PageReader:
         begin, now = time.thread_time(), self._wall()
         follower = self._follow(run_id) if is_run_id(run_id) else None
         if follower is None:
-            raise UsageError(f"there is no run {run_id!r}")
+            raise UsageError(f"there is no run {run_id!r}", hint="see the list of runs")
         state = follower.timeline.state
         has_ended = state.finished is not None or not self._is_held(follower)
         if has_ended or follower.new_rows > after or follower.seq < after:

@@ -184,7 +184,7 @@ def build_progress(done: int, total: int, words: str) -> Element:
 
 
 def build_live_parts(timeline: RunTimeline, now: datetime, *, has_actions: bool) -> Iterator[Element]:
-    """Make the parts of the page that change with the run, in order.
+    """Make the live parts of the page, in order.
 
     Args:
         timeline: the records so far.
@@ -359,7 +359,7 @@ def build_live_main(
 
 
 def build_cancel_link(run_id: str) -> Element:
-    """Make the link to the page that asks before a run is cancelled."""
+    """Make the link to the confirmation page of a cancellation."""
     return e("p", e("a", "Cancel the run …", href=f"{run_path(run_id)}/cancel", cls="button"))
 
 

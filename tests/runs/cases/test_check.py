@@ -67,7 +67,7 @@ def test_a_playbook_that_plan_refuses_is_a_case_of_exit_code_2(tmp_path: Path) -
             6,
             "the playbook has no variable 'pattern2'",
         ),
-        (PLAYBOOK, one_case("\n      targets:\n        stop2: []"), 7, "no step 'stop2' that acts on CVMs"),
+        (PLAYBOOK, one_case("\n      targets:\n        stop2: []"), 7, "no step 'stop2' with an action"),
         (PLAYBOOK, one_case("{targets: [dev-1]}"), 5, "the playbook has several steps"),
         (PLAYBOOK, one_case("{exit_code: 0}", inventory="none.json"), 4, "inventory file can't be read"),
         (PLAYBOOK, one_case("{exit_code: 0}", inventory="[{id: cvm_1}, {id: cvm_1}]"), 4, "two CVMs"),

@@ -27,7 +27,7 @@ OK = one_case("{exit_code: 0}")
 @pytest.mark.parametrize(
     ("text", "line", "message", "hint"),
     [
-        ("version: 2\ncases: []\n", 1, "reads version 1, not 2", "schema --cases"),
+        ("version: 2\ncases: []\n", 1, "version 2 is unknown", "schema --cases"),
         ("version: 1\ncases: []\n", 2, "cases is empty", "at least one"),
         ("cases: x\nversion: 1\n", 1, "cases must be a list", "schema --cases"),
         ("version: 1\n", 1, "the key 'cases' is missing", ""),
