@@ -80,7 +80,8 @@ def explain_fault(
         return place, f"{key} must be {context['expected']}, not {_shown(given)}", None
     if kind in {"greater_than_equal", "greater_than"}:
         bound = f"at least {context['ge']}" if "ge" in context else f"above {context['gt']}"
-        hint = "0 is never 'no limit'; remove the key for no limit" if str(given).strip("0.%") == "" else None
+        is_zero_limit = str(given).strip("0.%") == "" and not key.endswith("at_least")
+        hint = "0 is never 'no limit'; remove the key for no limit" if is_zero_limit else None
         return place, f"{key} must be {bound}, not {_shown(given)}", hint
     if kind in {"less_than_equal", "less_than"}:
         bound = f"at most {context['le']}" if "le" in context else f"below {context['lt']}"

@@ -63,8 +63,7 @@ def read_approvals(plan_file: Path, *, wait: float = LOCK_WAIT) -> ApprovalLines
     except FileNotFoundError:
         return ApprovalLines()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise PlanFileError(f"the approvals can't be read: {reason}", file=file) from error
+        raise PlanFileError(f"the approvals can't be read: {_describe_error(error)}", file=file) from error
     return _parse_lines(data, file)
 
 
@@ -98,9 +97,19 @@ def append_line(
             os.close(fd)
         sync_folder(file.parent)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise PlanFileError(f"the approval can't be written: {reason}", file=file) from error
+        hint = "replace the link by the file" if _is_link_error(error) else None
+        raise PlanFileError(f"the approval can't be written: {_describe_error(error)}", file=file, hint=hint) from error
     return file
+
+
+def _is_link_error(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ELOOP
+
+
+def _describe_error(error: Exception) -> str:
+    if _is_link_error(error):
+        return "the file is a symbolic link"
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _parse_lines(data: bytes, file: Path) -> ApprovalLines:

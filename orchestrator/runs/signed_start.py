@@ -176,6 +176,8 @@ def _refuse_unapproved(decision: Decision, plan_file: Path, terms: ApprovalTerms
         message = "the signature of this approval is wrong, or is for another plan, cloud or workspace"
         raise ApprovalError(message, file=file, line=decision.wrong[0], hint="find the author of this line")
     reasons = "".join(f"; line {line}: {safe_text(reason, 200)}" for line, reason in decision.ignored[:_MOST_REASONS])
+    if (unnamed := len(decision.ignored) - _MOST_REASONS) > 0:
+        reasons += f"; and {plural(unnamed, 'more line')} without effect"
     message = f"the plan has {len(decision.counted)} of {plural(terms.at_least, 'approval')}{reasons}"
     raise ApprovalError(message, file=plan_file, hint=f"another person: orchestrator approve {plan_file} --key KEY")
 

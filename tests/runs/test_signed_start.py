@@ -181,6 +181,25 @@ async def test_a_damaged_file_takes_no_further_approval(tmp_path: Path) -> None:
         await start(session, request_by(file, session, "ben"))
 
 
+async def test_the_message_names_ten_lines_and_counts_the_others(tmp_path: Path) -> None:
+    session = session_with(tmp_path)
+    file = await write_plan(session, tmp_path)
+    for _ in range(12):
+        approve(file, "ben", session.clock.wall())
+    with pytest.raises(ApprovalError, match=r"line 10: 'ben' starts.*; and 2 more lines without effect$"):
+        await start(session, request_by(file, session, "ben"))
+
+
+async def test_no_approval_goes_through_a_symbolic_link(tmp_path: Path) -> None:
+    session = session_with(tmp_path)
+    file = await write_plan(session, tmp_path)
+    (tmp_path / "other").touch()
+    approvals_file(file).symlink_to(tmp_path / "other")
+    with pytest.raises(PlanFileError, match="can't be written: the file is a symbolic link"):
+        approve(file, "ann", session.clock.wall())
+    assert (tmp_path / "other").read_bytes() == b""
+
+
 async def test_a_file_that_another_process_holds_delays_nobody_for_long(tmp_path: Path) -> None:
     session = session_with(tmp_path)
     file = await write_plan(session, tmp_path)

@@ -32,6 +32,7 @@ def refusal(*assignments: str, config: Path | None = None) -> SettingsError:
         ("[guards.protect]\nname = ['a']\nnmae = ['a']\n", 3, "unknown key 'nmae' in guards.protect", "'name'"),
         ("[guards.protect]\napp_id = [\n  0x12,\n]\n", 2, "guards.protect.app_id[0]: must be text", None),
         ("[rate]\nburst = 0\n", 2, "rate.burst must be at least 1, not 0", "never 'no limit'"),
+        ("[approval]\nat_least = 0\n", 2, "approval.at_least must be at least 1, not 0", "config.example.toml"),
         ("[rate]\nburst = true\n", 2, "rate.burst: must be a number, not true", None),
         ("[rate]\nrequests_per_second = inf\n", 2, "rate.requests_per_second must be", None),
         ("[settle]\ntimeout = 'soon'\n", 2, "settle.timeout: 'soon' is not a duration", None),
