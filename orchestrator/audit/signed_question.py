@@ -53,6 +53,7 @@ class AskedQuestion:
         step: name of the asking step.
         expires_at: end of the wait.
         workspace: id of the workspace; None if the API does not provide the id.
+        starter: id of the starter's key; None for a start without a key.
     """
 
     run_id: str
@@ -61,6 +62,7 @@ class AskedQuestion:
     step: str
     expires_at: str
     workspace: str | None
+    starter: str | None = None
 
     def document(self) -> dict[str, object]:
         """The line of an approvals file."""
@@ -77,8 +79,9 @@ class AskedQuestion:
         if not isinstance(document, dict) or any(type(document.get(name)) is not kind for name, kind in kinds.items()):
             raise ValueError("a field of the question is missing")
         parse_timestamp(document["expires_at"])
-        workspace = document.get("workspace")
-        return cls(**{name: document[name] for name in kinds}, workspace=None if workspace is None else str(workspace))
+        optional = {name: document.get(name) for name in ("workspace", "starter")}
+        texts = {name: None if value is None else str(value) for name, value in optional.items()}
+        return cls(**{name: document[name] for name in kinds}, workspace=texts["workspace"], starter=texts["starter"])
 
 
 @dataclass(frozen=True, slots=True)

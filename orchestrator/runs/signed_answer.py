@@ -19,7 +19,7 @@ from orchestrator.audit.replay import RunState
 from orchestrator.audit.signed_approval import ApprovalTerms, Role, SignedApproval, sign
 from orchestrator.audit.signed_question import AskedQuestion, QuestionAnswer, SignedQuestion, decide_answers
 from orchestrator.engine.protocols import Answer
-from orchestrator.errors import PlanFileError, UsageError
+from orchestrator.errors import ApprovalError, PlanFileError, UsageError
 from orchestrator.runs.answer import needs_signature
 from orchestrator.runs.approvals_file import append_line, approvals_file, read_approvals
 from orchestrator.runs.session import RunObserver
@@ -49,6 +49,28 @@ def sign_answer(
     at, until = parse_timestamp(answer.at), parse_timestamp(question.expires_at)
     signed = sign(key, key_name, describe_question(state, question), role, at=at, expires_at=until)
     return replace(answer, signature=signed.document())
+
+
+def find_starter_key(state: RunState) -> str | None:
+    """Return the id of the key in the starter's signature; None for a start without a key."""
+    found = ((state.started.approval or {}).get("starter") or {}).get("key_id")
+    return found if isinstance(found, str) else None
+
+
+def require_other_person(starter: str | None, key: Ed25519PrivateKey, terms: ApprovalTerms) -> None:
+    """Refuse a yes by the starter of a run, if the settings need another person.
+
+    Args:
+        starter: id of the starter's key; None for a start without a key.
+        key: the key of the answer.
+        terms: the terms of the settings.
+
+    Raises:
+        ApprovalError: for the key of the starter.
+    """
+    if terms.not_the_starter and key_id(key.public_key()) == starter:
+        message = "this key started the run, so another person has to approve (approval.not_the_starter)"
+        raise ApprovalError(message, hint="another person gives the same command, with another key")
 
 
 class SignedAnswers:
@@ -107,7 +129,7 @@ class SignedAnswers:
             return
         subject = describe_question(self._state, question)
         place = question.run_id, question.seq, question.hash, question.step
-        asked = AskedQuestion(*place, question.expires_at, subject.workspace)
+        asked = AskedQuestion(*place, question.expires_at, subject.workspace, find_starter_key(self._state))
         try:
             append_line(self._file, asked, wait=_WAIT)
         except PlanFileError as error:
@@ -120,8 +142,7 @@ class SignedAnswers:
         answers = [*filter(None, map(_parse_answer, stored)), *self._read_file()]
         if not answers:
             return None
-        approval, subject = self._state.started.approval or {}, describe_question(self._state, question)
-        starter = (approval.get("starter") or {}).get("key_id")
+        subject, starter = describe_question(self._state, question), find_starter_key(self._state)
         names = [name for name, key in self._terms.keys.items() if key_id(key) == starter]
         at_least = self._terms.at_least if self.is_required else 1
         decision = decide_answers(

@@ -101,6 +101,9 @@ def test_a_question_is_answered_with_a_signature_from_another_machine_through_th
     unsigned = site.run("approve", site.log.stem, "--yes", *config)
     assert (unsigned.code, "a yes to this question needs a signature" in unsigned.err) == (3, True), unsigned.err
     elsewhere = {"ORCHESTRATOR_STATE_DIR": str(site.folder / "other-machine")}
+    for place in (site.log.stem,), ("asks.plan", "--step", "look"):
+        own = site.run("approve", *place, "--key", "ben.pem", "--yes", *config)
+        assert (own.code, "this key started the run" in own.err) == (3, True), own.err
     wrong = site.run("approve", "asks.plan", "--step", "stop", "--key", "ann.pem", "--yes", *config, env=elsewhere)
     assert (wrong.code, "no question of step 'stop'" in wrong.err) == (3, True), wrong.err
     answered = site.run("approve", "asks.plan", "--step", "look", "--key", "ann.pem", "--yes", *config, env=elsewhere)

@@ -1,7 +1,7 @@
 """Signed answers: who lets a run continue, from the store and from the file beside its plan."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,23 @@ import pytest
 
 from orchestrator.audit.approvals import ApprovalAnswer, FileApprovalStore
 from orchestrator.audit.events import ApprovalRequested
+from orchestrator.audit.keys import key_id
 from orchestrator.audit.replay import RunState
 from orchestrator.audit.signed_approval import Role, sign
 from orchestrator.audit.signed_question import QuestionAnswer, SignedQuestion
 from orchestrator.engine.protocols import Answer
+from orchestrator.errors import ApprovalError
 from orchestrator.runs.approval import LeftAnswers
 from orchestrator.runs.approvals_file import append_line, approvals_file, read_approvals
 from orchestrator.runs.session import RunObserver
-from orchestrator.runs.signed_answer import SignedAnswers, describe_question, sign_answer
+from orchestrator.runs.signed_answer import (
+    SignedAnswers,
+    describe_question,
+    find_starter_key,
+    require_other_person,
+    sign_answer,
+)
+from orchestrator.runs.signed_start import load_terms
 from orchestrator.settings.load import Settings
 from orchestrator.settings.model import ApprovalSection, AuditSection
 from orchestrator.times import timestamp
@@ -125,6 +134,18 @@ def test_a_yes_needs_the_signature_of_another_person_than_the_starter(open_site:
     assert not site.answer("ann", approved=False)
 
 
+@pytest.mark.parametrize(("starter", "own"), [("ben", True), (None, True), ("ben", False)])
+def test_the_starter_hears_at_once_that_another_person_has_to_answer(starter: str | None, own: bool) -> None:
+    terms = replace(load_terms(Settings(approval=SECTION)), not_the_starter=own)
+    started_by = None if starter is None else key_id(PUBLIC[starter])
+    require_other_person(started_by, KEYS["ann"], terms)
+    if starter is None or not own:
+        require_other_person(started_by, KEYS["ben"], terms)
+        return
+    with pytest.raises(ApprovalError, match="this key started the run, so another person has to approve"):
+        require_other_person(started_by, KEYS["ben"], terms)
+
+
 def test_a_refusal_needs_no_signature_and_one_signed_refusal_is_enough(open_site: OpenSite) -> None:
     site = open_site()
     site.answer(None, approved=False)
@@ -154,6 +175,7 @@ def test_the_question_goes_to_the_file_and_the_answer_comes_back(open_site: Open
     waiting.publish_question()
     (asked,) = read_approvals(site.plan).questions
     assert (asked.run_id, asked.step, asked.question, asked.workspace) == (RUN, "look", "cd" * 32, "ws_1")
+    assert asked.starter == find_starter_key(site.state) == key_id(PUBLIC["ben"])
     assert waiting.find_answer() is None
     site.answer_in_file("ann")
     found = waiting.find_answer()

@@ -15,6 +15,7 @@ from orchestrator.cli.options import (
     yes_option,
 )
 from orchestrator.state_files import is_plan_file
+from orchestrator.text import safe_text
 
 
 def _plan_handler(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -23,6 +24,7 @@ def _plan_handler(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def decorated(*, run_id: str, **options: Any) -> object:
         if not is_plan_file(Path(run_id)):
+            _refuse_other_file(run_id)
             if options.pop("valid_for") is not None:
                 raise click.UsageError("--valid-for needs a plan file.")
             return command(run_id=run_id, **options)
@@ -43,6 +45,14 @@ def _plan_handler(command: Callable[..., Any]) -> Callable[..., Any]:
         return None
 
     return decorated
+
+
+def _refuse_other_file(name: str) -> None:
+    """Refuse a path of any other file: run ids have no dot and no slash."""
+    if "." in name or "/" in name:
+        shown = safe_text(name, 200)
+        exists = Path(name).exists()
+        raise click.UsageError(f"{shown} is no plan file." if exists else f"the plan file {shown} does not exist.")
 
 
 @click.command(

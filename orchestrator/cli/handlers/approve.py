@@ -28,6 +28,8 @@ from orchestrator.times import utc_now
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from orchestrator.audit.signed_approval import ApprovalTerms
+
 _LONGEST_COMMENT = 1000
 
 
@@ -53,6 +55,8 @@ def answer_question(
     signer = None if key is None else open_signer(key, settings)
     if signer is None and not refuse and needs_signature(settings, asked.state):
         raise ApprovalError("a yes to this question needs a signature (approval.keys)", hint="add --key KEY")
+    if signer is not None and not refuse:
+        signer.require_other_person(asked)
     if not as_json or not yes:
         print_question(question_console(yes=yes), asked.state, asked.question, utc_now())
     if not yes:
@@ -69,10 +73,30 @@ def answer_question(
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A person with a key of the settings."""
+    """A person with a key of the settings.
+
+    Attributes:
+        key: the private key.
+        name: the name of the key.
+        terms: the terms of the settings.
+    """
 
     key: "Ed25519PrivateKey"
     name: str
+    terms: "ApprovalTerms"
+
+    def require_other_person(self, asked: AskedRun) -> None:
+        """Refuse a yes by the starter of a run.
+
+        Raises:
+            ApprovalError: for the key of the starter, if the settings need another person.
+        """
+        from orchestrator.runs.signed_answer import (  # noqa: PLC0415 - most answers are unsigned
+            find_starter_key,
+            require_other_person,
+        )
+
+        require_other_person(find_starter_key(asked.state), self.key, self.terms)
 
     def sign(self, asked: AskedRun, answer: ApprovalAnswer) -> ApprovalAnswer:
         """Sign an answer."""
@@ -95,7 +119,8 @@ def open_signer(key: Path, settings: Settings) -> Signer:
     if not settings.approval.keys:
         raise UsageError("the settings have no approval.keys", hint="add the public key of every approver and starter")
     private = read_private_key(key, ask_passphrase)
-    return Signer(private, require_known_key(private, load_terms(settings)))
+    terms = load_terms(settings)
+    return Signer(private, require_known_key(private, terms), terms)
 
 
 def check_comment(comment: str | None) -> None:

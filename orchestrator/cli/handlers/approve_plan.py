@@ -10,10 +10,18 @@ from types import MappingProxyType
 import click
 from rich.text import Text
 
-from orchestrator.audit.signed_approval import CLOCKS_DIFFER, Decision, Role, SignedApproval, decide_approvals, sign
+from orchestrator.audit.signed_approval import (
+    CLOCKS_DIFFER,
+    ApprovalTerms,
+    Decision,
+    Role,
+    SignedApproval,
+    decide_approvals,
+    sign,
+)
 from orchestrator.audit.signed_question import AskedQuestion, QuestionAnswer, SignedQuestion
 from orchestrator.cli.confirmation import require_answer
-from orchestrator.cli.handlers.approve import open_signer, question_console
+from orchestrator.cli.handlers.approve import Signer, open_signer, question_console
 from orchestrator.cli.plan_file import read_plan_file
 from orchestrator.errors import ApprovalError, NotAskedError, UsageError
 from orchestrator.playbook.frozen_plan import FrozenPlan
@@ -22,8 +30,9 @@ from orchestrator.report.layout import fact_lines, print_lines
 from orchestrator.runs.approval import APPROVE, REFUSE
 from orchestrator.runs.approvals_file import append_line, approvals_file, read_approvals
 from orchestrator.runs.plan_file import read_plan
-from orchestrator.runs.signed_start import load_terms, signed_plan
-from orchestrator.settings.load import load_settings
+from orchestrator.runs.signed_answer import require_other_person
+from orchestrator.runs.signed_start import signed_plan
+from orchestrator.settings.load import Settings, load_settings
 from orchestrator.text import join_names, plural, safe_text
 from orchestrator.times import format_clock, format_duration, parse_duration, parse_timestamp, utc_now
 
@@ -42,17 +51,10 @@ def approve_plan(
     as_json: bool,
 ) -> None:
     """Sign a plan file as an approver."""
-    settings = load_settings(config, assignments)
-    if not settings.approval.keys:
-        hint = f"carry the plan out with `orchestrator run --plan {plan_file}`, or add the key of every approver"
-        raise UsageError("this is a plan file, but the settings have no approval.keys", file=plan_file, hint=hint)
-    if key is None:
-        raise UsageError("the approval of a plan needs a signature", file=plan_file, hint="add --key KEY")
-    signer = open_signer(key, settings)
-    terms = load_terms(settings)
+    signer = _open_plan_signer(plan_file, load_settings(config, assignments), key)
+    name, terms = signer.name, signer.terms
     span = _choose_span(valid_for, terms.valid_for)
     frozen = read_plan(read_plan_file(plan_file), plan_file)
-    name = signer.name
     earlier = read_approvals(plan_file).approvals
     now = utc_now()
     if frozen.made_at > now + CLOCKS_DIFFER:
@@ -70,9 +72,29 @@ def approve_plan(
     if as_json:
         document = _build_document(plan_file, frozen, approval, decision, terms.at_least)
         click.echo(json.dumps(document, indent=2))
-        return
-    until = format_clock(parse_timestamp(approval.expires_at))
-    click.echo(f"Approved by {safe_text(name, 64)} until {until}, in {safe_text(approvals_file(plan_file), 4096)}.")
+    else:
+        _print_approval(plan_file, approval, decision, terms)
+
+
+def _open_plan_signer(plan_file: Path, settings: Settings, key: Path | None) -> Signer:
+    """Read the key of an approver.
+
+    Raises:
+        UsageError: without a key, or without keys in the settings.
+        ApprovalError: when the settings do not have this key.
+    """
+    if not settings.approval.keys:
+        hint = f"carry the plan out with `orchestrator run --plan {plan_file}`, or add the key of every approver"
+        raise UsageError("this is a plan file, but the settings have no approval.keys", file=plan_file, hint=hint)
+    if key is None:
+        raise UsageError("the approval of a plan needs a signature", file=plan_file, hint="add --key KEY")
+    return open_signer(key, settings)
+
+
+def _print_approval(plan_file: Path, approval: SignedApproval, decision: Decision, terms: ApprovalTerms) -> None:
+    """Print the new approval, and the next step."""
+    name, until = safe_text(approval.key_name, 64), format_clock(parse_timestamp(approval.expires_at))
+    click.echo(f"Approved by {name} until {until}, in {safe_text(approvals_file(plan_file), 4096)}.")
     if decision.needed:
         click.echo(f"{plural(decision.needed, 'more approval')} needed.")
     else:
@@ -97,6 +119,8 @@ def answer_in_file(
     signer = open_signer(key, load_settings(config, assignments))
     frozen = read_plan(read_plan_file(plan_file), plan_file)
     asked = _find_asked(read_approvals(plan_file).questions, step, frozen, plan_file)
+    if not refuse:
+        require_other_person(asked.starter, signer.key, signer.terms)
     texts = {each.name: each.question for each in frozen.steps if isinstance(each, Question)}
     if step not in texts:
         raise NotAskedError(f"the plan has no question in step {safe_text(step, 60)!r}", file=plan_file)
