@@ -12,13 +12,12 @@ from orchestrator.errors import OrchestratorError, SettingsError, StoreDownError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.service.duty import BuildRun, Term
-from orchestrator.service.service_state import ServiceState
+from orchestrator.service.service_state import NEWEST_VERSION, ServiceState, find_version
 from orchestrator.times import timestamp
 
 if TYPE_CHECKING:
     from orchestrator.postgres.firing_run import FiringRun
 
-VERSION = 1
 LINES = 2000
 """Number of lines after which a snapshot follows: a new leader reads from the last snapshot on."""
 TAKEN = "another process has the duty of the schedules"
@@ -75,7 +74,12 @@ class DutyJournal:
         term = self._term
         if term.reason is not None:
             raise OSError(term.reason)
-        record: dict[str, Any] = {"v": VERSION, "ts": timestamp(term.store.wall()), "event": event, **fields}
+        record: dict[str, Any] = {
+            "v": find_version(event),
+            "ts": timestamp(term.store.wall()),
+            "event": event,
+            **fields,
+        }
         try:
             is_written = await term.store.append(term.epoch, self._last + 1, record, run)
         except StoreDownError as error:
@@ -112,7 +116,7 @@ def replay_lines(lines: Sequence[tuple[int, Mapping[str, Any]]]) -> ServiceState
     state = ServiceState()
     for seq, record in lines:
         try:
-            if record["v"] > VERSION:
+            if record["v"] > NEWEST_VERSION:
                 message = f"line {seq} of the journal in the store is from a later version of orchestrator"
                 raise SettingsError(message, hint="install that version or a later version on this machine")
             state.apply(record)

@@ -20,13 +20,12 @@ from orchestrator.audit.log import Sync, in_thread
 from orchestrator.errors import RunHeldError, SettingsError
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.runs.firing import FiringClaim
-from orchestrator.service.service_state import ServiceState
+from orchestrator.service.service_state import NEWEST_VERSION, ServiceState, find_version
 from orchestrator.state_files import create_file, make_folder, open_or_create, sync_file, sync_folder, write_all
 from orchestrator.times import timestamp, utc_now
 
 FOLDER = "service"
 """Name of the service's folder in the state folder."""
-_VERSION = 1
 _FILE, _LOCK = "journal.jsonl", "lock"
 _LINES = 2000
 """Number of lines before a snapshot replaces the journal."""
@@ -61,7 +60,7 @@ class FileJournal:
             OSError: when the record can't be written; the caller must not act on the decision then.
         """
         async with self._turn:
-            record = {"v": _VERSION, "ts": timestamp(self._wall()), "event": event, **fields}
+            record = {"v": find_version(event), "ts": timestamp(self._wall()), "event": event, **fields}
             try:
                 # Shielded: the result of a started write must be known.
                 with anyio.CancelScope(shield=True):
@@ -102,7 +101,7 @@ class FileJournal:
     def _write_snapshot(self) -> None:
         """Replace the journal by a one-line snapshot."""
         now = self._wall()
-        line = _format_line({"v": _VERSION, "ts": timestamp(now), "event": "snapshot", **self.state.snapshot(now)})
+        line = _format_line({"v": 1, "ts": timestamp(now), "event": "snapshot", **self.state.snapshot(now)})
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)
         fd = create_file(new, os.O_WRONLY | os.O_APPEND)
@@ -159,7 +158,7 @@ class FileJournalStore:
         for number, line in enumerate(lines, start=1):
             try:
                 record = json.loads(line)
-                if record["v"] > _VERSION:
+                if record["v"] > NEWEST_VERSION:
                     message = "the service's journal is from a later version of orchestrator"
                     raise SettingsError(message, file=path, line=number, hint="use that version or a later version")
                 state.apply(record)

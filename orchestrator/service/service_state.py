@@ -11,12 +11,19 @@ from typing import Any
 from orchestrator.runs.firing import FiringClaim
 from orchestrator.times import parse_timestamp, timestamp
 
+NEWEST_VERSION = 2
+"""The newest version of a record that this program reads."""
 REMEMBERED = 1000
 """Number of decided firings kept individually per playbook; all others are older."""
 _FORGOTTEN_AFTER = timedelta(days=31)
 """Time after which the state of an ended schedule is dropped."""
 
 Record = Mapping[str, Any]
+
+
+def find_version(event: str) -> int:
+    """Return the version of a record: an earlier program refuses records about wakes, and asks for a later version."""
+    return NEWEST_VERSION if event.startswith("wake.") else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,6 @@ async def test_a_journal_that_is_not_what_a_service_wrote_is_refused(tmp_path: P
 
 async def test_a_journal_of_a_later_version_is_left_to_it(tmp_path: Path) -> None:
     await a_claim(tmp_path)
-    file_of(tmp_path).write_text('{"v":2,"event":"snapshot"}\n')
+    file_of(tmp_path).write_text('{"v":3,"event":"snapshot"}\n')
     with pytest.raises(SettingsError, match="later version"):
         opened(tmp_path)

@@ -1,5 +1,6 @@
 """Wakes by the service on virtual time: beside the stops, after failures, and after an end of the playbook."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
@@ -30,6 +31,8 @@ async def test_stops_and_wakes_are_fired_at_their_moments(host: OpenHost) -> Non
     assert home.world.carried_out("office") == planned("1 19:00", "2 19:00", "3 19:00")
     assert home.world.carried_out(WAKE) == planned("1 07:00", "2 07:00", "4 07:00")
     assert {each["wakes"] for each in home.events("firing.claimed") if each["playbook"] == WAKE} == {"office"}
+    lines = [json.loads(line) for line in (home.state / "service" / "journal.jsonl").read_text().splitlines()]
+    assert {line["event"] for line in lines if line["v"] == 2} == {"wake.kept"}, "an earlier version refuses such lines"
 
 
 async def test_one_wake_makes_up_for_all_missed_wakes(host: OpenHost) -> None:
