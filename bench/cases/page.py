@@ -84,7 +84,9 @@ def _measure_browser(work_folder: WorkFolder, result: CaseResult) -> None:
         page.goto(url)
         for label, path in ((OVERVIEW, "/"), (LARGE, f"/runs/{large.run_id}"), (RUN, f"/runs/{run.run_id}")):
             page.goto(url + path)
-            paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+            name = "performance.getEntriesByName('first-contentful-paint')[0]"
+            page.wait_for_function(name)
+            paint = page.evaluate(f"{name}.startTime")
             result.row(label).add_values(first_paint_seconds=paint / 1000)
         page.get_by_text("Live.").wait_for(timeout=_PATIENCE_S * 1000)
         time.sleep(1)

@@ -105,11 +105,11 @@ def test_a_run_is_watched_to_its_end_through_a_lost_connection(
     page.goto(served.url)
     page.click("#running a")
     page.get_by_text("Live.").wait_for()
-    assert page.locator("#cvm-0 b").inner_text() == "waiting"
+    assert page.locator("#cvm-0 b").text_content() == "waiting"
     log.builder.end(0).accept(1)
     log.write()
-    page.locator("#cvm-0 b", has_text="settled").wait_for()
-    page.locator("#cvm-1 b", has_text="settling").wait_for()
+    page.locator("#cvm-0 b", has_text="settled").wait_for(state="attached")
+    page.locator("#cvm-1 b", has_text="settling").wait_for(state="attached")
     assert page.locator(".whole .progress").inner_text().strip() == "1 of 3"
     served.stop()
     page.get_by_text("The connection is lost").wait_for()
@@ -119,7 +119,7 @@ def test_a_run_is_watched_to_its_end_through_a_lost_connection(
     served.start()
     page.locator("#failures", has_text="Not Allowed: rented to others").wait_for()
     page.get_by_text("Live.").wait_for()
-    assert page.locator("#cvm-1 b").inner_text() == "failed"
+    assert page.locator("#cvm-1 b").text_content() == "failed"
     log.builder.end(2).finish(6)
     log.end()
     page.locator("#headline", has_text="Completed with problems").wait_for()
@@ -141,12 +141,12 @@ def test_five_thousand_cvms_with_hostile_names_change_at_once(
     page = window.page
     page.goto(f"{served.url}/runs/{growing.path.stem}")
     assert page.locator("#cvms tbody tr").count() == 5000
-    assert SCRIPT in page.locator("#cvm-0 th").inner_text()
+    assert SCRIPT in str(page.locator("#cvm-0 th").text_content())
     for number in range(1000):
         log.record("action.intent", **about(cvms[number], attempt=1))
     growing.write()
     begin = time.monotonic()
-    page.locator("#cvm-999 b", has_text="sending").wait_for()
+    page.locator("#cvm-999 b", has_text="sending").wait_for(state="attached")
     assert time.monotonic() - begin < 30
     page.goto(served.url)
     page.locator("#live", has_text="Live.").wait_for()
@@ -250,7 +250,7 @@ def test_without_script_the_page_tells_the_same(stack: ExitStack, browser: "Brow
     log.builder.end(0)
     log.write()
     window.page.reload()
-    assert window.page.locator("#cvm-0 b").inner_text() == "settled"
+    assert window.page.locator("#cvm-0 b").text_content() == "settled"
     assert "Load the page again" in window.page.locator("#live").inner_text()
 
 

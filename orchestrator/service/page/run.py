@@ -28,6 +28,8 @@ _OPEN_STAGES = ("waiting", "sending", "unknown", "settling")
 _RATE_SECONDS = 5.0
 """The time over which the present rate is measured."""
 _SHOWN_FAILURES = 200
+_PIECE = 100
+"""Rows in a piece of the table of every CVM."""
 _REASON = 300
 
 
@@ -285,12 +287,21 @@ def _build_teepods(live: LiveRun) -> Iterator[Content]:
 
 
 def build_cvm_table(state: RunState) -> Element:
-    """Make the table of every CVM, with a row for each target."""
-    body = (build_cvm_row(number, target) for number, target in enumerate(state.targets.values()))
+    """Make the table of every CVM, with a row for each target.
+
+    The table is in pieces, because a browser lays out only the pieces on the screen.
+    """
+    rows = [build_cvm_row(number, target) for number, target in enumerate(state.targets.values())]
     titles = ("CVM", "teepod", "action", "outcome", "status", "sent", "ended", "reason")
-    head = e("thead", e("tr", *(e("th", title, scope="col") for title in titles)))
-    inner = e("table", e("caption", "Every CVM, in the order of the plan"), head, e("tbody", *body))
-    return e("div", inner, cls="scroll", role="region", aria_label="Table of every CVM", tabindex="0")
+    pieces = []
+    for first in range(0, len(rows), _PIECE):
+        part = rows[first : first + _PIECE]
+        head = e("thead", e("tr", *(e("th", title, scope="col") for title in titles)))
+        caption = e(
+            "caption", f"CVMs {first + 1:,} to {first + len(part):,} of {len(rows):,}, in the order of the plan"
+        )
+        pieces.append(e("div", e("table", caption, head, e("tbody", *part)), cls="piece"))
+    return e("div", *pieces, cls="scroll", role="region", aria_label="Table of every CVM", tabindex="0")
 
 
 def build_cvm_row(number: int, target: TargetState) -> Element:
