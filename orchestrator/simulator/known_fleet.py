@@ -1,6 +1,7 @@
 """Load a known fleet into a world: given identities, places, prices and statuses.
 
 Unknown apps, teepods, UUIDs and uptimes stay unknown; other unknown facts are made up.
+A generated fleet, listed and loaded with its own seed and settings, has its settle times again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -108,7 +109,8 @@ class _Loader:
         age = known.age if known.age is not None else max(_DAY, known.uptime or 0.0)
         app = self.world.apps.get(known.app_id or "")
         if app is None:
-            app = factory.make_app(known.name, created=-age, app_id=known.app_id)
+            app = factory.make_app(known.name, created=-age)
+            app.app_id = known.app_id or app.app_id
             self.world.apps[app.app_id] = app
         cvm = factory.make_cvm(
             app,

@@ -61,6 +61,15 @@ def test_an_operation_in_progress_ends_after_the_settle_time() -> None:
     assert statuses["odd"] == ["migrating"] * 4
 
 
+def test_a_generated_fleet_has_its_settle_times_again() -> None:
+    world = World.generate(cvms=50, seed=7)
+    known = [
+        KnownCvm(hashid=cvm.hashid, uuid=cvm.uuid, name=cvm.name, app_id=cvm.app.app_id) for cvm in reversed(world.cvms)
+    ]
+    again = load_world(known, settings=SimulatorSettings().with_fleet(seed=7))
+    assert [(cvm.hashid, cvm.delays) for cvm in again.cvms] == [(cvm.hashid, cvm.delays) for cvm in world.cvms]
+
+
 def test_a_cvm_without_a_uuid_stays_without() -> None:
     world = _load(KnownCvm(hashid="cvm_new", name="new", status="creating", in_progress=True))
     assert world.find_cvm("cvm_new", 0.0).vm_uuid(1e9) is None
