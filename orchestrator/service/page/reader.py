@@ -125,6 +125,8 @@ class PageReader:
         except OrchestratorError as error:
             faults.append(f"the runs can't be read: {error}")
         running = [row for row in rows if row["state"] == "running"]
+        for run_id in {*self._followers} - {row["run_id"] for row in running}:
+            del self._followers[run_id]
         followed = [(row, follower) for row in running if (follower := self._follow(row["run_id"])) is not None]
         now = self._wall()
         document = {
@@ -303,7 +305,6 @@ class PageReader:
         path = run_path(run_id)
         try:
             document = self._read_document(run_id)
-            follower = None if is_fleet_id(run_id) else self._follow(run_id)
         except OrchestratorError as error:
             return _error_page(error, frame, _NOT_FOUND)
         if is_fleet_id(run_id):
@@ -311,7 +312,8 @@ class PageReader:
             if self._has_actions and document["fleet"]["state"] == "running" and self._may_cancel(run_id, can_cancel):
                 main.insert(1, build_cancel_link(run_id))
             return Answer(build_page(f"Fleet run {run_id}", main, frame, path=path))
-        if follower is None or document["run"]["state"] != "running":
+        follower = self._follow(run_id) if document["run"]["state"] == "running" else None
+        if follower is None:
             return Answer(build_page(f"Run {run_id}", build_report_main(describe_report(document)), frame, path=path))
         may_cancel = self._may_cancel(run_id, can_cancel)
         main = list(
