@@ -47,10 +47,10 @@ class RecordedApprovals:
             case RunStarted():
                 self._started = event
                 self._check_start(event)
-            case ApprovalAnswered() if event.signatures and self._started is not None:
+            case ApprovalAnswered() if self._started is not None:
                 fault = _find_fault(self._check_answer(event, self._started))
                 self.fault = self.fault or (None if fault is None else f"answer in step {event.step!r}: {fault}")
-                self.signed_answers += 1
+                self.signed_answers += bool(event.signatures)
             case ApprovalRequested():
                 self._question = event.hash
 
@@ -79,12 +79,12 @@ class RecordedApprovals:
         self.starter = next(iter(signers[Role.START].values()), None)
         if approval["not_the_starter"] and self.starter is None:
             yield "the starter did not sign"
-        others = set(signers[Role.APPROVE]) - (set(signers[Role.START]) if approval["not_the_starter"] else set())
+        others = _exclude_starter(signers[Role.APPROVE], approval)
         if len(others) < int(approval["at_least"]):
             yield f"{len(others)} of {int(approval['at_least'])} people approved"
 
     def _check_answer(self, event: ApprovalAnswered, started: RunStarted) -> Iterator[str]:
-        """Yield the faults of a signed answer."""
+        """Yield the faults of an answer; after a signed start, a yes needs as many signatures as the plan."""
         digest = (started.plan_file or {}).get("digest")
         workspace = started.record.get("workspace")
         question = SignedQuestion(started.cloud_url, workspace, digest, event.run_id, self._question)
@@ -92,6 +92,11 @@ class RecordedApprovals:
         for document in event.signatures or ():
             each = SignedApproval.from_document(document)
             yield from self._check_signature(each, str(document["key_id"]), question, role, event.ts)
+        if event.is_approved and started.is_signed and started.approval is not None:
+            signers = {str(document["key_id"]) for document in event.signatures or ()}
+            others, at_least = _exclude_starter(signers, started.approval), int(started.approval["at_least"])
+            if len(others) < at_least:
+                yield f"{len(others)} of {at_least} people signed"
 
     def _check_signature(
         self, each: SignedApproval, signer: str, subject: Signable, role: Role, at: str
@@ -102,6 +107,12 @@ class RecordedApprovals:
             yield f"the signature of {each.key_name!r} ({role}) is wrong"
         elif at >= each.expires_at:
             yield f"the signature of {each.key_name!r} ({role}) had expired"
+
+
+def _exclude_starter(signers: Iterable[str], approval: Mapping[str, Any]) -> set[str]:
+    """Return the ids of the keys without the starter's, if the starter was no approver."""
+    starter = approval.get("starter")
+    return set(signers) - ({str(starter["key_id"])} if approval["not_the_starter"] and starter else set())
 
 
 def _find_fault(faults: Iterator[str]) -> str | None:

@@ -144,7 +144,8 @@ class SignedAnswers:
             return None
         subject, starter = describe_question(self._state, question), find_starter_key(self._state)
         names = [name for name, key in self._terms.keys.items() if key_id(key) == starter]
-        at_least = self._terms.at_least if self.is_required else 1
+        recorded = (self._state.started.approval or {}).get("at_least", 1)
+        at_least = max(self._terms.at_least, recorded) if self.is_required else 1
         decision = decide_answers(
             answers, subject, self._terms, next(iter(names), None), self._wall(), at_least=at_least
         )

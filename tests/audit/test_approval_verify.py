@@ -68,6 +68,23 @@ def test_an_exempt_run_needs_no_signature_and_a_run_without_the_record_does() ->
     assert RecordedApprovals.of([]).fault == "the log has no approval"
 
 
+@pytest.mark.parametrize(
+    ("signers", "fault"),
+    [([], "answer in step 's': 0 of 1 people signed"), (["ben"], "answer in step 's': 0 of 1 people signed")],
+)
+def test_a_yes_after_a_signed_start_needs_the_signature_of_another_person(signers: list[str], fault: str) -> None:
+    question = SignedQuestion(PLAN.cloud_url, PLAN.workspace, PLAN.digest, "r", "f" * 64)
+    asked = {"event": "approval.requested", "ts": timestamp(NOW), "run_id": "r", "step": "s", "hash": "f" * 64}
+    signed = [(name, sign(KEYS[name], name, question, Role.APPROVE, at=NOW, expires_at=NOW + DAY)) for name in signers]
+    signatures = [each.record_fields(PUBLIC[name]) for name, each in signed]
+    answered = {**asked, "event": "approval.answered", "answer": "approved", "signatures": signatures}
+    assert check_log(recorded(), "ann ben cem", asked, answered).fault == fault
+    assert (
+        check_log(recorded(), "ann ben cem", asked, {**answered, "answer": "refused", "signatures": []}).fault is None
+    )
+    assert check_log({"exempt": True}, "ann", asked, {**answered, "signatures": []}).fault is None
+
+
 @pytest.mark.parametrize(("answer", "fault"), [("approved", None), ("refused", "'cem' (refuse) is wrong")])
 def test_a_signed_answer_is_checked_with_its_question(answer: str, fault: str | None) -> None:
     question = SignedQuestion(PLAN.cloud_url, PLAN.workspace, PLAN.digest, "r", "f" * 64)

@@ -169,6 +169,14 @@ def test_as_many_people_answer_as_approve_a_plan(open_site: OpenSite) -> None:
     assert {each["key_name"] for each in found.signatures} == {"ann", "cem"}
 
 
+def test_settings_with_fewer_approvers_do_not_lower_the_number_on_record(open_site: OpenSite) -> None:
+    site = open_site({"approvals": [], "at_least": 2})
+    site.answer("ann")
+    assert site.find() is None
+    site.answer("cem")
+    assert site.find() is not None
+
+
 def test_the_question_goes_to_the_file_and_the_answer_comes_back(open_site: OpenSite) -> None:
     site = open_site()
     waiting = site.waiting()
