@@ -371,7 +371,7 @@ def _build_workers(team: _Document | None) -> Iterator[Content]:
 
 def _build_savings(savings: SavingsReport | None) -> Iterator[Content]:
     if savings is None:
-        yield e("p", "The logs can't be read.")
+        yield e("p", "The logs are not read yet, or can't be read: load the page again in a minute.")
         return
     yield e("p", f"{describe_included(savings)}.", cls="soft")
     yield build_tiles(savings)

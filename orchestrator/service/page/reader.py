@@ -5,13 +5,13 @@ The process keeps its readings between the calls. See `call_reader`.
 
 import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from functools import cache, partial
 from io import StringIO
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator import __version__
 from orchestrator.audit.fleet_log import FleetState
@@ -52,11 +52,14 @@ from orchestrator.service.page.values import Answer, Frame, ServiceFacts, Update
 from orchestrator.settings.load import Settings
 from orchestrator.times import timestamp
 
+_T = TypeVar("_T")
 _LISTED = 20
 """Runs on the overview."""
 _SEARCHED = 1000
 """The newest runs, searched for runs in progress and open questions."""
 _MOST_RUNS = 500
+_PATIENCE_S = 3.0
+"""Longest read of logs for one overview; the next overview goes on with the logs after these."""
 _REPORTS = 4
 """Reports of ended runs in memory."""
 _SHOWN_FLEETS = 5
@@ -121,7 +124,8 @@ class PageReader:
     def _describe_overview(self, facts: ServiceFacts) -> dict[str, Any]:
         rows, faults = [], []
         try:
-            rows = list(islice(self._list_runs(), _SEARCHED))
+            with closing(self._list_runs()) as found:
+                rows = list(_within(_PATIENCE_S, islice(found, _SEARCHED)))
         except OrchestratorError as error:
             faults.append(f"the runs can't be read: {error}")
         running = [row for row in rows if row["state"] == "running"]
@@ -202,14 +206,17 @@ class PageReader:
     def _read_savings(self) -> SavingsReport | None:
         now = self._wall()
         if self._savings is None or now - self._savings[0] > _SAVINGS_AGAIN:
+            self._savings, begin = (now, None), time.monotonic()
             try:
                 with Index(self._settings.audit.state_dir) as index:
-                    entries = read_entries(self._runs.list_runs(), index, read_entry)
-                    found = add_up_savings(entries, "playbook", now - _SAVINGS_FOR, now)
+                    runs = list(self._runs.list_runs())
+                    entries = list(_within(_PATIENCE_S, read_entries(runs, index, read_entry)))
             except OrchestratorError:
-                self._savings = now, None
-            else:
-                self._savings = now, found
+                return None
+            if len(entries) < len(runs) and time.monotonic() - begin > _PATIENCE_S:
+                self._savings = None  # the next call goes on: the index has the logs so far
+                return None
+            self._savings = now, add_up_savings(entries, "playbook", now - _SAVINGS_FOR, now)
         return self._savings[1]
 
     def _describe_savings(self) -> dict[str, Any] | None:
@@ -220,11 +227,11 @@ class PageReader:
 
     # Lists of runs
 
-    def _list_runs(self) -> Iterator[dict[str, Any]]:
+    def _list_runs(self) -> Generator[dict[str, Any]]:
         """Yield the entries of `runs --json`, newest first, with `stages`."""
         return self._select_runs(RunFilter(), "")
 
-    def _select_runs(self, choice: RunFilter, state: str) -> Iterator[dict[str, Any]]:
+    def _select_runs(self, choice: RunFilter, state: str) -> Generator[dict[str, Any]]:
         fleets = FleetLogs(self._fleets)
         with Index(self._settings.audit.state_dir) as index:
             for run in select_named_within(self._runs.list_runs(), choice.time_range):
@@ -402,6 +409,15 @@ class PageReader:
             del self._followers[run_id]
             return None
         return follower
+
+
+def _within(seconds: float, found: Iterable[_T]) -> Iterator[_T]:
+    """Yield for a limited time: a first look at years of logs must not hold the page back."""
+    end = time.monotonic() + seconds
+    for each in found:
+        yield each
+        if time.monotonic() > end:
+            return
 
 
 def _has_words(row: Mapping[str, Any], words: Iterable[str]) -> bool:

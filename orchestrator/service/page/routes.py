@@ -39,8 +39,6 @@ from orchestrator.service.protocols import EventSink
 from orchestrator.settings.load import Settings
 
 COOKIE = "orchestrator_session"
-_READERS = 2
-"""Processes of the page at most: a long report does not delay the changes of another page."""
 _RUN_EVERY, _OVERVIEW_EVERY = 0.05, 2.0
 _STORE_EVERY = 1.0
 """Least seconds between two reads of a run in a team store."""
@@ -100,14 +98,15 @@ class ReaderProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = pickle.dumps(settings)
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._limiters: dict[bool, anyio.CapacityLimiter] = {}
 
     async def __call__(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - of the method
-        """Return the result of the method."""
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(_READERS)
+        """Return the result of the method; an action, which may wait for a run, has a second process."""
+        is_action = method == "actions.do"
+        if is_action not in self._limiters:
+            self._limiters[is_action] = anyio.CapacityLimiter(1)
         return await anyio.to_process.run_sync(
-            call_reader, self._settings, method, *arguments, cancellable=True, limiter=self._limiter
+            call_reader, self._settings, method, *arguments, cancellable=True, limiter=self._limiters[is_action]
         )
 
 

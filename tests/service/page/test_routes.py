@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from starlette.requests import Request
 
 from orchestrator.errors import SettingsError
-from orchestrator.service.page import routes
+from orchestrator.service.page import reader, routes
 from orchestrator.service.page.openapi import build_openapi
 from tests.logs import LogBuilder, build_stop
 from tests.service.page.viewer import ANNA, VERA, Viewer, held, make_settings
@@ -250,3 +250,18 @@ async def test_a_session_that_ends_ends_its_events(tmp_path: Path) -> None:
     viewer.show(stopping=True)
     assert [message async for message in messages] == []
     assert (await viewer.get("/")).status_code == 401
+
+
+async def test_a_first_look_at_many_logs_is_short_and_the_next_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hour in range(3):
+        build_stop(BEGIN + timedelta(hours=hour), hour).write(tmp_path / "state")
+    viewer = Viewer(make_settings(tmp_path))
+    monkeypatch.setattr(reader, "_PATIENCE_S", -1.0)
+    first = (await viewer.get("/api/overview")).json()
+    assert (len(first["runs"]), first["savings"]) == (1, None)
+    assert "load the page again" in (await viewer.get("/")).text
+    monkeypatch.undo()
+    second = (await viewer.get("/api/overview")).json()
+    assert (len(second["runs"]), second["savings"] is None) == (3, False)
