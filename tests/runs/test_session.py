@@ -170,4 +170,5 @@ def test_default_keys_are_workspaces_of_their_own_in_a_team_store() -> None:
     assert one != other
     assert one.startswith("default:")
     assert "phak" not in one
-    assert name_in_store(Settings().model_copy(update={"workspace_name": "prod"}), "phak_one") == "prod"
+    named = Settings.model_validate({"workspaces": {"prod": {"api_key_env": "PROD"}}}).for_workspace("prod")
+    assert name_in_store(named, "phak_one") == "prod"
