@@ -87,7 +87,7 @@ class RecordedApprovals:
         """Yield the faults of an answer; after a signed start, a yes needs as many signatures as the plan."""
         digest = (started.plan_file or {}).get("digest")
         workspace = started.record.get("workspace")
-        question = SignedQuestion(started.cloud_url, workspace, digest, event.run_id, self._question)
+        question = SignedQuestion(started.cloud_url, workspace, digest, event.run_id, self._question, event.step)
         role = Role.APPROVE if event.is_approved else Role.REFUSE
         for document in event.signatures or ():
             each = SignedApproval.from_document(document)

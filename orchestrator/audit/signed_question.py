@@ -20,6 +20,7 @@ class SignedQuestion:
         plan_digest: digest of the plan file; None for a run without a plan file.
         run_id: the run.
         question: hash of the asking record.
+        step: name of the asking step, as shown to the signer.
     """
 
     cloud_url: str
@@ -27,6 +28,7 @@ class SignedQuestion:
     plan_digest: str | None
     run_id: str
     question: str
+    step: str
 
     def build_statement(self, role: Role, expires_at: str) -> bytes:
         """Build the signed bytes, as `Signable.build_statement`."""
@@ -37,6 +39,7 @@ class SignedQuestion:
             "question": self.question,
             "role": role.value,
             "run_id": self.run_id,
+            "step": self.step,
             "workspace": self.workspace,
         }
         return DOMAIN + encode_canonical(fields)

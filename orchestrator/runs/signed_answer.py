@@ -38,7 +38,8 @@ def describe_question(state: RunState, question: ApprovalRequested) -> SignedQue
     """Return the part of an open question under a signature."""
     started = state.started
     digest = (started.plan_file or {}).get("digest")
-    return SignedQuestion(started.cloud_url, started.record.get("workspace"), digest, question.run_id, question.hash)
+    workspace, place = started.record.get("workspace"), (question.run_id, question.hash, question.step)
+    return SignedQuestion(started.cloud_url, workspace, digest, *place)
 
 
 def sign_answer(

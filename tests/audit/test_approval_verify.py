@@ -73,7 +73,7 @@ def test_an_exempt_run_needs_no_signature_and_a_run_without_the_record_does() ->
     [([], "answer in step 's': 0 of 1 people signed"), (["ben"], "answer in step 's': 0 of 1 people signed")],
 )
 def test_a_yes_after_a_signed_start_needs_the_signature_of_another_person(signers: list[str], fault: str) -> None:
-    question = SignedQuestion(PLAN.cloud_url, PLAN.workspace, PLAN.digest, "r", "f" * 64)
+    question = SignedQuestion(PLAN.cloud_url, PLAN.workspace, PLAN.digest, "r", "f" * 64, "s")
     asked = {"event": "approval.requested", "ts": timestamp(NOW), "run_id": "r", "step": "s", "hash": "f" * 64}
     signed = [(name, sign(KEYS[name], name, question, Role.APPROVE, at=NOW, expires_at=NOW + DAY)) for name in signers]
     signatures = [each.record_fields(PUBLIC[name]) for name, each in signed]
@@ -87,7 +87,7 @@ def test_a_yes_after_a_signed_start_needs_the_signature_of_another_person(signer
 
 @pytest.mark.parametrize(("answer", "fault"), [("approved", None), ("refused", "'cem' (refuse) is wrong")])
 def test_a_signed_answer_is_checked_with_its_question(answer: str, fault: str | None) -> None:
-    question = SignedQuestion(PLAN.cloud_url, PLAN.workspace, PLAN.digest, "r", "f" * 64)
+    question = SignedQuestion(PLAN.cloud_url, PLAN.workspace, PLAN.digest, "r", "f" * 64, "s")
     signed = sign(KEYS["cem"], "cem", question, Role.APPROVE, at=NOW, expires_at=NOW + DAY)
     asked = {"event": "approval.requested", "ts": timestamp(NOW), "run_id": "r", "step": "s", "hash": "f" * 64}
     signatures = [signed.record_fields(PUBLIC["cem"])]

@@ -179,7 +179,7 @@ def test_no_changed_line_counts(where: int, bit: int) -> None:
     assert not decision.is_approved or changed.signature == approval().signature
 
 
-QUESTION = SignedQuestion(PLAN.cloud_url, PLAN.workspace, PLAN.digest, "r", "f" * 64)
+QUESTION = SignedQuestion(PLAN.cloud_url, PLAN.workspace, PLAN.digest, "r", "f" * 64, "s")
 
 
 def answered(name: str, *, yes: bool = True, hours: int = 1, by: str | None = None) -> QuestionAnswer:
@@ -237,11 +237,11 @@ def test_the_signature_is_plain_ed25519() -> None:
 
 
 def test_the_signed_bytes_of_a_question_name_the_run_and_the_question() -> None:
-    question = SignedQuestion(PLAN.cloud_url, "ws_1", "ab" * 32, "20261127T080000Z-4f2a", "ef" * 32)
+    question = SignedQuestion(PLAN.cloud_url, "ws_1", "ab" * 32, "20261127T080000Z-4f2a", "ef" * 32, "look")
     assert question.build_statement(Role.APPROVE, "2026-11-28T08:00:00.000000Z") == DOMAIN + (
         b'{"cloud_url":"https://cloud-api.phala.com/api/v1","expires_at":"2026-11-28T08:00:00.000000Z",'
         b'"plan_digest":"' + b"ab" * 32 + b'","question":"' + b"ef" * 32 + b'","role":"approve",'
-        b'"run_id":"20261127T080000Z-4f2a","workspace":"ws_1"}'
+        b'"run_id":"20261127T080000Z-4f2a","step":"look","workspace":"ws_1"}'
     )
 
 

@@ -99,7 +99,9 @@ def open_site(tmp_path: Path) -> OpenSite:
         log.parent.mkdir(exist_ok=True)
         log.touch()
         plan.touch()
-        start = sign(KEYS["ben"], "ben", SignedQuestion("", None, None, "", ""), Role.START, at=NOW, expires_at=UNTIL)
+        start = sign(
+            KEYS["ben"], "ben", SignedQuestion("", None, None, "", "", ""), Role.START, at=NOW, expires_at=UNTIL
+        )
         common = {"ts": timestamp(NOW), "run_id": RUN}
         state = RunState()
         state.apply_record(
@@ -193,12 +195,21 @@ def test_the_question_goes_to_the_file_and_the_answer_comes_back(open_site: Open
 
 @pytest.mark.parametrize(
     "changes",
-    [{"question": "ef" * 32}, {"run_id": "other"}, {"plan_digest": None}, {"workspace": "ws_2"}, {"cloud_url": "x"}],
+    [
+        {"question": "ef" * 32},
+        {"run_id": "other"},
+        {"step": "x"},
+        {"plan_digest": None},
+        {"workspace": "ws_2"},
+        {"cloud_url": "x"},
+    ],
 )
 def test_an_answer_to_anything_else_counts_for_nothing(open_site: OpenSite, changes: dict[str, Any]) -> None:
     site = open_site()
     fields = {"cloud_url": "https://cloud.example/api/v1", "workspace": "ws_1", "plan_digest": "ab" * 32}
-    site.answer_in_file("ann", question=SignedQuestion(**{**fields, "run_id": RUN, "question": "cd" * 32, **changes}))
+    site.answer_in_file(
+        "ann", question=SignedQuestion(**{**fields, "run_id": RUN, "question": "cd" * 32, "step": "look", **changes})
+    )
     assert site.find() is None
 
 

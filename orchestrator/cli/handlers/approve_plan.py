@@ -131,7 +131,7 @@ def answer_in_file(
     if not yes:
         meaning = "end the run" if refuse else "continue the run"
         require_answer(f"\nType {word} to {meaning}, as {safe_text(signer.name, 64)}: ", word, hint="add --yes")
-    subject = SignedQuestion(frozen.cloud_url, asked.workspace, frozen.digest, asked.run_id, asked.question)
+    subject = SignedQuestion(frozen.cloud_url, asked.workspace, frozen.digest, asked.run_id, asked.question, step)
     now, until = utc_now(), parse_timestamp(asked.expires_at)
     role = Role.REFUSE if refuse else Role.APPROVE
     signature = sign(signer.key, signer.name, subject, role, at=now, expires_at=until)
