@@ -24,7 +24,8 @@ _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _FIELDS = 3
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_FORWARDED = ("forwarded", "x-real-ip", "via")
+_FORWARDED_PREFIX = "x-forwarded-"
 """Headers of a proxy: the client may be on another machine."""
 
 
@@ -99,7 +100,7 @@ class TokenFile:
 
     Attributes:
         path: path of the file; None without tokens.
-        trouble: reason of a failed last read; None after a successful read. Nobody has access then.
+        trouble: reason for no usable token at the last read; None with tokens.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -120,7 +121,7 @@ class TokenFile:
         except (SettingsError, OSError) as error:
             self._tokens, self._stamp, self.trouble = (), None, str(error)
         else:
-            self.trouble = None
+            self.trouble = None if self._tokens else f"{self.path}: the file has no token"
         return self._tokens
 
 
@@ -225,7 +226,9 @@ def is_from_here(listens_here: bool, client: str | None, headers: Mapping[str, s
     """
     if not listens_here or client is None or not is_loopback(client):
         return False
-    return not any(name in headers for name in _FORWARDED) and is_loopback(_find_host(headers.get("host", "")))
+    if any(name in _FORWARDED or name.startswith(_FORWARDED_PREFIX) for name in headers):
+        return False
+    return is_loopback(_find_host(headers.get("host", "")))
 
 
 def _find_host(host: str) -> str:

@@ -129,7 +129,7 @@ class PageActions:
             case "approve" | "refuse":
                 return self._describe_answer(action, fields)
             case "cancel":
-                return self._describe_cancel(fields)
+                return self._describe_cancel(fields, facts_now)
             case "snooze":
                 return self._describe_snooze(fields, facts_now)
             case _:
@@ -197,15 +197,17 @@ class PageActions:
 
     # The end of a run
 
-    def _describe_cancel(self, fields: Fields) -> _Question:
+    def _describe_cancel(self, fields: Fields, facts_now: ServiceFacts) -> _Question:
         run_id = fields.get("run_id", "")
         path = f"{run_path(run_id)}/cancel"
-        if is_fleet_id(run_id):
+        state = None if is_fleet_id(run_id) else read_state(self._find_run(fields))
+        if state is not None and state.finished is not None:
+            raise UsageError("the run has ended already")
+        if self._settings.store.url is None and run_id not in facts_now.can_cancel:
+            raise _not_of_this_service()
+        if state is None:
             words: list[Content] = [e("p", "The runs of all workspaces end for good.")]
         else:
-            state = read_state(self._find_run(fields))
-            if state.finished is not None:
-                raise UsageError("the run has ended already")
             waiting = state.stages["waiting"]
             sent = sum(state.stages[stage] for stage in ("sending", "unknown", "settling"))
             words = [
@@ -225,8 +227,7 @@ class PageActions:
         """Cancel a run of the team store; the service's own process cancels its runs itself."""
         run_id = fields.get("run_id", "")
         if self._settings.store.url is None:
-            hint = "press Ctrl-C where the run was started"
-            raise UsageError("the service does not carry this run out", hint=hint)
+            raise _not_of_this_service()
         from orchestrator.postgres import submissions  # noqa: PLC0415 - only with a team store
         from orchestrator.service.team_stores import open_connection  # noqa: PLC0415 - the same
 
@@ -274,6 +275,11 @@ class PageActions:
         entry = KeepEntry("id" if is_identifier(cvm) else "name", cvm, until, who, reason, COMMAND)
         keep_store(self._settings).add_entries([entry], now)
         return Done(path="/", notice="kept")
+
+
+def _not_of_this_service() -> UsageError:
+    hint = "press Ctrl-C where the run was started"
+    return UsageError("the service does not carry this run out", hint=hint)
 
 
 def _describe_keep(fields: Fields) -> _Question:

@@ -58,6 +58,7 @@ _LISTED = 20
 _SEARCHED = 1000
 """The newest runs, searched for runs in progress and open questions."""
 _MOST_RUNS = 500
+_CODE_DIGITS = 3
 _PATIENCE_S = 3.0
 """Longest read of logs for one overview; the next overview goes on with the logs after these."""
 _REPORTS = 4
@@ -285,8 +286,8 @@ class PageReader:
             UsageError: when a field is invalid.
         """
         code = asked.get("exit_code") or ""
-        if code and not (code.isascii() and code.isdecimal()):
-            raise UsageError("the exit code is not a number", hint="give a number such as 6")
+        if code and not (code.isascii() and code.isdecimal() and len(code) <= _CODE_DIGITS):
+            raise UsageError("the exit code is not a number of at most three digits", hint="give a number such as 6")
         since = asked.get("since") or None
         playbook = asked.get("playbook") or ""
         choice = RunFilter(

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import pickle
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -23,6 +24,7 @@ from orchestrator.service.page.access import (
     Session,
     Sessions,
     Throttle,
+    Token,
     TokenFile,
     Visitor,
     find_token,
@@ -46,6 +48,7 @@ _LOGINS, _LOGIN_PAUSE = 5, 10.0
 _ACTIONS, _ACTION_PAUSE = 20, 3.0
 """Attempts at once, and the seconds until a further attempt: logins of an address, and actions of a person."""
 _ON_RUNS = frozenset({"approve", "refuse", "cancel"})
+_VERSION = re.compile(r"[0-9]{1,18}")
 _MOVED = 303
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _FAULT = 401, 403, 404, 429, 500
 _HTML, _JSON = "text/html; charset=utf-8", "application/json"
@@ -130,6 +133,7 @@ class Page:
         self._host = host
         self._read = read or ReaderProcess(host.settings)
         self._tokens = TokenFile(host.settings.service.token_file)
+        self._told_trouble: str | None = None
         self._sessions = Sessions(host.settings.service.session)
         self._logins, self._actions = Throttle(_LOGINS, _LOGIN_PAUSE), Throttle(_ACTIONS, _ACTION_PAUSE)
         self._feeds = Feeds()
@@ -170,7 +174,7 @@ class Page:
     # Access
 
     def _find_visitor(self, request: Request) -> Visitor:
-        tokens = self._tokens.read()
+        tokens = self._read_tokens()
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme:
             token = find_token(tokens, given.strip()) if scheme.lower() == "bearer" else None
@@ -180,6 +184,14 @@ class Page:
             return Visitor(session.token, session, may_read=True)
         client = None if request.client is None else request.client.host
         return Visitor(may_read=is_from_here(self._host.listens_here, client, request.headers))
+
+    def _read_tokens(self) -> tuple[Token, ...]:
+        """Return the tokens; a new problem of their file goes to the log once, not with every request."""
+        tokens, trouble = self._tokens.read(), self._tokens.trouble
+        if trouble is not None and trouble != self._told_trouble:
+            self._host.emit("page.trouble", reason=trouble)
+        self._told_trouble = trouble
+        return tokens
 
     def _allow_readers(self, handle: Handle) -> Callable[[Request], Awaitable[Response]]:
         """Let only visitors with access through."""
@@ -223,11 +235,11 @@ class Page:
             main.append(build_form("/login", None, field, hidden, e("button", "Log in", cls="strong")))
         if self._tokens.trouble is not None:
             main.append(e("p", "The file of tokens can't be used; see the log of the service.", cls="banner bad"))
-            self._host.emit("page.trouble", reason=self._tokens.trouble)
         return _respond(Answer(build_page("Log in", main, self._make_frame(Visitor())), status), _HTML)
 
     async def _serve_login(self, request: Request) -> Response:
         path = request.query_params.get("next", "/")
+        self._read_tokens()
         return self._show_login(path if is_local_path(path) else "/", None, 200)
 
     async def _log_in(self, request: Request) -> Response:
@@ -243,7 +255,7 @@ class Page:
         wait = self._logins.seconds_to_wait(client, now)
         if wait:
             return self._show_login(path, f"Too many attempts. Wait {wait:.0f} seconds.", _TOO_MANY)
-        token = find_token(self._tokens.read(), form.get("token", "").strip())
+        token = find_token(self._read_tokens(), form.get("token", "").strip())
         if token is None:
             self._logins.count(client, now)
             self._host.emit("page.login_refused", client=client)
@@ -362,7 +374,7 @@ class Page:
     async def _serve_run_events(self, request: Request, visitor: Visitor) -> Response:
         run_id = request.path_params["run_id"]
         given = request.headers.get("last-event-id") or request.query_params.get("after", "0")
-        version = int(given) if given.isascii() and given.isdecimal() else 0
+        version = int(given) if _VERSION.fullmatch(given) else 0
         every = _RUN_EVERY if self._host.settings.store.url is None else _STORE_EVERY
 
         async def read(after: int) -> Update:

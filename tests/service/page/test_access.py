@@ -54,6 +54,10 @@ def test_a_changed_token_file_counts_at_once_and_a_broken_one_lets_nobody_in(tmp
     path.chmod(0o640)
     assert tokens.read() == ()
     assert "others may read" in (tokens.trouble or "")
+    path.write_text("# nobody yet\n")
+    path.chmod(0o600)
+    assert tokens.read() == ()
+    assert "no token" in (tokens.trouble or "")
     path.unlink()
     assert tokens.read() == ()
     assert TokenFile(None).read() == ()
@@ -85,6 +89,7 @@ def test_a_session_ends_with_its_time_its_token_and_its_logout() -> None:
         ("[", {}, False),
         ("127.0.0.1", {"x-forwarded-for": "10.0.0.1"}, False),
         ("127.0.0.1", {"forwarded": "for=10.0.0.1"}, False),
+        ("127.0.0.1", {"x-forwarded-proto": "https"}, False),
     ],
 )
 def test_only_a_request_of_this_machine_reads_without_a_token(host: str, more: dict[str, str], is_here: bool) -> None:

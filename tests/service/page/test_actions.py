@@ -1,5 +1,6 @@
 """The actions of operators: what they ask, what they do, and who may not."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -155,7 +156,10 @@ async def test_the_service_cancels_its_own_runs_only(tmp_path: Path) -> None:
     host = viewer.page._host
     with held(log):
         assert "Cancel the run" not in (await viewer.get(f"/runs/{log.stem}")).text
-        other = await viewer.act(f"/runs/{log.stem}/cancel")
+        asked = await viewer.get(f"/runs/{log.stem}/cancel")
+        assert (asked.status_code, "press Ctrl-C" in asked.text, "can't be resumed" in asked.text) == (404, True, False)
+        (key,) = {*re.findall(r'name="form_key" value="([^"]*)"', (await viewer.get("/keep")).text)}
+        other = await viewer.post(f"/runs/{log.stem}/cancel", {"form_key": key})
         assert (other.status_code, "press Ctrl-C" in other.text) == (409, True)
 
         def cancel(run_id: str, by: str) -> bool:

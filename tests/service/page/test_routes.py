@@ -7,12 +7,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from jsonschema import Draft202012Validator
 from starlette.requests import Request
 
 from orchestrator.errors import SettingsError
 from orchestrator.service.page import reader, routes
+from orchestrator.service.page.forms import FormError, read_form
 from orchestrator.service.page.openapi import build_openapi
 from tests.logs import LogBuilder, build_stop
 from tests.service.page.viewer import ANNA, VERA, Viewer, held, make_settings
@@ -172,7 +174,7 @@ async def test_runs_are_found_by_words_and_filters(tmp_path: Path) -> None:
         assert (await viewer.get(f"/runs?{query}")).text.count('<th scope="row">') == count, query
 
 
-@pytest.mark.parametrize("query", ["exit_code=six", "since=never"])
+@pytest.mark.parametrize("query", ["exit_code=six", f"exit_code={'9' * 5000}", "since=never"])
 async def test_an_odd_filter_is_explained(tmp_path: Path, query: str) -> None:
     viewer = Viewer(make_settings(tmp_path))
     assert (await viewer.get(f"/runs?{query}")).status_code == 400
@@ -234,6 +236,31 @@ async def test_unreadable_runs_are_told_beside_the_schedules(tmp_path: Path) -> 
     page = (await viewer.get("/")).text
     assert "the runs can&#x27;t be read" in page or "the runs can't be read" in page
     assert "nightly" in page
+
+
+async def test_a_slow_form_ends() -> None:
+    async def receive() -> Any:  # noqa: ANN401 - never returns
+        await anyio.sleep_forever()
+
+    kind = (b"content-type", b"application/x-www-form-urlencoded")
+    request = Request({"type": "http", "method": "POST", "path": "/login", "headers": [kind]}, receive)
+    with pytest.raises(FormError) as found:
+        await read_form(request, 0)
+    assert found.value.status == 408
+
+
+async def test_a_broken_token_file_is_logged_once_for_programs_too(tmp_path: Path) -> None:
+    viewer = Viewer(make_settings(tmp_path, tokens=True), listens_here=False)
+    (tmp_path / "tokens").chmod(0o640)
+    for path in ("/api/runs", "/", "/login"):
+        await viewer.get(path, authorization=f"Bearer {ANNA}")
+    assert [event for event, _ in viewer.events] == ["page.trouble"]
+
+
+async def test_an_odd_version_of_the_events_is_the_first_version(tmp_path: Path) -> None:
+    viewer = Viewer(make_settings(tmp_path))
+    answer = await viewer.get("/api/runs/20261123T080000Z-0000/events", last_event_id="9" * 5000)
+    assert (answer.status_code, "event: outdated" in answer.text) == (200, True)
 
 
 async def test_a_session_that_ends_ends_its_events(tmp_path: Path) -> None:
