@@ -55,12 +55,20 @@ def parse_tokens(text: str, file: Path) -> tuple[Token, ...]:
     """Parse a token file: `NAME ROLE TOKEN` on each line, with comments after `#`.
 
     Raises:
-        SettingsError: when a line has another form.
+        SettingsError: when a line has another form, or two names have the same token.
     """
-    return tuple(_parse_lines(text, file))
+    names: dict[bytes, str] = {}
+    tokens = list(_parse_lines(text, file))
+    for number, token in tokens:
+        # The name goes on record: a token under two names would put either person on record.
+        other = names.setdefault(token.digest, token.name)
+        if other != token.name:
+            hint = "give each person a separate token"
+            raise SettingsError(f"the token is also the token of {other}", file=file, line=number, hint=hint)
+    return tuple(token for _, token in tokens)
 
 
-def _parse_lines(text: str, file: Path) -> Iterator[Token]:
+def _parse_lines(text: str, file: Path) -> Iterator[tuple[int, Token]]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -73,12 +81,12 @@ def _parse_lines(text: str, file: Path) -> Iterator[Token]:
             hint = "use letters, digits and . _ @ + -, at most 64"
             raise SettingsError("the name of the token has invalid characters", file=file, line=number, hint=hint)
         if _DIGEST.fullmatch(token):
-            yield Token(name, Role(role), bytes.fromhex(token.removeprefix("sha256:")))
+            yield number, Token(name, Role(role), bytes.fromhex(token.removeprefix("sha256:")))
             continue
         if len(token) < LEAST_CHARACTERS:
             message = f"the token is shorter than {LEAST_CHARACTERS} characters"
             raise SettingsError(message, file=file, line=number, hint="make a token with `openssl rand -hex 32`")
-        yield Token(name, Role(role), hash_token(token))
+        yield number, Token(name, Role(role), hash_token(token))
 
 
 def hash_token(token: str) -> bytes:

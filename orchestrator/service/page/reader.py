@@ -484,10 +484,15 @@ def _write_json(document: Mapping[str, Any]) -> bytes:
 
 def _json_error(error: OrchestratorError, status: int) -> Answer:
     found = _UNAVAILABLE if isinstance(error, SettingsError) else status
-    return Answer(_write_json({"error": {"message": str(error), "hint": error.hint}}), found)
+    return Answer(_write_json({"error": {"message": _word_error(error), "hint": error.hint}}), found)
 
 
 def _error_page(error: OrchestratorError, frame: Frame, status: int) -> Answer:
     found = _UNAVAILABLE if isinstance(error, SettingsError) else status
-    main = [e("h1", "The page can't be shown"), e("p", str(error), cls="banner bad"), e("p", error.hint or "")]
+    main = [e("h1", "The page can't be shown"), e("p", _word_error(error), cls="banner bad"), e("p", error.hint or "")]
     return Answer(build_page("Error", main, frame), found)
+
+
+def _word_error(error: OrchestratorError) -> str:
+    """Return the message with the name of the field, not of the option of a command."""
+    return str(error).replace("--since: ", "since: ", 1)

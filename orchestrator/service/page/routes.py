@@ -50,7 +50,7 @@ _ACTIONS, _ACTION_PAUSE = 20, 3.0
 _ON_RUNS = frozenset({"approve", "refuse", "cancel"})
 _VERSION = re.compile(r"[0-9]{1,18}")
 _MOVED = 303
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _FAULT = 401, 403, 404, 429, 500
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _NO_METHOD, _TOO_MANY, _FAULT = 401, 403, 404, 405, 429, 500
 _HTML, _JSON = "text/html; charset=utf-8", "application/json"
 
 POLICY = (
@@ -160,7 +160,11 @@ class Page:
                 Route("/page.js", partial(_serve_file, "page.js", "text/javascript")),
                 Route("/icon.svg", partial(_serve_file, "icon.svg", "image/svg+xml")),
             ],
-            exception_handlers={_NOT_FOUND: self._serve_nothing, Exception: self._serve_fault},
+            exception_handlers={
+                _NOT_FOUND: self._serve_nothing,
+                _NO_METHOD: _refuse_method,
+                Exception: self._serve_fault,
+            },
         )
 
     def close(self) -> None:
@@ -415,6 +419,15 @@ class Page:
             return _respond(Answer(json.dumps(document).encode(), _FAULT), _JSON)
         main = [e("h1", "The page can't be shown"), e("p", f"{message}: {hint}", cls="banner bad")]
         return _respond(Answer(build_page("Error", main, self._make_frame(Visitor())), _FAULT), _HTML)
+
+
+async def _refuse_method(request: Request, error: Exception) -> Response:
+    headers = dict(getattr(error, "headers", None) or {})
+    message, hint = "the address has no such method", f"use {headers.get('Allow', 'GET')}"
+    if request.url.path.startswith("/api/"):
+        document = {"error": {"message": message, "hint": hint}}
+        return _respond(Answer(json.dumps(document).encode(), _NO_METHOD), _JSON, headers)
+    return _respond(Answer(f"{message}: {hint}\n".encode(), _NO_METHOD), "text/plain", headers)
 
 
 def _find_action(request: Request) -> tuple[str | None, str]:

@@ -43,6 +43,12 @@ def test_another_line_is_refused_with_its_number_and_without_its_token(line: str
     assert LONG not in str(caught.value)
 
 
+def test_a_token_of_two_people_is_refused_and_a_person_may_have_two_tokens() -> None:
+    with pytest.raises(SettingsError, match="also the token of anna"):
+        parse_tokens(f"anna operator {LONG}\nbob viewer {LONG}\n", FILE)
+    assert len(parse_tokens(f"anna operator {LONG}\nanna operator {LONG}x\n", FILE)) == 2
+
+
 def test_a_changed_token_file_counts_at_once_and_a_broken_one_lets_nobody_in(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     path.write_text(f"anna operator {LONG}\n")

@@ -238,6 +238,14 @@ async def test_unreadable_runs_are_told_beside_the_schedules(tmp_path: Path) -> 
     assert "nightly" in page
 
 
+async def test_another_method_is_refused_with_the_right_methods(tmp_path: Path) -> None:
+    viewer = Viewer(make_settings(tmp_path))
+    for path in ("/api/runs", "/runs"):
+        answer = await viewer.client.request("TRACE", path)
+        assert (answer.status_code, "GET" in answer.headers["allow"], "use GET" in answer.text) == (405, True, True)
+        assert answer.headers["content-security-policy"] == routes.POLICY
+
+
 async def test_a_slow_form_ends() -> None:
     async def receive() -> Any:  # noqa: ANN401 - never returns
         await anyio.sleep_forever()
