@@ -85,7 +85,8 @@ def change_shape(body: object) -> object:
 
 def encode_json(body: object) -> bytes:
     """Encode JSON as the server does."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="backslashreplace")  # half a surrogate pair becomes its JSON escape
 
 
 def make_response(fault: str | None, status: int, body: Any, headers: Mapping[str, str], faults: Faults) -> Response:  # noqa: ANN401 - any JSON value

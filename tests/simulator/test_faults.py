@@ -1,5 +1,6 @@
 """The faults: the answer to the client, and the effect on the CVM."""
 
+import json
 import time
 from email.utils import parsedate_to_datetime
 
@@ -7,6 +8,7 @@ import anyio
 import httpx
 import pytest
 
+from orchestrator.simulator.fault_injection import encode_json
 from orchestrator.simulator.serve import BackgroundSimulator
 from orchestrator.simulator.settings import SimulatorSettingsError, parse_settings
 from tests.simulator.cloud import cloud
@@ -206,3 +208,7 @@ def test_a_fault_on_a_socket_breaks_the_connection(fault: str, error: type[Excep
         assert client.get(f"/cvms/{cvm.hashid}").status_code == 200
         begun = time.monotonic()
     assert time.monotonic() - begun < 1
+
+
+def test_a_name_with_half_a_surrogate_pair_is_answered() -> None:
+    assert json.loads(encode_json({"name": "dev-\ud800"})) == {"name": "dev-\ud800"}
