@@ -15,6 +15,7 @@ from orchestrator.cvm import Cvm, CvmRef
 from orchestrator.documented_model import DocumentedModel
 from orchestrator.errors import UsageError
 from orchestrator.playbook.keep import KeepEntry, KeepList
+from orchestrator.playbook.schedule import FIRST_YEAR, LAST_YEAR
 from orchestrator.playbook.schema import Protect
 from orchestrator.playbook.select import derive_facts, find_protection, rewind_uptime
 from orchestrator.times import LONGEST, parse_rfc3339, timestamp
@@ -223,15 +224,25 @@ def parse_inventory(document: object, file: Path | None = None) -> SavedInventor
     if isinstance(document, Mapping) and document.get("format") == FORMAT and document.get("version") != VERSION:
         message = f"the inventory file has version {document.get('version')!r}, this program reads {VERSION}"
         raise UsageError(message, file=file, hint="make a new file with this program")
+    if not isinstance(document, Mapping):
+        raise UsageError("invalid inventory file: must be a JSON object", file=file, hint=hint)
     try:
         saved = InventoryFile.model_validate(document)
-        return collect_cvms(saved.cvms, parse_rfc3339(saved.read_at), saved.workspace)
+        return collect_cvms(saved.cvms, _parse_read_at(saved.read_at), saved.workspace)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise UsageError(f"invalid inventory file: {place}: {first['msg']}", file=file, hint=hint) from error
     except ValueError as error:
         raise UsageError(f"invalid inventory file: {error}", file=file, hint=hint) from error
+
+
+def _parse_read_at(text: str) -> datetime:
+    """Parse the time of the read; the time of a plan or rehearsal is computed from this time."""
+    read_at = parse_rfc3339(text)
+    if not FIRST_YEAR <= read_at.year <= LAST_YEAR:
+        raise ValueError(f"read_at: the year of {text[:60]!r} is not between {FIRST_YEAR} and {LAST_YEAR}")
+    return read_at
 
 
 def collect_cvms(entries: Iterable[InventoryCvm], read_at: datetime, workspace: str | None = None) -> SavedInventory:

@@ -76,11 +76,12 @@ def test_an_entry_has_the_keys_of_the_contract_and_null_for_the_unknown() -> Non
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ([], "invalid inventory file"),
+        ([], "invalid inventory file: must be a JSON object"),
         ({"version": 2}, "has version 2, this program reads 1"),
         ({"format": "other"}, "invalid inventory file: format"),
         ({"cvms": [{"name": "x"}]}, "cvms.0.status"),
         ({"read_at": "yesterday"}, "invalid inventory file"),
+        ({"read_at": "9999-12-31T23:59:59Z"}, "is not between 2000 and 2199"),
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, change: object, words: str) -> None:
