@@ -124,9 +124,10 @@ def list_omission_warnings(
     unknown = [each for each in skipped if each.why.needed_by in MAY_BE_PROTECTED]
     if unknown:
         facts = ", ".join(sorted({each.why.detail for each in unknown}))
+        listed = join_names(each.cvm.ref.name or each.cvm.ref.address for each in unknown)
         yield PlanWarning(
             WarningCode.FACT_UNKNOWN,
-            f"{plural(len(unknown), 'selected CVM')} skipped ({join_names(each.cvm.ref.name for each in unknown)}): "
+            f"{plural(len(unknown), 'selected CVM')} skipped ({listed}): "
             f"`protect` or `exclude` needs an unknown fact ({facts}); the run ends with exit code 6 at best",
         )
 

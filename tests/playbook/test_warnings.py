@@ -71,3 +71,10 @@ def test_the_warnings_of_old_logs_are_sentences_without_codes() -> None:
     assert warning_document("it shifted") == {"code": None, "message": "it shifted"}
     written = PlanWarning(WarningCode.DEADLINE, "too late").document()
     assert warning_document(written) == written == {"code": "deadline", "message": "too late"}
+
+
+def test_the_warning_of_an_unknown_fact_shows_the_id_of_a_cvm_without_a_name() -> None:
+    nameless = cvm(1, "", app="a1", pod=1)
+    found = plan_of(playbook({"teepod": "prod-1"}, guards={"protect": {"name": "kms-*"}}), [nameless]).warnings
+    (message,) = [each.message for each in found if each.code is WarningCode.FACT_UNKNOWN]
+    assert f"({nameless.ref.address})" in message
