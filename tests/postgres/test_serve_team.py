@@ -1,6 +1,7 @@
 """`orchestrator serve` on two machines with a team store: as processes, with a simulated cloud."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -212,3 +213,29 @@ def test_bad_input_of_serve_with_a_team_store(team: ServingTeam) -> None:
     out = team.call("serve", "--playbooks", "playbooks", "--config", "worker.toml", user="wes_worker", code=2)
     assert "`serve` reads the playbooks from the store" in out
     assert "playbooks push DIR" in out
+
+
+def test_an_operator_keeps_and_snoozes_on_the_page(team: ServingTeam) -> None:
+    tokens = team.folder / "tokens"
+    tokens.write_text(f"anna operator {'a' * 64}\n")
+    tokens.chmod(0o600)
+    worker = (team.folder / "worker.toml").read_text()
+    (team.folder / "page.toml").write_text(f'{worker}\n[service]\ntoken_file = "{tokens}"\n')
+    team.push(cron="0 3 1 1 *", rate=4)
+    team.query("GRANT orchestrator_operator TO wes_worker")
+    try:
+        team.serve("one", "page.toml")
+        until(lambda: team.said("one", "schedule.watched"))
+        (started,) = team.said("one", "service.started")
+        with httpx.Client(base_url=started["url"], headers={"origin": started["url"]}, timeout=30) as client:
+            assert client.post("/login", data={"token": "a" * 64}).status_code == 303
+            (key,) = {*re.findall(r'name="form_key" value="([^"]*)"', client.get("/keep").text)}
+            kept = {"form_key": key, "cvm": "web-1", "until": "1d", "reason": "load test"}
+            assert client.post("/keep", data=kept).status_code == 303
+            snoozed = client.post("/snooze", data={"form_key": key, "playbook": "daily", "until": "8h"})
+            assert snoozed.status_code == 303, snoozed.text
+    finally:
+        team.query("REVOKE orchestrator_operator FROM wes_worker")
+    (entry,) = json.loads(team.call("keep", "--list", "--json"))
+    assert (entry["cvm"], entry["owner"], entry["reason"]) == ("web-1", "anna (page)", "load test")
+    assert team.query("SELECT snoozed_by FROM orchestrator.snoozes WHERE playbook = 'daily'") == [("anna (page)",)]
