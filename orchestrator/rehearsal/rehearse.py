@@ -132,6 +132,7 @@ class Rehearsed:
         requests: the number of requests at the API.
         changing: the moments of the requests to change CVMs, with or without an effect, in seconds of virtual time.
         deaths: the number of killed processes.
+        given_up: the moment of the last attempt to resume, in seconds of virtual time; None for a run to its end.
     """
 
     seed: int
@@ -144,6 +145,7 @@ class Rehearsed:
     requests: int = 0
     changing: list[float] = field(default_factory=list)
     deaths: int = 0
+    given_up: float | None = None
 
 
 def rehearse(rehearsal: Rehearsal, seed: int, folder: Path) -> Rehearsed:
@@ -232,10 +234,10 @@ async def _run_processes(context: _Context, found: Rehearsed, errors: list[Orche
         elif not (errors and isinstance(errors[-1], CloudError)) or found.state is None:
             return
         elif isinstance(errors.pop(), KeyRefusedError):
-            found.ending, found.exit_code = Ending.KEY_REFUSED, Exit.ENDED_EARLY
+            found.ending, found.exit_code, found.given_up = Ending.KEY_REFUSED, Exit.ENDED_EARLY, anyio.current_time()
             return
         elif anyio.current_time() + _TRY_AGAIN_S > whole_run:
-            found.ending, found.exit_code = Ending.TIMED_OUT, Exit.ENDED_EARLY
+            found.ending, found.exit_code, found.given_up = Ending.TIMED_OUT, Exit.ENDED_EARLY, anyio.current_time()
             return
         else:
             await anyio.sleep(_TRY_AGAIN_S)

@@ -45,7 +45,7 @@ def build_result(rehearsal: Rehearsal, found: Rehearsed) -> dict[str, Any]:
             "first_s": min(sent, default=None),
             "last_s": max(sent, default=None),
         },
-        "seconds": None if state is None else _seconds_between(begun, state.ended_at or state.last_ts),
+        "seconds": _find_length(found, began_at),
         "down": _measure_down(begun, targets),
         "waves": [] if state is None else _list_waves(begun, state.targets.values()),
         "troubles": [_describe_trouble(each) for each in targets if each.outcome_so_far in TROUBLE],
@@ -76,6 +76,15 @@ def rank_result(counts: dict[str, int], exit_code: int, seconds: float | None) -
     unwanted = sum(number for outcome, number in counts.items() if Outcome(outcome) not in AS_WANTED)
     is_refused = exit_code in {Exit.GUARD, Exit.CLOUD}
     return (unwanted if not is_refused else 1_000_000_000, int(exit_code != Exit.OK), seconds or 0.0)
+
+
+def _find_length(found: Rehearsed, began_at: float) -> float | None:
+    """Return the seconds from the start to the end of the run, or to the last attempt to resume."""
+    if found.state is None:
+        return None
+    if found.given_up is not None:
+        return round(found.given_up - began_at, 3)
+    return _seconds_between(found.state.started.ts, found.state.ended_at or found.state.last_ts)
 
 
 def _seconds_between(begin: str | None, end: str | None) -> float | None:

@@ -130,6 +130,7 @@ def test_an_outage_over_a_resume_is_waited_for_until_the_longest_time_of_a_run()
     faults = {"kill_at": "2s", "outage": [{"from": "2s", "for": "30d"}]}
     result, _ = run_order(make_order(cvms=30, faults=faults, settings={"settle": {"whole_run": "1h"}}))
     assert (result["ending"], result["exit_code"], result["ended_by"]["name"]) == ("timed_out", 8, "settle.whole_run")
+    assert result["seconds"] == pytest.approx(3600, abs=60)
 
 
 def test_cvms_of_a_teepod_that_hangs_do_not_settle() -> None:
