@@ -423,7 +423,8 @@ class Page:
 
 async def _refuse_method(request: Request, error: Exception) -> Response:
     headers = dict(getattr(error, "headers", None) or {})
-    message, hint = "the address has no such method", f"use {headers.get('Allow', 'GET')}"
+    allowed = ", ".join(sorted(headers.get("Allow", "GET").split(", ")))  # Starlette gives a set, in any order
+    message, hint = "the address has no such method", f"use {allowed}"
     if request.url.path.startswith("/api/"):
         document = {"error": {"message": message, "hint": hint}}
         return _respond(Answer(json.dumps(document).encode(), _NO_METHOD), _JSON, headers)
