@@ -138,11 +138,6 @@ class FaultFile(DocumentedModel):
         """The outages of the API."""
         return tuple(Outage(each.begin, each.begin + each.length) for each in self.outage)
 
-    @property
-    def has_chance(self) -> bool:
-        """True if the seed decides about the faults."""
-        return any(share > 0 for part in (self.faults, self.cvms) for share in dict(part).values())
-
     def require_teepods(self, known: Sequence[str], file: Path | None = None) -> None:
         """Refuse a fault of an unknown teepod.
 

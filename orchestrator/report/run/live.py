@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.audit.replay import RunState
+from orchestrator.report.run.progress import describe_wave, time_left
 from orchestrator.report.run.text import STYLES, describe_wait
 from orchestrator.text import safe_text
-from orchestrator.times import format_duration, parse_timestamp
+from orchestrator.times import format_duration
 
 _REFRESH = 0.25
 _PLAIN_EVERY = 5.0
@@ -27,27 +28,6 @@ _WINDOW = 5.0
 _ORDER = ("waiting", "sending", "unknown", "settling", *STYLES)
 _DONE = frozenset(STYLES)
 _WAITING, _UNDER_WAY = "waiting", ("sending", "unknown", "settling")
-
-
-def time_left(state: RunState, requests_per_second: float, settle_seconds: float | None) -> float | None:
-    """Estimate the seconds until the end: the requests still to send at this rate, plus a last settle time."""
-    waiting = state.stages["waiting"] + state.stages["sending"]
-    underway = state.stages["settling"] + state.stages["unknown"]
-    if not waiting and not underway:
-        return 0.0
-    if settle_seconds is None:
-        return None
-    return waiting / requests_per_second + settle_seconds
-
-
-def _describe_wave(state: RunState) -> str | None:
-    """Describe the current wave of a step; None for a step with a single wave."""
-    step, number = state.wave or ("", 1)
-    if step not in state.waves:
-        return None
-    until = state.soaks.get((step, number))
-    soaking = "" if until is None else f", next wave not before {parse_timestamp(until):%H:%M:%SZ}"
-    return f"wave {number} of {state.waves[step]}{soaking}"
 
 
 class _View(Live):
@@ -155,7 +135,7 @@ class Progress:
     def line(self) -> str:
         """Format the state as a single line."""
         stages = ", ".join(f"{number} {stage}" for stage, number in self._list_stages())
-        notes = [note for note in (_describe_wave(self.state), describe_wait(self.state), self.trouble()) if note]
+        notes = [note for note in (describe_wave(self.state), describe_wait(self.state), self.trouble()) if note]
         more = "".join(f"; {note}" for note in notes)
         return f"{format_duration(time.monotonic() - self._started)}: {stages}{more}"
 
@@ -216,7 +196,7 @@ class Progress:
         rate = self._measure_rate()
         burst = " (burst)" if rate > self._limit() else ""
         speed = Text(f"{rate:.1f} requests a second{burst}, limit {limit}, {elapsed}", "dim")
-        wave = _describe_wave(state)
+        wave = describe_wave(state)
         if wave:
             speed.append(f", {wave}")
         notes = [

@@ -18,6 +18,7 @@ from orchestrator.report.full.timeline import RunTimeline
 from orchestrator.report.html.elements import Cell, Content, e, facts, table
 from orchestrator.report.layout import moment
 from orchestrator.report.plan.sections import step_lines, targets_ahead
+from orchestrator.report.run.progress import describe_wave, time_left
 from orchestrator.runs.records import steps_from
 from orchestrator.service.page.frame import action_path, build_part, run_path
 from orchestrator.text import safe_text
@@ -123,7 +124,7 @@ def measure_run(timeline: RunTimeline, now: datetime) -> LiveRun:
         rate=rate,
         limit=float(limit) if isinstance(limit, int | float) else None,
         seconds_left=_estimate_seconds_left(state, limit if isinstance(limit, int | float) else rate),
-        wave=_describe_wave(state),
+        wave=describe_wave(state),
         question=None if state.question is None else state.question.record,
         workspace=started.workspace_name,
         fleet=started.fleet,
@@ -145,21 +146,8 @@ def _measure_rate(timeline: RunTimeline, now: datetime) -> float:
 
 def _estimate_seconds_left(state: RunState, rate: float) -> float | None:
     """Estimate the remaining seconds, as the live view of `run` does; None during a question."""
-    waiting = state.stages["waiting"] + state.stages["sending"]
-    if not waiting and not state.stages["settling"] and not state.stages["unknown"]:
-        return 0.0
-    if state.question is not None or not state.durations or not rate:
-        return None
-    return waiting / rate + sorted(state.durations)[len(state.durations) // 2]
-
-
-def _describe_wave(state: RunState) -> str | None:
-    step, number = state.wave or ("", 1)
-    if step not in state.waves:
-        return None
-    until = state.soaks.get((step, number))
-    soaking = "" if until is None else f", next wave not before {parse_timestamp(until):%H:%M:%SZ}"
-    return f"wave {number} of {state.waves[step]}{soaking}"
+    is_unknown = state.question is not None or not state.durations or not rate
+    return time_left(state, rate, None if is_unknown else sorted(state.durations)[len(state.durations) // 2])
 
 
 def _count_done(stages: Mapping[str, int]) -> int:

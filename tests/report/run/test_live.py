@@ -3,8 +3,7 @@
 import pytest
 from rich.text import Text
 
-from orchestrator.audit.replay import RunState
-from orchestrator.report.run.live import Progress, _View, time_left
+from orchestrator.report.run.live import Progress, _View
 from orchestrator.runs.outage_text import outage_text
 from tests.report.runs import about, console, run
 
@@ -13,13 +12,6 @@ SENT = [
     ("action.intent", about(0, attempt=1)),
     ("action.accepted", about(0, attempt=1, billing=BILLING)),
 ]
-
-
-def test_the_time_left_is_sending_plus_one_settling() -> None:
-    state = run(*SENT)
-    assert time_left(state, 0.5, None) is None
-    assert time_left(state, 0.5, 30.0) == 2 / 0.5 + 30.0
-    assert time_left(RunState(), 0.5, None) == 0.0
 
 
 def test_the_settle_time_is_the_median_of_ended_cvms() -> None:
