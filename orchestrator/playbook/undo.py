@@ -6,6 +6,7 @@ A CVM that has changed since, as far as a single read can tell, is *drifted*: sk
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import ClassVar
 
 from orchestrator.cvm import DOWN, ByCvm, Cvm, CvmRef, is_up
 from orchestrator.outcome import OUT_OF_SCOPE, Reason, SkipReason
@@ -42,6 +43,10 @@ class Undo:
         up_then: the number of CVMs of the workspace up at planning time; None if the run read only some apps.
         guards: no own guards; the settings' guards apply.
     """
+
+    UP_THEN: ClassVar = "that were up when the run to undo was planned"
+    UP_NOW: ClassVar = "that are up now, or that the run to undo took down"
+    """The denominator of `max_percent` in words: recorded by the run, or counted now."""
 
     run_id: str
     targets: tuple[TakenDown, ...]
@@ -83,9 +88,9 @@ class Undo:
             cvms: the present inventory, for a run that did not read the whole workspace.
         """
         if self.up_then is not None:
-            return Denominator(self.up_then, "that were up when the run to undo was planned")
+            return Denominator(self.up_then, self.UP_THEN)
         number = sum(not cvm.down or self._by_cvm.find(cvm.ref) is not None for cvm in cvms)
-        return Denominator(number, "that are up now, or that the run to undo took down")
+        return Denominator(number, self.UP_NOW)
 
     @property
     def playbook(self) -> Playbook:

@@ -11,7 +11,6 @@ from enum import Enum
 
 from orchestrator.cvm import COMING_UP, DOWN, UP, Cvm, CvmRef, is_up
 from orchestrator.outcome import Reason, SkipReason
-from orchestrator.playbook.guards import Denominator
 from orchestrator.playbook.load import LoadedPlaybook
 from orchestrator.playbook.schedule import name_wake
 from orchestrator.playbook.schema import Playbook
@@ -247,6 +246,9 @@ class Wake(Undo):
         touched: by the CVM's key, why the claim on the CVM has ended.
     """
 
+    UP_THEN = "that were up before the stops"
+    UP_NOW = "that are up now, or that the playbook stopped"
+
     loaded: LoadedPlaybook | None = None
     include_gpus: bool = False
     touched: Mapping[str, str] = field(default_factory=dict)
@@ -265,13 +267,6 @@ class Wake(Undo):
         """Return True if the list of CVMs lacks a fact of a stopped CVM, or its number of GPUs."""
         is_ours = self._by_cvm.find(cvm.ref) is not None
         return is_ours and ((cvm.gpus is None and not self.include_gpus) or Undo.lacks_facts(self, cvm))
-
-    def whole_of_starts(self, cvms: Iterable[Cvm]) -> Denominator:
-        """Return the denominator of `max_percent`: the CVMs up before the stops."""
-        if self.up_then is not None:
-            return Denominator(self.up_then, "that were up before the stops")
-        number = sum(not cvm.down or self._by_cvm.find(cvm.ref) is not None for cvm in cvms)
-        return Denominator(number, "that are up now, or that the playbook stopped")
 
     @property
     def playbook(self) -> Playbook:
