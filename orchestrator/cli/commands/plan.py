@@ -41,22 +41,24 @@ def command(**options: Any) -> int:
 
     md is Markdown for pull requests and job summaries.
     """
-    from orchestrator.cli.handlers.plan import show_plan, show_undo_plan, show_wake_plan
+    from orchestrator.cli.handlers.plan import PlanCommand, show_plan
 
-    wake, inventory = options.pop("wake"), options.pop("inventory")
-    if wake is not None:
-        if inventory is not None:
-            raise click.UsageError("--wake and --inventory exclude each other.")
-        return show_wake_plan(wake, **options)
-    if options["restore"] is not None:
-        if inventory is not None:
-            raise click.UsageError("--restore and --inventory exclude each other.")
-        return show_undo_plan(**options)
-    del options["restore"]
-    if options["playbook"] is None:
+    asked = PlanCommand(**options)
+    for option, value in (("--wake", asked.wake), ("--restore", asked.restore)):
+        if value is not None and asked.inventory is not None:
+            raise click.UsageError(f"{option} and --inventory exclude each other.")
+    if asked.wake is not None:
+        from orchestrator.cli.handlers.undo_plan import show_wake_plan
+
+        return show_wake_plan(asked, asked.wake)
+    if asked.restore is not None:
+        from orchestrator.cli.handlers.undo_plan import show_undo_plan
+
+        return show_undo_plan(asked, asked.restore)
+    if asked.playbook is None:
         raise click.UsageError("Missing argument 'PLAYBOOK'.")
-    if inventory is not None:
+    if asked.inventory is not None:
         from orchestrator.cli.handlers.offline_plan import show_offline_plan
 
-        return show_offline_plan(inventory, **options)
-    return show_plan(**options)
+        return show_offline_plan(asked, asked.playbook, asked.inventory)
+    return show_plan(asked, asked.playbook)

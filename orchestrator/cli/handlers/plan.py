@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,205 +27,100 @@ from orchestrator.settings.load import Settings, load_settings
 from orchestrator.times import utc_now
 
 if TYPE_CHECKING:
-    from orchestrator.runs.start import RunRequest
+    from orchestrator.cli.handlers.fleet.plan import FleetRequest
 
 
-def show_plan(
-    playbook: str,
-    variables: tuple[str, ...],
-    config: Path | None,
-    assignments: tuple[str, ...],
-    *,
-    workspaces: tuple[str, ...],
-    skip: tuple[str, ...],
-    only: tuple[str, ...],
-    exclude: tuple[str, ...],
-    overrides: Overrides,
-    simulate: bool,
-    out: Path | None,
-    details: bool,
-    form: str,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class PlanCommand:
+    """The arguments and options of `plan`, as click names them.
+
+    Attributes:
+        form: the format: `text`, `json` or `md`.
+    """
+
+    playbook: str | None
+    variables: tuple[str, ...]
+    config: Path | None
+    assignments: tuple[str, ...]
+    restore: str | None
+    wake: str | None
+    inventory: Path | None
+    workspaces: tuple[str, ...]
+    skip: tuple[str, ...]
+    only: tuple[str, ...]
+    exclude: tuple[str, ...]
+    overrides: Overrides
+    simulate: bool
+    out: Path | None
+    details: bool
+    form: str
+
+    def require_no_choice(self, option: str, hint: str, *, workspaces: bool = False) -> None:
+        """Refuse arguments that choose or change targets: the option does so.
+
+        Args:
+            option: the option.
+            hint: the hint of the error.
+            workspaces: whether to refuse `--workspace` too.
+
+        Raises:
+            UsageError: when one of these arguments is given.
+        """
+        for given, name in (
+            (self.playbook, "PLAYBOOK"),
+            (self.variables, "--var"),
+            (workspaces and self.workspaces, "--workspace"),
+            (self.only, "--only"),
+            (self.exclude, "--exclude"),
+            (self.overrides != NO_OVERRIDES, "--break-freeze and --ignore-keep"),
+            (self.simulate, "--simulate"),
+        ):
+            if given:
+                raise UsageError(f"{option} excludes {name}", hint=hint)
+
+
+def show_plan(command: PlanCommand, playbook: str) -> int:
     """Print the plan of a playbook. Sends no changing request."""
-    loaded = load_playbook(find_playbook(playbook), parse_assignments(variables))
-    narrowing = Narrowing.parse_options(only, exclude)
-    every = load_settings(config, assignments)
-    names = choose_names(every, workspaces, loaded.playbook.workspaces, simulate=simulate)
+    loaded = load_playbook(find_playbook(playbook), parse_assignments(command.variables))
+    narrowing = Narrowing.parse_options(command.only, command.exclude)
+    every = load_settings(command.config, command.assignments)
+    names = choose_names(every, command.workspaces, loaded.playbook.workspaces, simulate=command.simulate)
     if len(names) > 1:
-        from orchestrator.cli.handlers.fleet.plan import PlaybookRequest, show_fleet_plan  # noqa: PLC0415 - seldom needed
+        from orchestrator.cli.handlers.fleet.plan import PlaybookRequest  # noqa: PLC0415 - seldom needed
 
-        request = PlaybookRequest(loaded, narrowing, overrides=overrides)
-        has_out = out is not None
-        return show_fleet_plan(every, names, request, skip=skip, details=details, form=form, has_out=has_out)
-    require_no_skip(skip)
+        return show_plan_of_fleet(
+            command, every, names, PlaybookRequest(loaded, narrowing, overrides=command.overrides)
+        )
+    require_no_skip(command.skip)
     settings = every.for_workspace(names[0]) if names else every
-    if out is not None:
-        if simulate:
+    if command.out is not None:
+        if command.simulate:
             raise UsageError("--out excludes --simulate", hint="a simulated cloud ends with this command")
-        check_place(out)
-    with open_endpoint(settings, simulate=simulate) as where:
-        found = anyio.run(_read_and_plan, settings, where, loaded, narrowing, overrides)
+        check_place(command.out)
+    with open_endpoint(settings, simulate=command.simulate) as where:
+        found = anyio.run(_read_and_plan, settings, where, loaded, narrowing, command.overrides)
         written = None
-        if out is not None and find_refusal(found.plan) is None:
-            written = write_plan(out, found, loaded, where.base_url)
-    needs_approval = bool(settings.approval.keys) and loaded.playbook.name not in settings.approval.exempt
+        if command.out is not None and find_refusal(found.plan) is None:
+            written = write_plan(command.out, found, loaded, where.base_url)
     return print_result(
         found.plan,
         loaded.playbook.description,
-        out,
+        command.out,
         written,
-        details=details,
-        form=form,
-        needs_approval=needs_approval,
+        details=command.details,
+        form=command.form,
+        needs_approval=bool(settings.approval.keys) and loaded.playbook.name not in settings.approval.exempt,
     )
 
 
-def show_undo_plan(
-    restore: str,
-    config: Path | None,
-    assignments: tuple[str, ...],
-    *,
-    playbook: str | None,
-    variables: tuple[str, ...],
-    workspaces: tuple[str, ...],
-    skip: tuple[str, ...],
-    only: tuple[str, ...],
-    exclude: tuple[str, ...],
-    overrides: Overrides,
-    simulate: bool,
-    out: Path | None,
-    details: bool,
-    form: str,
-) -> int:
-    """Print the plan to undo a run. Sends no changing request."""
-    from orchestrator.cli.handlers.restore import describe_origin  # noqa: PLC0415 - only for an undo
-    from orchestrator.cli.named_runs import find_run, names_fleet  # noqa: PLC0415 - the same
-    from orchestrator.runs.restore import playbook_for_plan, read_undo, request_undo  # noqa: PLC0415 - the same
-    from orchestrator.runs.workspaces import settings_of_run  # noqa: PLC0415 - the same
+def show_plan_of_fleet(command: PlanCommand, every: Settings, names: tuple[str, ...], request: "FleetRequest") -> int:
+    """Print the plan of a request in several workspaces."""
+    from orchestrator.cli.handlers.fleet.plan import show_fleet_plan  # noqa: PLC0415 - seldom needed
 
-    for given, name in (
-        (playbook, "PLAYBOOK"),
-        (variables, "--var"),
-        (workspaces, "--workspace"),
-        (only, "--only"),
-        (exclude, "--exclude"),
-        (overrides != NO_OVERRIDES, "--break-freeze and --ignore-keep"),
-        (simulate, "--simulate"),
-    ):
-        if given:
-            raise UsageError(f"--restore excludes {name}", hint="the log of the run has the CVMs and the workspace")
-    require_no_skip(skip)
-    if names_fleet(restore):
-        raise UsageError("--restore needs the id of a single run", hint=f"its runs: orchestrator show {restore}")
-    run = find_run(restore, config, assignments)
-    undo, state = read_undo(run)
-    settings = settings_of_run(load_settings(config, assignments), state)
-    request = request_undo(undo, state, run, settings)
-    if out is not None:
-        check_place(out)
-    elif form == "text":
-        click.echo(describe_origin(undo, state))
-    with open_endpoint(settings, simulate=False) as where:
-        where.require_url(state.started.cloud_url)
-        found = anyio.run(_read_and_plan_request, settings, where, request)
-        written = None
-        if out is not None and find_refusal(found.plan, undo) is None:
-            restores = {"run_id": state.run_id, "cvms_up": undo.whole_of_starts(found.plan.cvms).number}
-            written = write_plan(out, found, playbook_for_plan(undo), where.base_url, {"restores": restores})
-    description = request.loaded.playbook.description
-    needs_approval = bool(settings.approval.keys)
-    return print_result(
-        found.plan,
-        description,
-        out,
-        written,
-        details=details,
-        form=form,
-        constraint=undo,
-        needs_approval=needs_approval,
+    has_out = command.out is not None
+    return show_fleet_plan(
+        every, names, request, skip=command.skip, details=command.details, form=command.form, has_out=has_out
     )
-
-
-def show_wake_plan(
-    wake: str,
-    config: Path | None,
-    assignments: tuple[str, ...],
-    *,
-    restore: str | None,
-    playbook: str | None,
-    variables: tuple[str, ...],
-    workspaces: tuple[str, ...],
-    skip: tuple[str, ...],
-    only: tuple[str, ...],
-    exclude: tuple[str, ...],
-    overrides: Overrides,
-    simulate: bool,
-    out: Path | None,
-    details: bool,
-    form: str,
-) -> int:
-    """Print the plan to wake a playbook. Sends no changing request."""
-    from orchestrator.cli.handlers.wake import WakeRequests  # noqa: PLC0415 - only for a wake
-    from orchestrator.runs.restore import playbook_for_plan  # noqa: PLC0415 - the same
-    from orchestrator.runs.signed_start import needs_approval  # noqa: PLC0415 - the same
-    from orchestrator.runs.wake import request_wake  # noqa: PLC0415 - the same
-
-    for given, name in (
-        (restore, "--restore"),
-        (playbook, "PLAYBOOK"),
-        (variables, "--var"),
-        (only, "--only"),
-        (exclude, "--exclude"),
-        (overrides != NO_OVERRIDES, "--break-freeze and --ignore-keep"),
-        (simulate, "--simulate"),
-    ):
-        if given:
-            raise UsageError(f"--wake excludes {name}", hint="the logs of the playbook's runs have the CVMs to start")
-    loaded = load_playbook(find_playbook(wake), {})
-    every = load_settings(config, assignments)
-    names = choose_names(every, workspaces, loaded.playbook.workspaces)
-    if len(names) > 1:
-        from orchestrator.cli.handlers.fleet.plan import show_fleet_plan  # noqa: PLC0415 - seldom needed
-
-        requests = WakeRequests(loaded, request_wake(loaded, every).loaded)
-        has_out = out is not None
-        return show_fleet_plan(every, names, requests, skip=skip, details=details, form=form, has_out=has_out)
-    require_no_skip(skip)
-    settings = every.for_workspace(names[0]) if names else every
-    request = request_wake(loaded, settings)
-    order = request.wake
-    assert order is not None  # noqa: S101 - by `request_wake`
-    if out is not None:
-        check_place(out)
-    with open_endpoint(settings, simulate=False) as where:
-        found = anyio.run(_read_and_plan_request, settings, where, request)
-        written = None
-        if out is not None and found.plan.targets and find_refusal(found.plan, order) is None:
-            wakes = {**order.wakes, "cvms_up": order.whole_of_starts(found.plan.cvms).number}
-            written = write_plan(out, found, playbook_for_plan(order.wake), where.base_url, {"wakes": wakes})
-    if out is not None and not found.plan.targets:
-        click.echo(f"The plan was not written to {out}: there is nothing to start.", err=True)
-    if form == "text":
-        click.echo(order.origin)
-    description = request.loaded.playbook.description
-    return print_result(
-        found.plan,
-        description,
-        out,
-        written,
-        details=details,
-        form=form,
-        constraint=order,
-        may_be_empty=True,
-        needs_approval=needs_approval(settings, request),
-    )
-
-
-async def _read_and_plan_request(settings: Settings, where: Endpoint, request: "RunRequest") -> Prepared:
-    from orchestrator.runs.start import plan_request  # noqa: PLC0415 - `plan` of a playbook does without
-
-    async with open_session(settings, where, request.limits, LogObserver(settings), few=True) as session:
-        return await plan_request(session, request)
 
 
 def write_plan(
