@@ -54,6 +54,7 @@ class TargetState:
         phase: phase of the target while the target has no outcome.
         outcome: outcome of the target; None before the end.
         attempts: number of recorded requests for the target.
+        unsent: number of these requests on record as not sent.
         batch: number of the last request, if the request was shared with other targets.
         first_sent_at: timestamp of the first request.
         effective_sent_at: timestamp of the request that had, or may have had, the effect: requests without an effect
@@ -87,6 +88,7 @@ class TargetState:
     phase: Phase = Phase.WAITING
     outcome: Outcome | None = None
     attempts: int = 0
+    unsent: int = 0
     batch: int | None = None
     first_sent_at: str | None = None
     effective_sent_at: str | None = None
@@ -154,6 +156,7 @@ class TargetState:
             case TargetEnded():
                 self._apply_outcome(event)
             case ActionDeferred():
+                self.unsent += event.sent is False
                 self._apply_reply(event, Phase.UNKNOWN if event.verify else Phase.WAITING)
             case ActionUnknown():
                 self._apply_reply(event, Phase.UNKNOWN)

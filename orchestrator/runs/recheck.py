@@ -84,7 +84,7 @@ def mark_withheld(
     """
     cvms = tuple(cvms)
     listed = ByCvm((cvm.ref, cvm) for cvm in cvms)
-    touched = {job.ref.key for job in jobs if job.attempts or job.is_accepted or job.outcome is not None}
+    touched = {job.ref.key for job in jobs if _may_be_touched(state.targets[job.step, job.ref.key], job)}
     now: dict[str, Cvm] = {}
     for job in jobs:
         seen, cvm = fresh.get(job.ref.key), listed.find(job.ref)
@@ -104,6 +104,11 @@ def mark_withheld(
     for rule in spare_survivors(guards.keep_running or (), up, [now[job.ref.key] for job in going]):
         for key, reason in rule.reasons.items():
             by_key[key].withheld = reason
+
+
+def _may_be_touched(target: TargetState, job: Job) -> bool:
+    """Return True if the run may have changed the CVM: a request on record as not sent changed nothing."""
+    return job.attempts > target.unsent or job.is_accepted or job.outcome is not None
 
 
 def to_send(jobs: Iterable[Job], fresh: dict[str, Observation]) -> list[Job]:

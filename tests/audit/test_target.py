@@ -50,6 +50,11 @@ def test_a_reply_without_an_answer_keeps_the_values_of_the_last_answer() -> None
     assert (target.http_status, target.reason) == (502, "reset")
 
 
+def test_requests_on_record_as_not_sent_are_counted() -> None:
+    target = state_after(INTENT, ("action.deferred", {"sent": False}), INTENT, ("action.deferred", {"reason": "busy"}))
+    assert target.unsent == 1
+
+
 def test_an_acceptance_ends_the_reason_of_the_reply_before() -> None:
     target = state_after(INTENT, ("action.deferred", {"reason": "busy"}), INTENT, ("action.accepted", {}))
     assert target.reason is None

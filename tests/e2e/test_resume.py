@@ -39,7 +39,7 @@ def use_workspace(site: Site, workspace_id: str) -> None:
 
 def test_what_changed_or_became_protected_is_left_alone_by_name_and_with_a_code(open_site: OpenSite) -> None:
     site = open_site(timing=QUICK)
-    *others, renamed, protected, failed, moved = interrupted(site)  # the last: they have no intent on record
+    renamed, protected, failed, moved, *others = interrupted(site)
     world, before = site.sim.world, len(site.stops)
     world.set_status(world.find_by_name(failed), "error", site.sim.now())
     cvm = world.find_by_name(moved)

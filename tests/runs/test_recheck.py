@@ -77,6 +77,19 @@ def test_a_status_that_the_run_itself_changed_is_no_drift_and_a_name_is() -> Non
     assert sent.withheld is not None
 
 
+def test_a_request_on_record_as_not_sent_leaves_the_cvm_untouched() -> None:
+    one, failed = work(attempts=2), replace(ONE, status="error")
+    target = TargetState("it", "stop", ONE.ref, "running", in_progress=False, unsent=2)
+    state = RunState(targets={("it", ONE.ref.key): target})
+    fresh = {ONE.ref.key: Observation(StatusRead("error"), 0.0)}
+    mark_withheld(state, [one], [failed], fresh, Guards())
+    assert one.withheld is not None
+    assert one.withheld.text == "changed: status was running, is error"
+    target.unsent = 1
+    mark_withheld(state, [one], [failed], fresh, Guards())
+    assert one.withheld is None
+
+
 def test_a_target_with_an_outcome_is_held_to_protection_for_the_steps_that_take_it_up() -> None:
     done = work(outcome=Outcome.SKIPPED)
     rechecked([done], [replace(ONE, status="stopped")])
